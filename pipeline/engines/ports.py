@@ -1,0 +1,203 @@
+"""The ports: what the pipeline may ask of an engine, wherever that engine runs.
+
+Values are plain and serialisable (numpy arrays, str, frozen dataclasses), streams are async
+iterators, so the same port works on a thread of this process or in a replica elsewhere.
+
+An engine call is never ended by cancelling the task it runs in: it is given a `Stop`, looks at it
+between chunks, and leaves at the next one. `ResourcePool` owns those tasks.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+"""Mono samples in [-1, 1], shape (n,), unless a docstring says otherwise."""
+
+SPEECH_HZ = 16_000
+"""The rate at which every listening engine takes audio."""
+
+
+class Stop:
+    """A one-way flag, safe from any thread: the caller no longer wants the rest."""
+
+    __slots__ = ("_flag",)
+
+    def __init__(self) -> None:
+        self._flag = threading.Event()
+
+    def set(self) -> None:
+        self._flag.set()
+
+    @property
+    def is_set(self) -> bool:
+        return self._flag.is_set()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What `/status` and the log say of an engine."""
+
+    name: str
+    model: str
+    device: str = "cpu"
+
+
+class Engine(Protocol):
+    """What all engines share. `start` loads and warms up; `close` frees threads and memory.
+
+    `start` raises `ModelMissing` when a file is not there and `StartError` when it cannot be used.
+    Both are called once, from the event loop; neither may block it.
+    """
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+# --- Speech to text -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechWindow:
+    """A stretch of one person's speech, at most 30 s, to be transcribed on its own."""
+
+    audio: Float32
+    """16 kHz."""
+    language: str | None = None
+    """An ISO 639-1 code, or None to let the model find out (or use its only one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The words of a window. `text` is "" when the model heard no speech in it."""
+
+    text: str
+    language: str
+    no_speech: float = 0.0
+    """The model's probability that nobody spoke."""
+
+
+class Transcriber(Engine, Protocol):
+    """Windows in, words out. Safe to call from many tasks at once; one model serves all.
+
+    Raises `SttFailed`, or `GpuOutOfMemory`.
+    """
+
+    @property
+    def languages(self) -> frozenset[str]: ...
+
+    async def transcribe(self, window: SpeechWindow, stop: Stop) -> Transcript: ...
+
+
+class EndOfTurnModel(Engine, Protocol):
+    """How likely it is that the speaker has finished, from the sound of the last 8 s."""
+
+    async def probability(self, audio: Float32, stop: Stop) -> float: ...
+
+
+class VoiceActivityModel(Engine, Protocol):
+    """Speech probability of one frame of each of many sessions at once.
+
+    `score` blocks; `pipeline.vad.VadBatcher` calls it on its own thread, one call at a time.
+    """
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples of a frame at 16 kHz (Silero: 512, 32 ms)."""
+        ...
+
+    def initial_state(self) -> Float32:
+        """A session's state before its first frame, shape (s,); opaque to everyone else."""
+        ...
+
+    def score(self, frames: Float32, states: Float32) -> tuple[Float32, Float32]:
+        """frames (n, frame_samples), states (n, s) -> probabilities (n,), new states (n, s)."""
+        ...
+
+
+# --- Text to speech -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A voice as it can be asked for. `language` is a BCP 47 tag in lower case, such as "en-us"."""
+
+    name: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechRequest:
+    """One clause to be voiced."""
+
+    text: str
+    voice: str
+    speed: float = 1.0
+    language: str | None = None
+    """None: the voice's own."""
+
+
+class Synthesizer(Engine, Protocol):
+    """Clauses in, audio out, in order, as it is made. One call at a time per instance.
+
+    Chunks are finite float32 at `rate_hz`, peak at most 1.0, with the silence that the model adds
+    before and after the words trimmed to a natural remainder. Raises `Unspeakable` when the text
+    has nothing to voice, `NotFound` for an unknown voice, `TtsFailed`, or `GpuOutOfMemory`.
+    """
+
+    @property
+    def rate_hz(self) -> int: ...
+
+    @property
+    def voices(self) -> tuple[Voice, ...]: ...
+
+    def synthesize(self, request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]: ...
+
+
+# --- Language model -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a prompt, as the OpenAI chat format has it."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a reply is made from."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int = 400
+    temperature: float = 0.7
+    session: str = ""
+    """Whose conversation it is: a backend with a prompt cache keeps it warm by this."""
+    stop_sequences: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The next piece of a reply's text; never empty."""
+
+    text: str
+
+
+class LanguageModel(Engine, Protocol):
+    """A prompt in, the reply's text out as it is generated. Safe to call from many tasks at once.
+
+    Raises `LlmFailed` (refused, stalled, broken stream), `RateLimited`, or `GpuOutOfMemory`.
+    """
+
+    def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]: ...

@@ -1,0 +1,131 @@
+"""Everything that can go wrong, as one tree.
+
+    AntiphonError
+    ├── ClientError              the peer's fault; the session usually goes on
+    │   ├── BadMessage           not JSON, not of the form, out of range, unknown type
+    │   ├── BadAudio             odd length, undecodable
+    │   ├── TooMuchAudio         faster than real time for too long
+    │   ├── TooManyMessages      a flood of text frames
+    │   ├── SlowClient           does not read what it is sent
+    │   ├── Unauthorized         no token, or a bad one
+    │   ├── Forbidden            foreign origin, not an admin
+    │   ├── RateLimited          a budget is used up
+    │   └── NotFound             no such session, voice or model
+    ├── Unavailable              nobody's fault; try again later
+    │   ├── AtCapacity           full, and the waiting room too
+    │   ├── PoolTimeout          waited too long for a slot or an answer
+    │   └── GoingAway            draining
+    ├── EngineError              a model or its backend failed this one request
+    │   ├── SttFailed
+    │   ├── LlmFailed
+    │   ├── TtsFailed
+    │   │   └── Unspeakable      this text has nothing to voice: skip it, go on with the next
+    │   └── GpuOutOfMemory
+    └── StartError               the server cannot start; the message is the whole story in one line
+        ├── SettingsError        a setting is wrong
+        └── ModelMissing         a model file is not on disk
+
+`server/failures.py` is the one place that maps these to codes, close codes and HTTP statuses.
+"""
+
+from __future__ import annotations
+
+
+class AntiphonError(Exception):
+    """Root of the tree. `str(error)` is a sentence that may be shown to the client."""
+
+    def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ClientError(AntiphonError):
+    """The peer did something wrong."""
+
+
+class BadMessage(ClientError):
+    """A message that is not of the protocol's form."""
+
+
+class BadAudio(ClientError):
+    """Audio that cannot be decoded."""
+
+
+class TooMuchAudio(ClientError):
+    """More audio than real time allows."""
+
+
+class TooManyMessages(ClientError):
+    """More text frames than a person or a program in good order would send."""
+
+
+class SlowClient(ClientError):
+    """The peer does not read what it is sent."""
+
+
+class Unauthorized(ClientError):
+    """No token, or a bad one."""
+
+
+class Forbidden(ClientError):
+    """Known, but not allowed."""
+
+
+class RateLimited(ClientError):
+    """A budget is used up; `retry_after_s` says when to come back."""
+
+
+class NotFound(ClientError):
+    """No such session, voice or model."""
+
+
+class Unavailable(AntiphonError):
+    """Not now; nobody did anything wrong."""
+
+
+class AtCapacity(Unavailable):
+    """Every place is taken."""
+
+
+class PoolTimeout(Unavailable):
+    """No slot became free, or no answer came, within the longest wait."""
+
+
+class GoingAway(Unavailable):
+    """The server is draining."""
+
+
+class EngineError(AntiphonError):
+    """An engine failed one request; the next may well succeed."""
+
+
+class SttFailed(EngineError):
+    """Speech could not be transcribed."""
+
+
+class LlmFailed(EngineError):
+    """The language model gave no answer."""
+
+
+class TtsFailed(EngineError):
+    """A clause could not be voiced."""
+
+
+class Unspeakable(TtsFailed):
+    """A text with nothing in it to voice (only symbols, say)."""
+
+
+class GpuOutOfMemory(EngineError):
+    """The accelerator's memory is full, after one retry."""
+
+
+class StartError(AntiphonError):
+    """The server cannot start. The message names the cause and the mend in one line."""
+
+
+class SettingsError(StartError):
+    """A setting is wrong; the message names the variable and what it takes."""
+
+
+class ModelMissing(StartError):
+    """A model file is not on disk; the message names it and the command that fetches it."""
