@@ -1,0 +1,143 @@
+"""What a conversation tells its client, as the turn machine puts it. Both protocols project these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ReplyStatus = Literal["completed", "interrupted", "cancelled", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The user began to speak, or went on, `at_ms` of the session's audio."""
+
+    turn: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """The user fell silent, for now."""
+
+    turn: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserTranscript:
+    """What was understood. Final once per turn; `discarded` when there were no words in it."""
+
+    turn: int
+    text: str
+    final: bool
+    discarded: bool = False
+    ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted:
+    """Text and audio of this reply follow."""
+
+    reply: int
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText:
+    """The next piece of a reply's text."""
+
+    reply: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudio:
+    """The next piece of a reply's audio: signed 16-bit little-endian PCM from sample `offset` on."""
+
+    reply: int
+    offset: int
+    pcm: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPaused:
+    """Somebody may be cutting in: hold what is buffered."""
+
+    reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyResumed:
+    """It was nothing: play on."""
+
+    reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The user cut in; no more audio of this reply will come."""
+
+    reply: int
+    heard: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudioEnd:
+    """All audio of the reply has been sent."""
+
+    reply: int
+    audio_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """From the user's last voiced sample to the first audio sent; the parts add up to `total`."""
+
+    endpoint: int
+    stt: int
+    llm: int
+    tts: int
+
+    @property
+    def total(self) -> int:
+        return self.endpoint + self.stt + self.llm + self.tts
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDone:
+    """The one end of a reply. `latency` is None when no audio was sent."""
+
+    reply: int
+    turn: int
+    status: ReplyStatus
+    text: str
+    heard: str
+    latency: Latency | None = None
+    saved: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something failed; the session goes on. `error` is one of `pipeline.errors`."""
+
+    error: Exception
+    turn: int | None = None
+    reply: int | None = None
+    ref: str | None = None
+
+
+TurnEvent = (
+    SpeechStarted
+    | SpeechStopped
+    | UserTranscript
+    | ReplyStarted
+    | ReplyText
+    | ReplyAudio
+    | ReplyPaused
+    | ReplyResumed
+    | Interrupted
+    | ReplyAudioEnd
+    | ReplyDone
+    | Failed
+)

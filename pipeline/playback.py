@@ -1,0 +1,157 @@
+"""Where the playback of one reply stands: what may be sent, what has been heard. Pure.
+
+Positions are samples of the reply's audio, counted from its first. Times are monotonic seconds.
+The client's reports are believed, but never past what was sent; without reports the position is
+estimated from what was sent and the time gone by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+REPORT_TIMEOUT_S = 1.0
+"""After this long without a report the end of playback is estimated (PROTOCOL.md, `reply_done`)."""
+
+END_TOLERANCE_S = 0.02
+"""A report this close to the end is the end."""
+
+_FIRST_CJK = "\u2e80"
+"""From here on scripts write without spaces: a cut may fall between any two characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voiced:
+    """A clause with audio: the span of the reply's text, and where its audio lies."""
+
+    text_start: int
+    text_end: int
+    start: int
+    end: int
+
+
+class Playback:
+    """The audio of one reply: made, sent, played."""
+
+    def __init__(self, rate_hz: int, send_ahead_s: float, chunk_s: float = 0.1) -> None:
+        self.rate_hz = rate_hz
+        self._ahead = round(send_ahead_s * rate_hz)
+        self._chunk = round(chunk_s * rate_hz)
+        self._clauses: list[Voiced] = []
+        self._played = 0.0
+        self._as_of: float | None = None
+        self._held = False
+        self._reported_at: float | None = None
+        self._finished = False
+        self.made = 0
+        """Samples there are to send."""
+        self.complete = False
+        """No more audio will be made."""
+        self.sent = 0
+
+    # --- what comes in ---------------------------------------------------------------------------
+
+    def add_audio(self, samples: int) -> None:
+        self.made += samples
+
+    def add_clause(self, text_start: int, text_end: int, start: int, end: int) -> None:
+        self._clauses.append(Voiced(text_start, text_end, start, end))
+
+    def report(self, played: int, now: float) -> None:
+        """The client says how much has left its loudspeaker."""
+        self._played = float(max(0, min(played, self.sent)))
+        self._as_of = now
+        self._reported_at = now
+
+    def finish(self) -> None:
+        """The client says that nothing more of this reply will be played."""
+        self._finished = True
+
+    def hold(self, now: float) -> None:
+        self._advance(now)
+        self._held = True
+
+    def resume(self, now: float) -> None:
+        self._advance(now)
+        self._held = False
+
+    def note_sent(self, samples: int, now: float) -> None:
+        self._advance(now)
+        self.sent += samples
+
+    # --- what is known ---------------------------------------------------------------------------
+
+    def played(self, now: float) -> int:
+        """Samples that have been heard by now, reported or estimated."""
+        self._advance(now)
+        return int(self._played)
+
+    def due(self, now: float) -> int:
+        """How many samples may leave now: whole chunks, or the rest of the reply."""
+        waiting = self.made - self.sent
+        if self._held or waiting <= 0 or (waiting < self._chunk and not self.complete):
+            return 0
+        room = self._ahead - (self.sent - self.played(now))
+        return min(waiting, self._chunk) if room > 0 else 0
+
+    def ended(self, now: float) -> bool:
+        """Whether the listener has heard it all."""
+        if not self.complete or self.sent < self.made:
+            return False
+        if self._finished:
+            return True
+        left = self.sent - self.played(now)
+        if self._recently_reported(now):
+            # Believe the client over the clock: an estimate between two reports may run ahead.
+            return left <= END_TOLERANCE_S * self.rate_hz and self._as_of == self._reported_at
+        return left <= 0
+
+    def next_due(self, now: float) -> float | None:
+        """When to look again, if nothing else happens before; None: nothing will change by time."""
+        if self._held:
+            return None
+        played = self.played(now)
+        if self.sent < self.made and (self.made - self.sent >= self._chunk or self.complete):
+            return now + max(0.0, (self.sent - played - self._ahead + 1) / self.rate_hz)
+        if self.complete:
+            end = now + max(0.0, (self.sent - played) / self.rate_hz)
+            if self._recently_reported(now) and self._reported_at is not None:
+                end = max(end, self._reported_at + REPORT_TIMEOUT_S)
+            return end
+        return None
+
+    def heard(self, text: str, now: float) -> str:
+        """The part of the reply's text that had been played, cut at a whole word."""
+        played = self.played(now)
+        if self.complete and played >= self.made:
+            return text
+        heard = 0
+        for clause in self._clauses:
+            if played >= clause.end:
+                heard = clause.text_end
+                continue
+            if played > clause.start:
+                share = (played - clause.start) / (clause.end - clause.start)
+                spoken = text[clause.text_start : clause.text_end]
+                heard = clause.text_start + _whole_words(spoken, share)
+            break
+        return text[:heard].rstrip()
+
+    def _recently_reported(self, now: float) -> bool:
+        return self._reported_at is not None and now - self._reported_at < REPORT_TIMEOUT_S
+
+    def _advance(self, now: float) -> None:
+        if self._as_of is not None and not self._held:
+            self._played = min(
+                float(self.sent), self._played + max(0.0, now - self._as_of) * self.rate_hz
+            )
+        self._as_of = now
+
+
+def _whole_words(text: str, share: float) -> int:
+    """The end of the last word that was spoken when `share` of the clause's audio was played."""
+    position = int(share * len(text))
+    if position >= len(text):
+        return len(text)
+    while position > 0 and not text[position].isspace() and text[position] < _FIRST_CJK:
+        position -= 1
+    return position

@@ -1,0 +1,207 @@
+"""The reply's half of the turn machine: drafted, started, played, ended. Pure.
+
+A draft is made and held; the client knows nothing of it. Started, it has a number, its text and
+audio leave as they are made, paced by its playback, and it ends exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from .events import (
+    Failed,
+    Interrupted,
+    Latency,
+    ReplyAudioEnd,
+    ReplyDone,
+    ReplyStarted,
+    ReplyStatus,
+    ReplyText,
+)
+from .playback import Playback
+from .signals import (
+    Draft,
+    DraftAudio,
+    DraftClause,
+    DraftMade,
+    DraftText,
+    DraftVoiced,
+    Drop,
+    Effect,
+    Played,
+    Send,
+)
+
+
+@dataclass(slots=True)
+class Marks:
+    """When the stages of a turn's latency ended, in monotonic seconds."""
+
+    voiced: float = 0.0
+    """The user's last voiced sample arrived, or the typed text."""
+    endpoint: float = 0.0
+    transcript: float = 0.0
+    first_text: float | None = None
+    clause: float | None = None
+    """The first clause left for the synthesizer."""
+    audio: float | None = None
+    sent: float | None = None
+
+    def latency(self) -> Latency | None:
+        """The parts between the marks. They add up, and a mark out of order has none."""
+        if self.sent is None:
+            return None
+        at = [self.voiced]
+        for mark in (self.endpoint, self.transcript, self.clause or 0.0, self.sent):
+            at.append(max(at[-1], mark))
+        ms = [round((moment - at[0]) * 1000) for moment in at]
+        return Latency(*(b - a for a, b in pairwise(ms)))
+
+
+@dataclass(slots=True)
+class Reply:
+    """One reply. `number` is None until the client knows of it."""
+
+    draft: int
+    turn: int
+    playback: Playback
+    marks: Marks
+    number: int | None = None
+    text: str = ""
+    error: Exception | None = None
+    error_told: bool = False
+    end_told: bool = False
+
+
+class Replies:
+    """At most one reply at a time, and the counters of all."""
+
+    def __init__(self, next_reply: int) -> None:
+        self.next_reply = next_reply
+        self.current: Reply | None = None
+        self._next_draft = 1
+
+    @property
+    def drafted(self) -> Reply | None:
+        """The reply that nobody knows of yet."""
+        return self.current if self.current and self.current.number is None else None
+
+    @property
+    def started(self) -> Reply | None:
+        """The reply that the client knows of, and that has not ended."""
+        return self.current if self.current and self.current.number is not None else None
+
+    def draft(
+        self, turn: int, text: str, marks: Marks, playback: Playback, say: str | None = None
+    ) -> Iterator[Effect]:
+        """Begin to make a reply; the one before must have ended."""
+        self.current = Reply(self._next_draft, turn, playback, marks)
+        self._next_draft += 1
+        yield Draft(self.current.draft, turn, text, say)
+
+    def drop(self) -> Iterator[Effect]:
+        """A draft nobody knows of is gone without a trace."""
+        if self.drafted is not None:
+            yield Drop(self.drafted.draft)
+            self.current = None
+
+    def start(self) -> Iterator[Effect]:
+        """The draft leaves for the client."""
+        reply = self.drafted
+        if reply is None:
+            return
+        reply.number = self.next_reply
+        self.next_reply += 1
+        yield ReplyStarted(reply.number, reply.turn)
+        if reply.text:
+            yield ReplyText(reply.number, reply.text)
+
+    def note(
+        self, news: DraftText | DraftClause | DraftAudio | DraftVoiced | DraftMade, now: float
+    ) -> Iterator[Effect]:
+        """News of the reply in the making. News of an older one dies here."""
+        reply = self.current
+        if reply is None or news.draft != reply.draft:
+            return
+        match news:
+            case DraftText(_, text):
+                reply.marks.first_text = reply.marks.first_text or now
+                reply.text += text
+                if reply.number is not None:
+                    yield ReplyText(reply.number, text)
+            case DraftClause():
+                reply.marks.clause = reply.marks.clause or now
+            case DraftAudio(_, samples):
+                reply.marks.audio = reply.marks.audio or now
+                reply.playback.add_audio(samples)
+            case DraftVoiced():
+                reply.playback.add_clause(news.text_start, news.text_end, news.start, news.end)
+            case DraftMade(_, error):
+                reply.playback.complete = True
+                reply.error = error
+
+    @property
+    def ready(self) -> bool:
+        """The draft has something to show for itself: audio, or an end."""
+        reply = self.drafted
+        return reply is not None and (reply.playback.made > 0 or reply.playback.complete)
+
+    def play(self, now: float) -> Iterator[Effect]:
+        """Send what is due, and end the reply when it has been heard."""
+        reply = self.started
+        if reply is None or reply.number is None:
+            return
+        if reply.error is not None and not reply.error_told:
+            reply.error_told = True
+            yield Failed(reply.error, turn=reply.turn or None, reply=reply.number)
+        playback = reply.playback
+        while samples := playback.due(now):
+            yield Send(reply.draft, reply.number, playback.sent, playback.sent + samples)
+            playback.note_sent(samples, now)
+            reply.marks.sent = reply.marks.sent or now
+        if not playback.complete or playback.sent < playback.made:
+            return
+        if not reply.end_told:
+            reply.end_told = True
+            yield ReplyAudioEnd(reply.number, round(playback.made * 1000 / playback.rate_hz))
+        if playback.ended(now):
+            yield Drop(reply.draft)
+            yield self._done(reply, "failed" if reply.error else "completed", now)
+
+    def played(self, report: Played, now: float) -> None:
+        """The client's word on its loudspeaker; word of an ended reply is ignored."""
+        reply = self.started
+        if reply is None or reply.number != report.reply:
+            return
+        reply.playback.report(round(report.played_ms * reply.playback.rate_hz / 1000), now)
+        if report.done and reply.playback.complete:
+            reply.playback.finish()
+
+    def interrupt(self, now: float) -> Iterator[Effect]:
+        """The user cuts in: a started reply ends at what was heard of it."""
+        reply = self.started
+        if reply is None:
+            return
+        yield Drop(reply.draft)
+        done = self._done(reply, "interrupted", now)
+        yield Interrupted(done.reply, done.heard)
+        yield done
+
+    def cancel(self, now: float) -> Iterator[Effect]:
+        """The client stops a started reply."""
+        reply = self.started
+        if reply is not None:
+            yield Drop(reply.draft)
+            yield self._done(reply, "cancelled", now)
+
+    def next_wake(self, now: float) -> float | None:
+        """When `play` is due if nothing happens before."""
+        return self.started.playback.next_due(now) if self.started else None
+
+    def _done(self, reply: Reply, status: ReplyStatus, now: float) -> ReplyDone:
+        assert reply.number is not None
+        self.current = None
+        heard = reply.text if status == "completed" else reply.playback.heard(reply.text, now)
+        return ReplyDone(reply.number, reply.turn, status, reply.text, heard, reply.marks.latency())

@@ -1,0 +1,181 @@
+"""What the turn machine takes in, and what follows from it: two closed unions. Pure.
+
+A draft is a reply in the making; it gets a reply's number only when it leaves for the client.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .events import TurnEvent
+
+# --- Events: what comes in -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A frame of the microphone: its speech probability, its end, and when it had arrived."""
+
+    probability: float
+    end: int
+    arrived: float
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The answer to a `Look`: the words, and the end-of-turn model's vote."""
+
+    key: int
+    segment: int
+    attempt: int
+    text: str
+    end_of_turn: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LookFailed:
+    """A `Look` that brought nothing."""
+
+    key: int
+    segment: int
+    attempt: int
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class EndTurn:
+    """The user says that the turn is over; `at` is the end of the audio received so far."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    text: str
+    ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Greet:
+    """Speak this before anybody has said a word."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop the reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """The client's report of its playback, in milliseconds of the reply's audio."""
+
+    reply: int
+    played_ms: float
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DraftText:
+    draft: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DraftClause:
+    """A clause has left for the synthesizer: the model's part in the latency ends here."""
+
+    draft: int
+
+
+@dataclass(frozen=True, slots=True)
+class DraftAudio:
+    """So many more samples of audio lie ready."""
+
+    draft: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class DraftVoiced:
+    """A clause's audio is whole: its span of the text, and its span of the audio."""
+
+    draft: int
+    text_start: int
+    text_end: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class DraftMade:
+    """All there will be of this draft is made; `error` if it was cut short."""
+
+    draft: int
+    error: Exception | None = None
+
+
+Event = (
+    Heard
+    | Looked
+    | LookFailed
+    | EndTurn
+    | Typed
+    | Greet
+    | Cancel
+    | Played
+    | DraftText
+    | DraftClause
+    | DraftAudio
+    | DraftVoiced
+    | DraftMade
+)
+
+
+# --- Effects: what follows -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Transcribe [start, end), and ask the end-of-turn model when `final`.
+
+    Only the latest attempt at a segment counts; `key` names the turn, which may have no number yet.
+    """
+
+    key: int
+    segment: int
+    attempt: int
+    start: int
+    end: int
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Begin to make a reply to `text`, or, when `say` is given, of these words."""
+
+    draft: int
+    turn: int
+    text: str
+    say: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Stop making this draft; whatever of it is unsent is gone."""
+
+    draft: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send samples [start, end) of the draft's audio as the reply's."""
+
+    draft: int
+    reply: int
+    start: int
+    end: int
+
+
+Effect = Look | Draft | Drop | Send | TurnEvent
