@@ -80,8 +80,9 @@ class ClausePolicy:
 
     def __post_init__(self) -> None:
         ascending = all(a <= b for a, b in zip(self.limits, self.limits[1:], strict=False))
-        if not self.limits or self.limits[0] < 9 or not ascending:
-            raise ValueError("limits must ascend from 9 or more")
+        # A third of the limit must be more than one wide letter.
+        if not self.limits or self.limits[0] < 12 or not ascending:
+            raise ValueError("limits must ascend from 12 or more")
         if not self.min_letters or min(self.min_letters) < 1 or self.first_min_words < 1:
             raise ValueError("a clause needs a letter or a word")
 
@@ -147,13 +148,12 @@ class ClauseCutter:
         self._append(ch, is_space)
         if self._totals[-1].size - self._before.size > self._limit:
             self._cut(self._best_place())
-            self._cut_where_due()
 
     def _judge(self, mark: Mark, ch: str, is_space: bool) -> bool:
         """Decide what the held mark is, if `ch` tells; True when the space `ch` joins two words."""
         if mark.waits_for is not None:
             if is_space and ch not in NEWLINES:
-                return mark.waits_for is Verdict.UNLESS_DIGIT
+                return True
             ends = is_space or mark.ends_before(ch)
         elif mark.dash:
             ends = is_space
@@ -253,29 +253,22 @@ class ClauseCutter:
             return held.words >= policy.first_max_words
         return enough or held.words >= policy.first_min_words
 
-    def _cut_where_due(self) -> None:
-        """A forced cut may leave text behind that holds a place good enough for the next clause."""
-        while due := [place for place in self._places if self._is_due(*place)]:
-            self._cut(due[0][0])
-
     def _best_place(self) -> int:
         """The strongest place in the last two thirds, else between letters, else anywhere."""
         floor = self._limit // 3
         late = [(s, o) for o, s in self._places if self._measure(o).size >= floor]
         if late:
             return max(late)[1]
-        fallback = len(self._chars) - 1
+        n = last = len(self._chars) - 1
         between_clusters = 0
-        for n in range(fallback, 0, -1):
-            if self._measure(self._start + n).size < floor:
-                break
+        while self._measure(self._start + n).size >= floor:
             before, after = self._chars[n - 1], self._chars[n]
-            if clings(before, after) or self._splits_flag(n):
-                continue
-            if not (is_solid(before) and is_solid(after)):
-                return self._start + n
-            between_clusters = between_clusters or n
-        return self._start + (between_clusters or fallback)
+            if not (clings(before, after) or self._splits_flag(n)):
+                if not (is_solid(before) and is_solid(after)):
+                    return self._start + n
+                between_clusters = between_clusters or n
+            n -= 1
+        return self._start + (between_clusters or last)
 
     def _splits_flag(self, n: int) -> bool:
         """Whether a cut before the n-th character parts the two halves of a flag."""

@@ -1,4 +1,6 @@
-"""What a conversation tells its client, as the turn machine puts it. Both protocols project these."""
+"""What a conversation tells its client, in the turn machine's words. Both protocols
+project these.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,7 @@ class ReplyText:
 
 @dataclass(frozen=True, slots=True)
 class ReplyAudio:
-    """The next piece of a reply's audio: signed 16-bit little-endian PCM from sample `offset` on."""
+    """The next piece of a reply's audio: signed 16-bit little-endian PCM, from `offset` on."""
 
     reply: int
     offset: int
@@ -114,7 +116,7 @@ class ReplyDone:
     text: str
     heard: str
     latency: Latency | None = None
-    saved: bool = True
+    saved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from unicodedata import category, east_asian_width
+from unicodedata import category, combining, east_asian_width
 
 
 class Strength(IntEnum):
@@ -37,6 +37,8 @@ _JOINERS = frozenset("/\\@&=%+-_#$")
 NEWLINES = frozenset("\n\r\v\f\x85\u2028\u2029")
 UNBREAKABLE = frozenset("\u00a0\u2007\u202f")
 LINE_OPENERS = frozenset("#>*-+•")
+_VIRAMA = 9
+"""The combining class of signs that bind the next consonant to theirs."""
 _WORD = re.compile(r"[\w.]+$")
 _LETTERS_AND_DOTS = re.compile(r"[^\W\d_](\.[^\W\d_])+")
 
@@ -88,6 +90,7 @@ def clings(before: str, after: str) -> bool:
         category(after)[0] == "M"
         or "\u200d" in (before, after)
         or after == "\u200c"
+        or (combining(before) == _VIRAMA and after.isalpha())
         or "\u1160" <= after <= "\u11ff"  # Hangul vowels and finals
         or after in "\u0e33\u0eb3"  # Thai and Lao AM
         or "\U0001f3fb" <= after <= "\U0001f3ff"  # skin tones
@@ -103,7 +106,7 @@ def is_flag_half(ch: str) -> bool:
 
 def is_solid(ch: str) -> bool:
     """Part of a word, a number or a URL, rather than a letter that stands for itself."""
-    return not (ch.isspace() or is_wide(ch) or (ch in MARKS and ch > "~"))
+    return "!" <= ch <= "~" or (category(ch)[0] in "LMN" and not is_wide(ch))
 
 
 @dataclass(slots=True)

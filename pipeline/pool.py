@@ -4,10 +4,10 @@
         async for chunk in slot.stream(lambda engine, stop: engine.synthesize(request, stop)):
             ...
 
-Two things are kept apart. A *claim* is the owner's: it begins with the lease and is gone the moment
-the `async with` is left, however it is left. An *occupancy* is the engine's: the call runs in a task
-of the pool's own, is told to stop when its lease ends, and leaves at its next chunk. Until then the
-slot shows as `stopping` and is not handed out. Nobody ever waits for that but the next in the queue.
+Two things are kept apart. A *claim* is the owner's: it begins with the lease and is gone the
+moment the `async with` is left, however it is left. An *occupancy* is the engine's: the call runs
+in a task of the pool's own, is told to stop when its lease ends, and leaves at its next chunk. Until
+then the slot shows as `stopping` and is not handed out; only the next in the queue waits for that.
 """
 
 from __future__ import annotations
@@ -138,6 +138,11 @@ class Slot(Generic[E]):
         self._seat = seat
         self._calls: list[_Call[Any]] = []
         self.waited_s = waited_s
+
+    @property
+    def engine(self) -> E:
+        """The engine of this slot; call it through `call` and `stream` only."""
+        return self._seat.engine
 
     async def call(self, function: Callable[[E, Stop], Awaitable[T]]) -> T:
         """Run one engine call that gives one result."""

@@ -16,6 +16,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"```[\w+-]*|~~|`", ""),
         (r"!?\[([^\[\]]*)\]\([^()\s]*\)", r"\1"),  # a link is its label
         (r"\b(?:https?|wss?|ftp)://|\bmailto:", ""),
+        (r"^[^\S\n]*\|", ""),
         (r"\|", ", "),  # the cells of a table
         (r":?-{3,}:?|={3,}|_{3,}", " "),
         (r"(?<=\d)[ ]?\*[ ]?(?=\d)", " times "),
@@ -24,6 +25,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"_", " "),
     )
 )
+_LINE_END = re.compile(r"(?<=\w)[^\S\n]*\n(?=[^\S\n]*(?:\n|[-+*•#>|][^\S\n]|\d+[.)][^\S\n]))")
+"""A line that ends without a mark before a list item or an empty line is a sentence to the ear."""
 _LINE_OPENER = re.compile(r"^[^\S\n]*(?:(?:[#>]+|[-+*•])[^\S\n]+)+", re.MULTILINE)
 _LOOSE_COMMAS = re.compile(r"(?:\s*,)+(?=\s*,)")
 _SPACE_BEFORE_MARK = re.compile(r"\s+([,.!?;:…]+)(?=\s|$)")
@@ -35,12 +38,13 @@ def spoken(text: str, *, opens_line: bool = True) -> str:
     `opens_line` tells whether the text begins at the start of a line, where "-" is a bullet
     and "#" a heading.
     """
+    text = _LINE_END.sub(".\n", text)
     # A stop in front keeps a text that begins mid-line from matching at its first character.
     text = _LINE_OPENER.sub("", text) if opens_line else _LINE_OPENER.sub("", "." + text)[1:]
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     text = " ".join(_without_symbols(text).split())
-    text = _SPACE_BEFORE_MARK.sub(r"\1", _LOOSE_COMMAS.sub("", text)).strip(" ,;:")
+    text = _SPACE_BEFORE_MARK.sub(r"\1", _LOOSE_COMMAS.sub("", text)).lstrip(" ,;:")
     return text if any(ch.isalnum() for ch in text) else ""
 
 

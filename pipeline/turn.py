@@ -2,9 +2,9 @@
 
 The user's half goes
 
-    QUIET --voice--> SPEAKING --silence--> PAUSED --enough of it--> COMMITTED --reply leaves--> QUIET
-                        ^------- voice -------'                         |
-                        ^---------------- voice: taken back ------------'
+    QUIET --voice--> SPEAKING --silence--> PAUSED --enough--> COMMITTED --reply leaves--> QUIET
+                        ^------- voice -------'                   |
+                        ^------------- voice: taken back ---------'
 
 and the reply's half (`replies.py`): none, drafted, started, ended. Until the first audio of its
 reply leaves, a committed turn can be taken back: the user who goes on by then was never cut off.

@@ -121,7 +121,7 @@ class VoiceActivityModel(Engine, Protocol):
         ...
 
     def score(self, frames: Float32, states: Float32) -> tuple[Float32, Float32]:
-        """frames (n, frame_samples), states (n, s) -> probabilities (n,), new states (n, s)."""
+        """Frames (n, frame_samples), states (n, s) -> probabilities (n,), new states (n, s)."""
         ...
 
 

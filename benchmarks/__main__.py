@@ -1,0 +1,69 @@
+"""`python -m benchmarks [NAME...] [--turns N] [--json FILE] [--url ws://...]`: all, one by one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks import latency, wer
+from benchmarks.serving import ServerFailed, serving
+
+PACKAGES = ("antiphon", "faster-whisper", "ctranslate2", "onnxruntime", "kokoro-onnx", "xllamacpp")
+
+
+def machine() -> dict[str, object]:
+    """What the numbers depend on: the processor, its cores that we may use, the versions."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = models[0].partition(":")[2].strip() if models else cpu
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {"cpu": cpu, "cores": usable, "versions": versions}
+
+
+def main() -> int:
+    """Run what is asked for; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="latency, wer (default: all)")
+    parser.add_argument("--turns", type=int, default=latency.TURNS, help="default: %(default)s")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
+    parser.add_argument("--url", help="a running server (default: start one for each benchmark)")
+    args = parser.parse_args()
+    benchmarks: dict[str, Callable[[str], dict[str, object]]] = {
+        "latency": lambda url: latency.main(url, args.turns),
+        "wer": wer.main,
+    }
+    if unknown := set(args.names) - set(benchmarks):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there is {', '.join(benchmarks)}")
+    here = machine()
+    results: dict[str, object] = {"machine": here}
+    print(f"{here['cpu']}, {here['cores']} cores; {here['versions']}\n")
+    for name in args.names or benchmarks:
+        try:
+            with nullcontext(args.url) if args.url else serving() as url:
+                results[name] = benchmarks[name](url)
+        except ServerFailed as failure:
+            print(failure, file=sys.stderr)
+            return 1
+        print()
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""A server of one's own for a benchmark: a subprocess on a free port, with its data thrown away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+START_S = 120.0
+POLL_S = 0.1
+DRAIN_S = 45.0
+ROOT = Path(__file__).parent.parent
+
+
+class ServerFailed(Exception):
+    """The server did not come up; the message has the end of its log."""
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(**settings: str) -> Iterator[str]:
+    """`antiphon serve` with these ANTIPHON_* settings added; gives its ws:// address when ready.
+
+    Raises `ServerFailed` when it ends or is not ready within 120 s.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "server", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    with tempfile.TemporaryDirectory(prefix="antiphon-bench-") as data_dir:
+        log_file = Path(data_dir) / "server.log"
+        named = {f"ANTIPHON_{name.upper()}": value for name, value in settings.items()}
+        environment = {**os.environ, "ANTIPHON_DATA_DIR": data_dir, **named}
+        with log_file.open("wb") as log:
+            server = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        try:
+            _wait_until_ready(server, f"http://127.0.0.1:{port}/readyz", log_file)
+            yield f"ws://127.0.0.1:{port}/ws"
+        finally:
+            _end(server)
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log_file: Path) -> None:
+    deadline = time.monotonic() + START_S
+    # Another process tells of its readiness by HTTP only, so it is asked until it says yes.
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(POLL_S)
+    tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-15:])
+    state = "is not ready" if server.poll() is None else f"ended with {server.returncode}"
+    raise ServerFailed(f"the server {state}:\n{tail}")
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    server.send_signal(signal.SIGTERM)
+    try:
+        server.wait(DRAIN_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()

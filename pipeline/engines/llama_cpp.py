@@ -1,0 +1,148 @@
+"""SmolLM2 served in this process by llama.cpp, on loopback, and spoken to over HTTP as any other
+language model. What runs when no LLM is configured."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import xllamacpp
+
+from pipeline.engines.openai_llm import OpenAILanguageModel
+from pipeline.engines.ports import EngineInfo, Prompt, Stop, TextDelta
+from pipeline.engines.threads import EngineThreads
+from pipeline.errors import LlmFailed, StartError
+from pipeline.models import locate
+
+MODEL = "smollm2-135m-instruct"
+FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+CONTEXT_TOKENS = 2048
+"""A slot's context, prompt and reply together; a longer prompt is refused with `LlmFailed`."""
+
+BATCH_TOKENS = 128
+"""A prompt is read in pieces of this size, so that a long one holds up other replies, and its own
+end when nobody wants it any more, by 0.3 s at most."""
+
+_SILENT = -1
+_HTTP_THREADS_SPARE = 2
+_WARM_UP_TIMEOUT_S = 60.0
+
+
+class SlotBook:
+    """Which slot of the server holds whose conversation, so that a prompt finds its own cache.
+
+    A conversation without a slot gets the free one whose owner has been silent longest.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._free: OrderedDict[int, str] = OrderedDict((slot, "") for slot in range(slots))
+
+    def take(self, session: str) -> int | None:
+        """A slot for one reply; None when all are at work (the server then queues it)."""
+        if not self._free:
+            return None
+        oldest = next(iter(self._free))
+        slot = next((s for s, owner in self._free.items() if session and owner == session), oldest)
+        del self._free[slot]
+        return slot
+
+    def give_back(self, slot: int, session: str) -> None:
+        """The reply is over; the slot keeps its conversation's cache until another needs it."""
+        self._free[slot] = session
+
+
+class LlamaCppLanguageModel:
+    """A llama.cpp server with `slots` conversations at once on `threads` threads.
+
+    It listens on a free port of 127.0.0.1 and wants a key that only this object knows. Its memory
+    is 530 MB with 8 slots.
+    """
+
+    def __init__(self, models_dir: Path, slots: int, threads: int) -> None:
+        self._models_dir = models_dir
+        self._slots = slots
+        self._threads = threads
+        self._book = SlotBook(slots)
+        self._key = secrets.token_urlsafe(32)
+        # The server's threads are children of this one and inherit its nice value.
+        self._worker = EngineThreads("llama", 1)
+        self._server: xllamacpp.Server | None = None
+        self._client: OpenAILanguageModel | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo("llama-cpp", MODEL)
+
+    async def start(self) -> None:
+        """Load the model, serve it, and let it speak once.
+
+        Raises `ModelMissing`, or `StartError` when the file cannot be loaded.
+        """
+        url = await self._worker.run(self._load)
+        self._client = OpenAILanguageModel(url, MODEL, self._key)
+        await self._client.start()
+
+    def _load(self) -> str:
+        path = locate(self._models_dir, MODEL) / FILE
+        try:
+            self._server = xllamacpp.Server(self._params(path))
+            url: str = self._server.listening_address
+            # Not only to be warm: a server that is closed before its loop has run waits for that
+            # loop for ever, and holds the GIL meanwhile. After one answer it runs.
+            httpx.post(
+                f"{url}/v1/chat/completions",
+                json={"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 1},
+                headers={"authorization": f"Bearer {self._key}"},
+                timeout=_WARM_UP_TIMEOUT_S,
+                trust_env=False,
+            ).raise_for_status()
+        except (RuntimeError, httpx.HTTPError) as error:
+            raise StartError(f"The language model {path} cannot be used: {error}") from error
+        return url
+
+    def _params(self, path: Path) -> xllamacpp.CommonParams:
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.model_alias = {MODEL}
+        params.n_parallel = self._slots
+        params.n_ctx = CONTEXT_TOKENS * self._slots
+        params.n_batch = params.n_ubatch = BATCH_TOKENS
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = self._threads
+        params.n_gpu_layers = 0
+        params.fit_params = False  # it is known to fit
+        params.warmup = False  # our own is done over HTTP, which leaves the GIL free
+        params.cache_ram_mib = 0  # each slot keeps its own conversation; no copies beside
+        params.hostnames = ["127.0.0.1"]
+        params.port = 0
+        params.n_threads_http = self._slots + _HTTP_THREADS_SPARE
+        params.api_keys = [self._key]
+        params.ui = params.endpoint_slots = params.endpoint_props = params.endpoint_metrics = False
+        params.verbosity = _SILENT
+        return params
+
+    async def close(self) -> None:
+        """Close the connections, then the server; its threads end with it."""
+        if self._client is not None:
+            await self._client.close()
+        await self._worker.run(self._unload)
+        await self._worker.close()
+
+    def _unload(self) -> None:
+        self._server = None  # the last reference: llama.cpp stops as it is dropped
+
+    async def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
+        """The reply's text as it comes; errors as `OpenAILanguageModel` has them."""
+        if self._client is None:
+            raise LlmFailed("The language model is not loaded.")
+        slot = self._book.take(prompt.session)
+        pinned = {"cache_prompt": True} | ({} if slot is None else {"id_slot": slot})
+        try:
+            async for delta in self._client.generate(prompt, stop, extra=pinned):
+                yield delta
+        finally:
+            if slot is not None:
+                self._book.give_back(slot, prompt.session)

@@ -1,0 +1,166 @@
+"""Engines that follow a script: for tests and load runs. No models, set texts, set latencies."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import AsyncIterator
+
+import numpy as np
+
+from pipeline.config import ScriptConfig
+from pipeline.engines.ports import (
+    EngineInfo,
+    Float32,
+    Prompt,
+    SpeechRequest,
+    SpeechWindow,
+    Stop,
+    TextDelta,
+    Transcript,
+    Voice,
+)
+from pipeline.errors import NotFound, Unspeakable
+
+FRAME_SAMPLES = 512
+SPEECH_RMS = 0.01
+"""-40 dBFS: a frame louder than this counts as speech."""
+
+TONE_HZ = {"tone": 220.0, "tone-low": 110.0}
+TONE_RATE_HZ = 24_000
+TONE_PEAK = 0.3
+CHUNK_S = 0.1
+FADE_S = 0.005
+
+
+class _Scripted:
+    """What the scripted engines share: nothing to load, and a name that hides nothing."""
+
+    def __init__(self, script: ScriptConfig | None = None) -> None:
+        self._script = script or ScriptConfig()
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo(name="scripted", model="scripted")
+
+    async def start(self) -> None:
+        """Nothing to load."""
+
+    async def close(self) -> None:
+        """Nothing to free."""
+
+
+class ScriptedTranscriber(_Scripted):
+    """Hears the set text in any window with a loud frame in it, and nothing in a silent one."""
+
+    @property
+    def languages(self) -> frozenset[str]:
+        return frozenset({"en"})
+
+    async def transcribe(self, window: SpeechWindow, stop: Stop) -> Transcript:
+        await asyncio.sleep(self._script.stt_s)
+        if stop.is_set or not _is_loud(_frames(window.audio)).any():
+            return Transcript("", "en", no_speech=1.0)
+        return Transcript(self._script.stt_text.strip(), "en")
+
+
+class ScriptedVoiceActivity(_Scripted):
+    """Speech is what is loud; it remembers nothing."""
+
+    @property
+    def frame_samples(self) -> int:
+        return FRAME_SAMPLES
+
+    def initial_state(self) -> Float32:
+        return np.zeros(1, np.float32)
+
+    def score(self, frames: Float32, states: Float32) -> tuple[Float32, Float32]:
+        """Give (n, 512) frames 1.0 where loud, else 0.0, shape (n,); states as they were."""
+        return _is_loud(frames).astype(np.float32), states
+
+
+class ScriptedEndOfTurn(_Scripted):
+    """Sure that the turn is over as soon as the last 64 ms are quiet."""
+
+    async def probability(self, audio: Float32, stop: Stop) -> float:
+        ended = not _is_loud(_frames(audio[-2 * FRAME_SAMPLES :])).any()
+        return 1.0 if ended and not stop.is_set else 0.0
+
+
+class ScriptedSynthesizer(_Scripted):
+    """Voices a text as a tone of its length, in chunks of 100 ms."""
+
+    @property
+    def rate_hz(self) -> int:
+        return TONE_RATE_HZ
+
+    @property
+    def voices(self) -> tuple[Voice, ...]:
+        return tuple(Voice(name, "en-us") for name in TONE_HZ)
+
+    async def synthesize(self, request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]:
+        if request.voice not in TONE_HZ:
+            raise NotFound(f"there is no voice {request.voice!r}")
+        if not any(character.isalnum() for character in request.text):
+            raise Unspeakable("nothing to voice in this text")
+        length_s = len(request.text) * self._script.tts_s_per_char / request.speed
+        audio = _tone(TONE_HZ[request.voice], length_s)
+        chunk = round(CHUNK_S * TONE_RATE_HZ)
+        wait_s = self._script.tts_first_s
+        for begin in range(0, len(audio), chunk):
+            await asyncio.sleep(wait_s)
+            if stop.is_set:
+                return
+            yield audio[begin : begin + chunk]
+            wait_s = CHUNK_S * self._script.tts_rtf
+
+
+class ScriptedLanguageModel(_Scripted):
+    """Says the set text word by word, whatever it is asked.
+
+    `{user}` in it becomes the user's last message, `{n}` the number of messages in the prompt.
+    """
+
+    async def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
+        wait_s = self._script.llm_first_token_s
+        for word in self._words(prompt)[: prompt.max_tokens]:
+            await asyncio.sleep(wait_s)
+            if stop.is_set:
+                return
+            yield TextDelta(word)
+            wait_s = 1 / self._script.llm_tokens_per_s
+
+    def _words(self, prompt: Prompt) -> list[str]:
+        said = [message.content for message in prompt.messages if message.role == "user"]
+        text = self._script.llm_text.replace("{n}", str(len(prompt.messages)))
+        text = text.replace("{user}", said[-1] if said else "")
+        for end in prompt.stop_sequences:
+            text = text.partition(end)[0]
+        # Each word with the space before it; the pieces add up to the text.
+        return re.findall(r"\s*\S+(?:\s+$)?", text)
+
+
+def _frames(audio: Float32) -> Float32:
+    """(n,) -> (m, 512), the last one filled up with silence."""
+    padded = np.zeros(math.ceil(len(audio) / FRAME_SAMPLES) * FRAME_SAMPLES, np.float32)
+    padded[: len(audio)] = audio
+    return padded.reshape(-1, FRAME_SAMPLES)
+
+
+def _is_loud(frames: Float32) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """(m, 512) -> (m,): whether each frame's RMS is above the threshold."""
+    loud: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = (
+        np.sqrt(np.mean(np.square(frames), axis=1)) > SPEECH_RMS
+    )
+    return loud
+
+
+def _tone(hz: float, length_s: float) -> Float32:
+    """A sine that swells and fades at its ends, so that no clause clicks."""
+    time_s = np.arange(max(1, round(length_s * TONE_RATE_HZ))) / TONE_RATE_HZ
+    edge = np.minimum(time_s, time_s[-1] - time_s) / FADE_S
+    tone: Float32 = (TONE_PEAK * np.sin(2 * np.pi * hz * time_s) * np.clip(edge, 0, 1)).astype(
+        np.float32
+    )
+    return tone

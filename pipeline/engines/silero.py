@@ -1,0 +1,69 @@
+"""Voice activity by Silero on onnxruntime: one frame of each of many sessions in one call."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from pipeline.engines.onnx import load_session
+from pipeline.engines.ports import SPEECH_HZ, EngineInfo, Float32
+from pipeline.models import locate
+
+MODEL = "silero-vad"
+FRAME_SAMPLES = 512
+CONTEXT_SAMPLES = 64
+"""The end of the frame before, which the model wants in front of each."""
+LAYERS, UNITS = 2, 128
+"""Of its recurrent state."""
+
+_RATE = np.array(SPEECH_HZ, np.int64)
+
+
+class SileroVoiceActivity:
+    """A session's state is one row of 320 floats: its context, then its recurrent state."""
+
+    def __init__(self, models_dir: Path) -> None:
+        self._models_dir = models_dir
+        self._session: onnxruntime.InferenceSession | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo(name="silero", model=MODEL)
+
+    @property
+    def frame_samples(self) -> int:
+        return FRAME_SAMPLES
+
+    async def start(self) -> None:
+        """Load and run once. One thread: more cost more than they save on so small a model."""
+        file = locate(self._models_dir, MODEL) / "silero_vad.onnx"
+        self._session = await asyncio.to_thread(load_session, file, threads=1)
+        self.score(np.zeros((1, FRAME_SAMPLES), np.float32), self.initial_state()[np.newaxis])
+
+    async def close(self) -> None:
+        self._session = None
+
+    def initial_state(self) -> Float32:
+        return np.zeros(CONTEXT_SAMPLES + LAYERS * UNITS, np.float32)
+
+    def score(self, frames: Float32, states: Float32) -> tuple[Float32, Float32]:
+        """From (n, 512) and (n, 320) to probabilities (n,) and new states (n, 320); blocks."""
+        if self._session is None:
+            raise RuntimeError("score before start")
+        count = len(frames)
+        context, recurrent = states[:, :CONTEXT_SAMPLES], states[:, CONTEXT_SAMPLES:]
+        by_layer = recurrent.reshape(count, LAYERS, UNITS).transpose(1, 0, 2)
+        probabilities, after = self._session.run(
+            ["output", "stateN"],
+            {
+                "input": np.concatenate((context, frames), axis=1),
+                "state": np.ascontiguousarray(by_layer),
+                "sr": _RATE,
+            },
+        )
+        by_session = after.transpose(1, 0, 2).reshape(count, LAYERS * UNITS)
+        new_states = np.concatenate((frames[:, -CONTEXT_SAMPLES:], by_session), axis=1)
+        return probabilities[:, 0], new_states

@@ -1,0 +1,105 @@
+"""One session's audio: in at the client's rate, kept for 30 s, heard by frames, cut in windows.
+
+Microphone audio never passes the session's inbox: it lies in a ring here, and what the session
+learns are frames' speech probabilities. When frames stop coming inside speech, silence is put in
+their place, so that a turn ends though its client fell silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+
+from .audio import AudioRing, Resampler, pcm16_to_float
+from .engines.ports import SPEECH_HZ, Float32
+from .signals import Heard
+from .vad import VadStream
+
+RING_S = 30
+GAP_S = 1.0
+"""Without frames for so long inside speech, silence is assumed."""
+FILL_S = 0.1
+
+
+class Listening:
+    """The ear of one session. `feed` is for whoever has audio; `run` belongs to the session."""
+
+    def __init__(
+        self,
+        rate_hz: int,
+        vad: VadStream,
+        post: Callable[[Heard], Awaitable[None]],
+        expects_frames: Callable[[], bool],
+        *,
+        frame_samples: int = 512,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`post` takes the frames' probabilities; `expects_frames` says whether a gap now would be
+        taken for silence.
+        """
+        self._resampler = Resampler(rate_hz, SPEECH_HZ)
+        self._ring = AudioRing(RING_S * SPEECH_HZ)
+        self._vad = vad
+        self._post = post
+        self._expects_frames = expects_frames
+        self._frame = frame_samples
+        self._clock = clock
+        self._position = 0
+        """The sample up to which frames have been heard."""
+        self._arrived = 0.0
+        self._more = asyncio.Event()
+
+    @property
+    def received_to(self) -> int:
+        """The end of the audio received, in samples at 16 kHz."""
+        return self._ring.end
+
+    @property
+    def unheard_s(self) -> float:
+        """Audio that waits to be heard."""
+        return (self._ring.end - self._position) / SPEECH_HZ
+
+    def feed(self, pcm: bytes) -> None:
+        """Take signed 16-bit little-endian mono PCM at the client's rate; the length is even."""
+        self._append(self._resampler.feed(pcm16_to_float(pcm)))
+
+    def window(self, start: int, end: int) -> Float32:
+        """Samples [start, end), as far as they are still held."""
+        return self._ring.read(start, end)
+
+    def _append(self, samples: Float32) -> None:
+        self._ring.append(samples)
+        self._arrived = self._clock()
+        self._more.set()
+
+    async def run(self) -> None:
+        """Hear every frame, in order, until cancelled."""
+        gap_s = GAP_S
+        while True:
+            self._more.clear()
+            while self._ring.end - self._position >= self._frame:
+                await self._hear_next()
+            try:
+                async with asyncio.timeout(gap_s):
+                    await self._more.wait()
+                gap_s = GAP_S
+            except TimeoutError:
+                if not self._expects_frames():
+                    gap_s = GAP_S
+                    continue
+                # The first time the whole gap is filled, then as it goes on.
+                self._append(np.zeros(round(gap_s * SPEECH_HZ), np.float32))
+                gap_s = FILL_S
+
+    async def _hear_next(self) -> None:
+        # Whoever hears a frame too late (the ring has moved on) goes on from what is left.
+        start = max(self._position, self._ring.start)
+        end = start + self._frame
+        behind_s = (self._ring.end - end) / SPEECH_HZ
+        frame = self._ring.read(start, end)
+        probability = await self._vad.probability(frame)
+        self._position = end
+        await self._post(Heard(probability, end, self._arrived - behind_s))

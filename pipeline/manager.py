@@ -1,0 +1,168 @@
+"""SpeechPipelineManager: carries out the turn machine's effects for one session.
+
+It owns the session's stages and their tasks. Every stage posts what it learns to the session's
+inbox and touches nothing else; when the `async with` is left, they and their claims are gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+import structlog
+
+from .engines.ports import Float32, Prompt, SpeechWindow
+from .errors import AntiphonError, EngineError
+from .listening import Listening
+from .pool import EOT, STT, Purpose, ResourcePool
+from .signals import DraftMade, Event, Look, Looked, LookFailed
+from .speaking import Speaking, VoiceChoice
+from .thinking import Thinking
+from .vad import VadBatcher
+
+log = structlog.get_logger(__name__)
+
+Post = Callable[[Event], Awaitable[None]]
+
+
+@dataclass(eq=False, slots=True)
+class _Work:
+    """A draft in the making."""
+
+    speaking: Speaking
+    task: asyncio.Task[None]
+
+
+class SpeechPipelineManager:
+    """One session's speech-to-text, language model and text-to-speech."""
+
+    def __init__(
+        self,
+        owner: str,
+        pool: ResourcePool,
+        vad: VadBatcher,
+        post: Post,
+        *,
+        microphone_hz: int,
+        expects_frames: Callable[[], bool],
+    ) -> None:
+        self._owner = owner
+        self._pool = pool
+        self._post = post
+        self.listening = Listening(microphone_hz, vad.stream(), post, expects_frames)
+        self._looks: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self._drafts: dict[int, _Work] = {}
+
+    async def __aenter__(self) -> SpeechPipelineManager:
+        self._tasks = asyncio.TaskGroup()
+        await self._tasks.__aenter__()
+        self._ear = self._tasks.create_task(self.listening.run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Cancel the stages; their engines are told to stop, and leave at their next chunk."""
+        self._ear.cancel()
+        for task in self._looks.values():
+            task.cancel()
+        for work in self._drafts.values():
+            work.task.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+    # --- understanding ---------------------------------------------------------------------------
+
+    def look(self, look: Look, language: str | None) -> None:
+        """Transcribe a window, and ask the end-of-turn model. The latest of a segment wins."""
+        place = (look.key, look.segment)
+        if (earlier := self._looks.get(place)) is not None:
+            earlier.cancel()
+        audio = self.listening.window(look.start, look.end)
+        task = self._tasks.create_task(self._look(look, audio, language))
+        self._looks[place] = task
+        task.add_done_callback(lambda done: self._forget_look(place, done))
+
+    def _forget_look(self, place: tuple[int, int], task: asyncio.Task[None]) -> None:
+        if self._looks.get(place) is task:
+            del self._looks[place]
+
+    async def _look(self, look: Look, audio: Float32, language: str | None) -> None:
+        try:
+            async with asyncio.TaskGroup() as both:
+                words = both.create_task(self._transcribe(look, audio, language))
+                vote = both.create_task(self._vote(look, audio))
+        except* AntiphonError as group:
+            await self._post(LookFailed(look.key, look.segment, look.attempt, _first(group)))
+        except* Exception as group:
+            log.exception("look_failed", session=self._owner)
+            failure = EngineError(f"transcription failed: {_first(group)}")
+            await self._post(LookFailed(look.key, look.segment, look.attempt, failure))
+        else:
+            await self._post(
+                Looked(look.key, look.segment, look.attempt, words.result(), vote.result())
+            )
+
+    async def _transcribe(self, look: Look, audio: Float32, language: str | None) -> str:
+        window = SpeechWindow(audio, language)
+        purpose = Purpose.FINAL if look.final else Purpose.PARTIAL
+        async with self._pool.lease(STT, self._owner, purpose=purpose) as slot:
+            transcript = await slot.call(lambda model, stop: model.transcribe(window, stop))
+        return transcript.text
+
+    async def _vote(self, look: Look, audio: Float32) -> float | None:
+        if not look.final:
+            return None
+        try:
+            async with self._pool.lease(EOT, self._owner, purpose=Purpose.FINAL) as slot:
+                return await slot.call(lambda model, stop: model.probability(audio, stop))
+        except AntiphonError as error:
+            log.warning("end_of_turn_failed", session=self._owner, error=str(error))
+            return None  # a second vote: the words decide alone
+
+    # --- answering -------------------------------------------------------------------------------
+
+    def draft(self, draft: int, prompt: Prompt, say: str | None, voice: VoiceChoice) -> None:
+        """Begin to make a reply to the prompt, or of the words `say`."""
+        thinking = Thinking(draft, self._owner, self._pool, self._post)
+        speaking = Speaking(draft, self._owner, voice, self._pool, self._post)
+        make = self._make(draft, thinking, speaking, prompt, say)
+        self._drafts[draft] = _Work(speaking, self._tasks.create_task(make))
+
+    def drop(self, draft: int) -> None:
+        """Stop making it: its claims are gone now, what is unsent too."""
+        if (work := self._drafts.pop(draft, None)) is not None:
+            work.task.cancel()
+
+    def audio(self, draft: int, start: int, end: int) -> bytes:
+        """The samples [start, end) of a draft's audio, as PCM16."""
+        return self._drafts[draft].speaking.take(start, end)
+
+    async def _make(
+        self, draft: int, thinking: Thinking, speaking: Speaking, prompt: Prompt, say: str | None
+    ) -> None:
+        error: Exception | None = None
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(thinking.run(prompt) if say is None else thinking.say(say))
+                both.create_task(speaking.run(thinking.clauses()))
+        except* AntiphonError as group:
+            error = _first(group)
+        except* Exception as group:
+            log.exception("reply_failed", session=self._owner)
+            error = EngineError(f"the reply failed: {_first(group)}")
+        await self._post(DraftMade(draft, error or thinking.error))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> Exception:
+    """The first real error of a group."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            return _first(error)
+        if isinstance(error, Exception):
+            return error
+    return EngineError(str(group))

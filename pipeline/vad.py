@@ -1,0 +1,106 @@
+"""VadBatcher: the speech probabilities of all sessions, computed together.
+
+One thread runs one model. While it works, frames of other sessions gather, and the next call takes
+one of each: under load the batches grow by themselves, alone a frame waits for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from .engines.ports import Float32, VoiceActivityModel
+from .engines.threads import EngineThreads
+from .errors import SttFailed
+
+
+@dataclass(eq=False, slots=True)
+class _Wanted:
+    stream: VadStream
+    frame: Float32
+    answer: asyncio.Future[float]
+
+
+class VadStream:
+    """One session's ear: feed it frames in order, one at a time."""
+
+    def __init__(self, batcher: VadBatcher, state: Float32) -> None:
+        self._batcher = batcher
+        self.state = state
+
+    async def probability(self, frame: Float32) -> float:
+        """The probability that the frame (512 samples at 16 kHz) holds speech."""
+        return await self._batcher._ask(self, frame)
+
+
+class VadBatcher:
+    """Owns the model's thread. Use it as an async context manager."""
+
+    def __init__(self, model: VoiceActivityModel, *, max_batch: int = 64) -> None:
+        self._model = model
+        self._max_batch = max_batch
+        self._wanted: list[_Wanted] = []  # at most one a session: each awaits its answer
+        self._more = asyncio.Event()
+        self._closed = False
+
+    def stream(self) -> VadStream:
+        """A new session's ear."""
+        return VadStream(self, self._model.initial_state())
+
+    async def __aenter__(self) -> VadBatcher:
+        # Not niced, unlike all other engines: every session waits for these few microseconds.
+        self._threads = EngineThreads("vad", 1, nice=0)
+        self._tasks = asyncio.TaskGroup()
+        await self._tasks.__aenter__()
+        self._tasks.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closed = True
+        self._more.set()
+        await self._tasks.__aexit__(None, None, None)
+        await self._threads.close()
+
+    async def _ask(self, stream: VadStream, frame: Float32) -> float:
+        if self._closed:
+            raise SttFailed("the voice activity detector is closed")
+        wanted = _Wanted(stream, frame, asyncio.get_running_loop().create_future())
+        self._wanted.append(wanted)
+        self._more.set()
+        return await wanted.answer
+
+    async def _run(self) -> None:
+        while True:
+            await self._more.wait()
+            batch, self._wanted = self._wanted[: self._max_batch], self._wanted[self._max_batch :]
+            if not self._wanted and not self._closed:
+                self._more.clear()
+            batch = [wanted for wanted in batch if not wanted.answer.done()]
+            if batch:
+                await self._score(batch)
+            elif self._closed and not self._wanted:
+                return
+
+    async def _score(self, batch: list[_Wanted]) -> None:
+        frames = np.stack([wanted.frame for wanted in batch])
+        states = np.stack([wanted.stream.state for wanted in batch])
+        try:
+            probabilities, new_states = await self._threads.run(self._model.score, frames, states)
+        except Exception as error:
+            failure = SttFailed(f"voice activity detection failed: {error}")
+            for wanted in batch:
+                if not wanted.answer.done():
+                    wanted.answer.set_exception(failure)
+            return
+        for wanted, probability, state in zip(batch, probabilities, new_states, strict=True):
+            wanted.stream.state = state
+            if not wanted.answer.done():
+                wanted.answer.set_result(float(probability))

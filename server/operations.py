@@ -1,0 +1,149 @@
+"""What an operator asks: does it live, can it take one more, what is it doing, who is here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pipeline.engines.ports import Engine
+from server.gate import check_admin
+from server.house import House
+from session.session import Session
+
+
+async def healthz(request: Request) -> Response:
+    """The process lives."""
+    return JSONResponse({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """It can take a session, or why not."""
+    why = _house(request).why_not_ready()
+    if why is None:
+        return JSONResponse({"status": "ready"})
+    return JSONResponse({"status": why}, 503, {"Retry-After": "5"})
+
+
+async def status(request: Request) -> Response:
+    """Everything at a glance; nothing about what anybody says."""
+    house = _house(request)
+    engines = house.engines
+    return JSONResponse(
+        {
+            "status": house.why_not_ready() or "ready",
+            "uptime_s": round(time.monotonic() - house.started_at, 1),
+            "version": version("antiphon"),
+            "engines": {
+                "stt": _info(engines.transcriber),
+                "llm": _info(engines.language_model),
+                "tts": _info(engines.synthesizers[0]),
+                "vad": _info(engines.voice_activity),
+                "eot": _info(engines.end_of_turn),
+            },
+            "sessions": {
+                "active": len(house.sessions),
+                "parked": 0,
+                "waiting": 0,
+                "max": house.sessions.max_sessions,
+            },
+            "pool": {kind: _pool(asdict(state)) for kind, state in house.pool.status().items()},
+        }
+    )
+
+
+async def list_sessions(request: Request) -> Response:
+    """Who is here."""
+    house = _admin(request)
+    return JSONResponse([_session(house, session) for session in house.sessions])
+
+
+async def one_session(request: Request) -> Response:
+    """One of them, in detail."""
+    house = _admin(request)
+    session = house.sessions.get(request.path_params["id"])
+    return JSONResponse(
+        {
+            **_session(house, session),
+            "settings": {
+                "voice": session.settings.voice,
+                "speed": session.settings.speed,
+                "language": session.settings.language,
+                "pace": session.settings.pace,
+                "turn_detection": session.settings.detection,
+            },
+            "items": len(session.conversation.items),
+            "muted": session.muted,
+        }
+    )
+
+
+async def end_session(request: Request) -> Response:
+    """End one of them."""
+    house = _admin(request)
+    session = house.sessions.get(request.path_params["id"])
+    await session.end(None, "ended by the operator")
+    return Response(status_code=204)
+
+
+routes = [
+    Route("/healthz", healthz),
+    Route("/ping", healthz),
+    Route("/readyz", readyz),
+    Route("/status", status),
+    Route("/admin/sessions", list_sessions),
+    Route("/admin/sessions/{id}", one_session, methods=["GET"]),
+    Route("/admin/sessions/{id}", end_session, methods=["DELETE"]),
+]
+
+
+def _house(request: Request) -> House:
+    house: House = request.app.state.house
+    return house
+
+
+def _admin(request: Request) -> House:
+    house = _house(request)
+    check_admin(request, house.settings.admin_token)
+    return house
+
+
+def _info(engine: Engine) -> dict[str, str]:
+    return asdict(engine.info)
+
+
+def _pool(state: dict[str, Any]) -> dict[str, Any]:
+    p50, p95 = state.pop("wait_ms_p50"), state.pop("wait_ms_p95")
+    return {**state, "wait_ms": {"p50": p50, "p95": p95}}
+
+
+def _session(house: House, session: Session) -> dict[str, Any]:
+    identity, figures = session.identity, session.figures
+    latencies = sorted(figures.latencies_ms)
+
+    def percentile(p: float) -> int | None:
+        return latencies[min(len(latencies) - 1, int(p * len(latencies)))] if latencies else None
+
+    claims = house.sessions.claims(identity.session)
+    return {
+        "id": identity.session,
+        "user": identity.user,
+        "protocol": identity.protocol,
+        "remote": identity.remote,
+        "gateway": None,
+        "connected_at": round(session.connected_at, 3),
+        "state": session.state,
+        "turns": figures.turns,
+        "latency_ms": {
+            "last": figures.latencies_ms[-1] if latencies else None,
+            "p50": percentile(0.5),
+            "p95": percentile(0.95),
+        },
+        "claims": {kind: claims[kind] for kind in ("stt", "llm", "tts")},
+        "bytes": {"in": figures.bytes_in, "out": figures.bytes_out},
+    }

@@ -1,0 +1,125 @@
+"""Outbox: what waits to be sent to one client: bounded, in order, with a lane for what cannot wait.
+
+Audio comes in already paced (`pipeline.playback`), so this holds about a second of it while the
+client reads. A client that does not read loses audio that is over 5 s late, with a warning, and is
+closed when anything is 15 s late or the text alone fills the box.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from pipeline.errors import SlowClient
+from pipeline.events import (
+    Failed,
+    Interrupted,
+    ReplyAudio,
+    ReplyDone,
+    ReplyPaused,
+    ReplyResumed,
+    SpeechStarted,
+    SpeechStopped,
+    UserTranscript,
+)
+from session.messages import Event, GoingAway, Warned
+
+LATE_S, STUCK_S = 5.0, 15.0
+MAX_EVENTS = 2_000
+MAX_AUDIO_BYTES = 10 * 24_000 * 2
+
+_OVERTAKES = (
+    SpeechStarted,
+    SpeechStopped,
+    UserTranscript,
+    ReplyPaused,
+    ReplyResumed,
+    Interrupted,
+    Warned,
+    Failed,
+    GoingAway,
+)
+
+
+class Outbox:
+    """A queue of two lanes. `put` never waits; `next` does."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._urgent: deque[Event] = deque()
+        self._ordered: deque[tuple[float, Event]] = deque()
+        self._more = asyncio.Event()
+        self._closed = False
+        self._dropping = False
+        self.audio_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._urgent) + len(self._ordered)
+
+    def put(self, event: Event) -> None:
+        """Queue an event. Audio that would be too late is dropped, with one warning a time."""
+        match event:
+            case ReplyAudio() if self._too_late():
+                if not self._dropping:
+                    self._dropping = True
+                    self._urgent.append(
+                        Warned(SlowClient("audio was dropped: you do not read fast enough"))
+                    )
+                return
+            case ReplyAudio(pcm=pcm):
+                self._dropping = False
+                self.audio_bytes += len(pcm)
+            case Interrupted(reply=reply):
+                self.purge(reply)
+            case ReplyDone(reply=reply, status="cancelled" | "interrupted"):
+                self.purge(reply)
+            case _:
+                pass
+        if isinstance(event, _OVERTAKES):
+            self._urgent.append(event)
+        else:
+            self._ordered.append((self._clock(), event))
+        self._more.set()
+
+    def purge(self, reply: int) -> None:
+        """Drop a reply's audio that has not left; its text stays."""
+        kept = deque(
+            entry
+            for entry in self._ordered
+            if not (isinstance(entry[1], ReplyAudio) and entry[1].reply == reply)
+        )
+        self._ordered = kept
+        self.audio_bytes = sum(len(e.pcm) for _, e in kept if isinstance(e, ReplyAudio))
+
+    def close(self) -> None:
+        """Nothing more will come; what is in the box is still sent."""
+        self._closed = True
+        self._more.set()
+
+    async def next(self) -> Event | None:
+        """The next event to send; None when the box is closed and empty.
+
+        Raises `SlowClient` when the client has fallen too far behind.
+        """
+        while not self._urgent and not self._ordered:
+            if self._closed:
+                return None
+            self._more.clear()
+            await self._more.wait()
+        if len(self) > MAX_EVENTS or self._lateness() > STUCK_S:
+            raise SlowClient("you do not read what is sent to you")
+        # A final transcript and the start of its reply leave together; the transcript overtakes.
+        if self._urgent:
+            return self._urgent.popleft()
+        _, event = self._ordered.popleft()
+        if isinstance(event, ReplyAudio):
+            self.audio_bytes -= len(event.pcm)
+        return event
+
+    def _lateness(self) -> float:
+        return self._clock() - self._ordered[0][0] if self._ordered else 0.0
+
+    def _too_late(self) -> bool:
+        return self._lateness() > LATE_S or self.audio_bytes >= MAX_AUDIO_BYTES

@@ -1,0 +1,152 @@
+"""`antiphon serve`: bind, load, serve, drain, exit 0."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+
+from pipeline.errors import GoingAway, StartError
+from server import logs, settings
+from server.app import build_house, create_app
+from server.house import House
+from session.messages import GoingAway as GoingAwayEvent
+
+log = structlog.get_logger(__name__)
+
+WS_MAX_BYTES = 16 * 1024 * 1024
+"""The largest frame that is read at all; `/ws` refuses far smaller ones itself."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`serve` and its help, which lists every setting."""
+    lines = [f"  {name}\n      {text} [{default}]" for name, default, text in settings.describe()]
+    parser = commands.add_parser(
+        "serve",
+        help="run the server",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Run the voice chat server.",
+        epilog="Settings, from the environment or a .env file:\n\n" + "\n".join(lines),
+    )
+    parser.add_argument("--host", help="address to listen on (ANTIPHON_HOST)")
+    parser.add_argument("--port", type=int, help="port to listen on (ANTIPHON_PORT)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal; 0 after a drain, 1 when it could not start."""
+    try:
+        chosen = settings.load(host=args.host, port=args.port)
+        logs.configure(chosen.log_level, chosen.log_format)
+        with (
+            _bound(chosen.host, chosen.port) as listener,
+            asyncio.Runner(loop_factory=_new_loop) as runner,
+        ):
+            runner.run(serve(chosen, listener))
+    except StartError as error:
+        print(f"antiphon: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def serve(chosen: settings.Settings, listener: socket.socket) -> None:
+    """Serve on the bound socket until drained. Raises `StartError`."""
+    house = build_house(chosen)
+    server = _Server(
+        uvicorn.Config(
+            create_app(house),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="websockets-sansio",
+            ws_max_size=WS_MAX_BYTES,
+            ws_per_message_deflate=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        ),
+        house,
+    )
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(server.serve([listener]))
+        try:
+            async with house.open():
+                host, port = listener.getsockname()[:2]
+                shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
+                print(f"Antiphon is ready: http://{shown}:{port}/", flush=True)
+                await serving
+        finally:
+            server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with our own way to stop: drain first, close sockets afterwards."""
+
+    def __init__(self, config: uvicorn.Config, house: House) -> None:
+        super().__init__(config)
+        self._house = house
+        self._drain: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The first SIGTERM or SIGINT drains, the second stops at once."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        if self._drain is not None:
+            self.force_exit = self.should_exit = True
+            return
+        self._drain = asyncio.get_running_loop().create_task(self._drained())
+
+    async def _drained(self) -> None:
+        house = self._house
+        log.info("draining", sessions=len(house.sessions))
+        house.stage = "draining"
+        try:
+            async with asyncio.timeout(house.settings.drain_s):
+                await house.sessions.drain(GoingAwayEvent(reconnect_in_ms=1_000))
+        except TimeoutError:
+            await house.sessions.end_all(GoingAway("the server is going away"), "going away")
+        self.should_exit = True
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A listening socket, before anything is loaded: a taken port is known at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartError(
+            f"cannot listen on {host}:{port} ({error.strerror}); "
+            "choose another with --port or ANTIPHON_PORT"
+        ) from None
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """Uvloop's where there is one."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

@@ -1,0 +1,182 @@
+"""Settings: every ANTIPHON_* variable, its type, its range, its default and what it is for.
+
+Read once at start from the environment and a `.env` file; a wrong value stops the start with one
+line that names the variable and what it takes. `antiphon serve --help` prints this same table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.config import EngineConfig, PoolConfig
+from pipeline.errors import SettingsError
+from pipeline.models import default_models_dir
+from session.session import SessionConfig
+
+PREFIX = "ANTIPHON_"
+ALIASES = {"MAX_CONCURRENT_GENERATIONS": "ANTIPHON_TTS_SLOTS"}
+"""Old names that are still read."""
+
+DEFAULT_PROMPT = (
+    "You are Antiphon, a friendly voice assistant. What you write is spoken aloud, so answer in "
+    "one or two short, plain sentences, without lists, markup or emoji."
+)
+CORES = os.cpu_count() or 2
+
+
+class Settings(BaseModel):
+    """What an operator may set. Frozen; made by `load`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # --- server
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65_535, description="port to listen on; 0: any free one")
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="origins (comma-separated, or *) whose pages may connect, besides our own"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="how much to log; what people say is never logged above debug"
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, else json"
+    )
+    models_dir: Path = Field(
+        default_factory=default_models_dir, description="where models are kept, for all checkouts"
+    )
+
+    # --- sessions
+    max_sessions: int = Field(32, ge=1, le=10_000, description="sessions at once")
+    system_prompt: str = Field(
+        DEFAULT_PROMPT, max_length=20_000, description="instructions of a session that brings none"
+    )
+    greeting: str = Field("", max_length=1_000, description="spoken when a session starts")
+    send_ahead_ms: int = Field(
+        1_000, ge=100, le=10_000, description="how far audio is sent ahead of its playback"
+    )
+    idle_s: float = Field(
+        600, ge=5, le=86_400, description="a session in which nothing happens ends after so long"
+    )
+    drain_s: float = Field(
+        30, ge=0, le=600, description="on SIGTERM, replies may go on for so long"
+    )
+    history_tokens: int = Field(
+        1_000, ge=100, le=1_000_000, description="history that the language model gets to see"
+    )
+    reply_tokens: int = Field(200, ge=1, le=4_096, description="the longest reply")
+    pool_wait_s: float = Field(
+        20, gt=0, le=600, description="the longest wait for an engine; past it: TIMEOUT"
+    )
+
+    # --- engines
+    stt_engine: Literal["auto", "faster-whisper", "scripted"] = Field(
+        "auto", description="speech to text"
+    )
+    stt_model: str = Field("tiny.en", description="the recogniser's model")
+    stt_slots: int = Field(1, ge=1, le=64, description="windows transcribed at once")
+    stt_threads: int = Field(min(2, CORES), ge=1, le=64, description="CPU threads of each")
+    tts_engine: Literal["auto", "kokoro-onnx", "scripted"] = Field(
+        "auto", description="text to speech"
+    )
+    tts_voice: str = Field("", description="the default voice; empty: the engine's first")
+    tts_slots: int = Field(
+        1, ge=1, le=64,
+        description="synthesizer instances (also read from MAX_CONCURRENT_GENERATIONS)",
+    )  # fmt: skip
+    tts_threads: int = Field(min(2, CORES), ge=1, le=64, description="CPU threads of each")
+    llm_engine: Literal["auto", "openai", "llama-cpp", "scripted"] = Field(
+        "auto", description="language model; auto: openai if a URL is set, else llama-cpp"
+    )
+    llm_base_url: str = Field("", description="an OpenAI-compatible URL, such as http://host/v1")
+    llm_model: str = Field("", description="the model to ask for; empty: the first one there is")
+    llm_api_key: str = Field("", description="sent as a bearer token", repr=False)
+    llm_slots: int = Field(8, ge=1, le=1_024, description="replies generated at once")
+    llm_threads: int = Field(min(2, CORES), ge=1, le=64, description="CPU threads, if in-process")
+    vad_engine: Literal["silero", "scripted"] = Field("silero", description="voice activity")
+
+    # --- security
+    admin_token: str = Field(
+        "", description="bearer token of the admin routes; empty: loopback only", repr=False
+    )
+
+    def engine_config(self) -> EngineConfig:
+        """What the engines need to know."""
+        return EngineConfig(
+            models_dir=self.models_dir.expanduser(),
+            **{
+                name: getattr(self, name)
+                for name in EngineConfig.__dataclass_fields__
+                if name in type(self).model_fields and name != "models_dir"
+            },
+        )
+
+    def pool_config(self) -> PoolConfig:
+        """What the pool needs to know."""
+        return PoolConfig(max_wait_s=self.pool_wait_s)
+
+    def session_config(self) -> SessionConfig:
+        """What every session needs to know."""
+        return SessionConfig(
+            send_ahead_s=self.send_ahead_ms / 1000,
+            greeting=self.greeting,
+            idle_s=self.idle_s,
+            history_tokens=self.history_tokens,
+            reply_tokens=self.reply_tokens,
+        )
+
+
+def load(
+    environ: Mapping[str, str] | None = None,
+    *,
+    env_file: Path | None = Path(".env"),
+    **overrides: object,
+) -> Settings:
+    """Read the settings. `overrides` (from the command line) win; None leaves a setting alone.
+
+    Raises `SettingsError` with one line that names the variable and what it takes.
+    """
+    variables: dict[str, str] = {}
+    if env_file is not None and env_file.is_file():
+        variables.update((k, v) for k, v in dotenv_values(env_file).items() if v is not None)
+    variables.update(os.environ if environ is None else environ)
+    values: dict[str, Any] = {}
+    for name, value in variables.items():
+        name = ALIASES.get(name, name) if ALIASES.get(name) not in variables else name
+        if name.startswith(PREFIX):
+            field = name.removeprefix(PREFIX).lower()
+            if field not in Settings.model_fields:
+                raise SettingsError(f"{name} is not a setting; `antiphon serve --help` lists all")
+            if value != "" or isinstance(Settings.model_fields[field].default, str):
+                values[field] = _split(value) if field == "allowed_origins" else value
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        raise SettingsError(
+            f"{PREFIX}{field.upper()}={values.get(field)!r}: {_sentence(first['msg'])} "
+            f"({Settings.model_fields[field].description})"
+        ) from None
+
+
+def _split(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _sentence(message: str) -> str:
+    return message[0].lower() + message[1:]
+
+
+def describe() -> Iterator[tuple[str, str, str]]:
+    """Every setting: its variable, its default, and what it is for."""
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "none" if default in ("", ()) else str(default)
+        yield PREFIX + name.upper(), shown, field.description or ""

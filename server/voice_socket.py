@@ -1,0 +1,284 @@
+"""One native WebSocket: one TaskGroup of a reader, the session, and a writer.
+
+The reader turns frames into commands, the session answers with events, the writer turns those into
+frames. When any of the three is done the others are ended, and everything is given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from pipeline.errors import (
+    AntiphonError,
+    BadAudio,
+    BadMessage,
+    ClientError,
+    NotFound,
+    SlowClient,
+    TooManyMessages,
+    TooMuchAudio,
+    Unavailable,
+)
+from pipeline.events import Failed
+from server.failures import failure_of
+from server.gate import check_origin
+from server.house import House
+from server.outbox import STUCK_S, Outbox
+from server.wire import native
+from session import limits
+from session.messages import Closing, Command, Configure, Event, Settings, Warned
+from session.session import Identity, Session
+
+log = structlog.get_logger(__name__)
+
+LIMITS: dict[str, float] = {
+    "frame_bytes": limits.FRAME_BYTES,
+    "text_bytes": limits.TEXT_BYTES,
+    "audio_ahead_s": limits.AUDIO_CREDIT_S,
+    "audio_ahead_manual_s": limits.MANUAL_CREDIT_S,
+    "messages_per_s": limits.MESSAGES_PER_S,
+}
+
+
+async def voice_socket(socket: WebSocket) -> None:
+    """The endpoint of `/ws`."""
+    house: House = socket.app.state.house
+    check_origin(socket, house.settings.allowed_origins)
+    offered = socket.scope.get("subprotocols", [])
+    await socket.accept(native.SUBPROTOCOL if native.SUBPROTOCOL in offered else None)
+    try:
+        house.check_open()
+        with house.sessions.place() as session_id:
+            await _Conversation(socket, house, session_id).run()
+    except (Unavailable, BadMessage, BadAudio) as error:
+        await _refuse(socket, error)
+    except WebSocketDisconnect:
+        pass
+
+
+async def _refuse(socket: WebSocket, error: AntiphonError) -> None:
+    frame = native.encode(Failed(error))
+    assert isinstance(frame, str)
+    await socket.send_text(frame)
+    await socket.close(failure_of(error).close, str(error)[:120])
+
+
+class _Conversation:
+    """The three parts of one connection, and what they share."""
+
+    def __init__(self, socket: WebSocket, house: House, session_id: str) -> None:
+        self._socket = socket
+        self._house = house
+        self._id = session_id
+        self._outbox = Outbox()
+        self._mistakes = limits.Window(limits.MISTAKES, limits.MISTAKES_WINDOW_S)
+        self._texts = limits.Window(
+            round(limits.MESSAGES_PER_S * limits.MESSAGES_WINDOW_S), limits.MESSAGES_WINDOW_S
+        )
+        self._credit = limits.AudioCredit(time.monotonic())
+        self._warned_at = -1.0
+
+    async def run(self) -> None:
+        """Wait for the hello, then converse until one side ends it."""
+        hello, first = await self._meet()
+        session = self._make_session(hello)
+        if hello.resume is not None:
+            log.info("resume_unknown", session=self._id)
+        with (
+            structlog.contextvars.bound_contextvars(session=self._id),
+            self._house.sessions.registered(session),
+        ):
+            log.info("session_started", remote=session.identity.remote)
+            try:
+                await self._converse(session, hello, first)
+            finally:
+                log.info("session_ended", **_figures(session))
+
+    async def _converse(self, session: Session, hello: native.Hello, first: bytes | None) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            talk = tasks.create_task(self._talk(session))
+            read = tasks.create_task(self._read(session, hello.rate_hz, first))
+            write = tasks.create_task(self._write(session))
+            talk.add_done_callback(lambda _: read.cancel())
+            read.add_done_callback(lambda _: talk.cancel())
+            write.add_done_callback(lambda _: (talk.cancel(), read.cancel()))
+
+    # --- meeting ---------------------------------------------------------------------------------
+
+    async def _meet(self) -> tuple[native.Hello, bytes | None]:
+        """The hello, or the first audio of a client that sends none."""
+        while True:
+            text, data = await self._receive()
+            if data is not None:
+                if len(data) > limits.FRAME_BYTES:
+                    raise BadAudio(f"an audio frame has at most {limits.FRAME_BYTES} bytes")
+                if data:
+                    return native.Hello(16_000, Configure()), data
+                continue
+            assert text is not None
+            try:
+                message = self._decode(text)
+                if not isinstance(message, native.Hello):
+                    raise BadMessage("say hello first")
+                self._house.catalogue.check(message.choices)
+            except (BadMessage, NotFound) as error:
+                if self._mistakes.hit(time.monotonic()):
+                    raise BadMessage("too many mistakes in a row") from error
+                await self._send(Failed(error, ref=native.ref_of(text)))
+                continue
+            return message, None
+
+    def _make_session(self, hello: native.Hello) -> Session:
+        house, choices = self._house, hello.choices
+        settings = Settings(
+            voice=choices.voice or house.catalogue.default_voice,
+            instructions=(
+                house.settings.system_prompt
+                if choices.instructions is None
+                else choices.instructions
+            ),
+            speed=choices.speed or 1.0,
+            language=choices.language,
+            pace=choices.pace or "normal",
+            detection=choices.detection or "auto",
+        )
+        client = self._socket.client
+        remote = f"{client.host}:{client.port}" if client else "unknown"
+        return Session(
+            Identity(self._id, "native", remote),
+            settings,
+            house.settings.session_config(),
+            microphone_hz=hello.rate_hz,
+            pool=house.pool,
+            vad=house.vad,
+            send=self._outbox.put,
+            limits=LIMITS,
+        )
+
+    # --- the session -----------------------------------------------------------------------------
+
+    async def _talk(self, session: Session) -> None:
+        try:
+            await session.run()
+        except Exception as error:
+            log.exception("session_failed")
+            self._outbox.put(Failed(error))
+            self._outbox.put(Closing(AntiphonError("something went wrong on our side")))
+        finally:
+            self._outbox.close()
+
+    # --- the reader ------------------------------------------------------------------------------
+
+    async def _read(self, session: Session, rate_hz: int, first: bytes | None) -> None:
+        try:
+            if first is not None:
+                self._hear(session, first, rate_hz)
+            while True:
+                text, data = await self._receive()
+                try:
+                    if data is not None:
+                        session.figures.bytes_in += len(data)
+                        self._hear(session, data, rate_hz)
+                    elif text is not None:
+                        session.figures.bytes_in += len(text)
+                        await self._obey(session, text)
+                except _Fatal as fatal:
+                    await session.end(fatal.error, str(fatal.error))
+                    await asyncio.Event().wait()  # the session ends us
+        except WebSocketDisconnect:
+            return
+
+    async def _receive(self) -> tuple[str | None, bytes | None]:
+        """A text or a binary frame. Raises `WebSocketDisconnect`."""
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1005))
+        return message.get("text"), message.get("bytes")
+
+    def _hear(self, session: Session, data: bytes, rate_hz: int) -> None:
+        if not data:
+            return
+        if len(data) > limits.FRAME_BYTES:
+            raise _Fatal(BadAudio(f"an audio frame has at most {limits.FRAME_BYTES} bytes"))
+        seconds = len(data) / 2 / rate_hz
+        manual = session.settings.detection == "manual"
+        credit_s = limits.MANUAL_CREDIT_S if manual else limits.AUDIO_CREDIT_S
+        now = time.monotonic()
+        if not self._credit.take(seconds, credit_s, now):
+            error = TooMuchAudio("audio came faster than real time for too long; it was dropped")
+            if self._credit.dropped_s > limits.AUDIO_PATIENCE_S:
+                raise _Fatal(error)
+            if now - self._warned_at >= 1.0:
+                self._warned_at = now
+                self._outbox.put(Warned(error))
+            return
+        try:
+            session.hear(data)
+        except BadAudio as error:
+            self._complain(error, None)
+
+    async def _obey(self, session: Session, text: str) -> None:
+        if self._texts.hit(time.monotonic()):
+            raise _Fatal(TooManyMessages(f"more than {limits.MESSAGES_PER_S} messages a second"))
+        try:
+            message = self._decode(text)
+            if isinstance(message, native.Hello):
+                raise BadMessage("hello was said already")
+            if isinstance(message, Configure):
+                self._house.catalogue.check(message)
+            await session.tell(message)
+        except (BadMessage, NotFound) as error:
+            self._complain(error, native.ref_of(text))
+
+    def _complain(self, error: ClientError, ref: str | None) -> None:
+        self._outbox.put(Failed(error, ref=ref))
+        if isinstance(error, BadMessage) and self._mistakes.hit(time.monotonic()):
+            raise _Fatal(BadMessage("three messages that are not of the protocol in 10 s"))
+
+    @staticmethod
+    def _decode(text: str) -> native.Hello | Command:
+        if len(text) > limits.TEXT_BYTES:
+            raise BadMessage(f"a message has at most {limits.TEXT_BYTES} bytes")
+        return native.decode(text)
+
+    # --- the writer ------------------------------------------------------------------------------
+
+    async def _write(self, session: Session) -> None:
+        try:
+            while (event := await self._outbox.next()) is not None:
+                if isinstance(event, Closing):
+                    code = failure_of(event.error).close if event.error else 1000
+                    await self._socket.close(code, event.reason[:120])
+                    return
+                async with asyncio.timeout(STUCK_S):
+                    session.figures.bytes_out += await self._send(event)
+        except (SlowClient, TimeoutError):
+            log.warning("slow_client_closed")
+            await self._socket.close(1008, "you do not read what is sent to you")
+        except (WebSocketDisconnect, RuntimeError) as gone:
+            log.debug("socket_gone", error=repr(gone))
+
+    async def _send(self, event: Event) -> int:
+        frame = native.encode(event)
+        if isinstance(frame, bytes):
+            await self._socket.send_bytes(frame)
+        elif frame is not None:
+            await self._socket.send_text(frame)
+        return len(frame or "")
+
+
+class _Fatal(Exception):
+    """The client went too far: the session ends with this error."""
+
+    def __init__(self, error: ClientError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _figures(session: Session) -> dict[str, object]:
+    figures = session.figures
+    return {"turns": figures.turns, "bytes_in": figures.bytes_in, "bytes_out": figures.bytes_out}

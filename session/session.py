@@ -1,0 +1,368 @@
+"""Session: one person's conversation, and the single writer of its state.
+
+One inbox; one task reads it, steps the turn machine, and carries out what follows. Commands come
+from the client's codec, everything else from the session's own stages. Audio goes past the inbox,
+into the ring of `pipeline.listening`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import structlog
+
+from pipeline.engines.ports import Prompt
+from pipeline.errors import AntiphonError, BadAudio
+from pipeline.errors import GoingAway as ServerGoingAway
+from pipeline.events import Failed, ReplyAudio, ReplyDone, ReplyStarted, UserTranscript
+from pipeline.manager import SpeechPipelineManager
+from pipeline.pool import ResourcePool
+from pipeline.signals import (
+    Cancel,
+    Draft,
+    Drop,
+    Effect,
+    EndTurn,
+    Greet,
+    Look,
+    Played,
+    Send,
+    Typed,
+)
+from pipeline.signals import Event as TurnSignal
+from pipeline.speaking import REPLY_HZ, VoiceChoice
+from pipeline.turn import Phase, TurnConfig, TurnMachine
+from pipeline.vad import VadBatcher
+
+from .conversation import Conversation
+from .messages import (
+    Bye,
+    CancelReply,
+    Clear,
+    Cleared,
+    Closing,
+    Command,
+    Commit,
+    Configure,
+    Configured,
+    Event,
+    GoingAway,
+    Mute,
+    PlaybackReport,
+    Say,
+    Settings,
+    Unmute,
+    Welcome,
+)
+
+INBOX = 256
+"""Messages that may wait. A full inbox makes its senders wait: stages, and the client's reader, so
+that the client's own TCP window fills. Nothing is dropped.
+"""
+REFS = 64
+"""Typed turns whose ids are remembered, so that one sent again is not answered twice."""
+
+State = Literal["waiting", "listening", "thinking", "speaking", "parked", "closing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is on the other side, and by which door."""
+
+    session: str
+    protocol: Literal["native", "realtime"]
+    remote: str
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """What the server sets for every session."""
+
+    send_ahead_s: float = 1.0
+    greeting: str = ""
+    idle_s: float = 600.0
+    history_items: int = 200
+    history_tokens: int = 1_000
+    reply_tokens: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Put in the inbox from outside: the session ends for this reason."""
+
+    error: AntiphonError | None
+    reason: str
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the admin list shows of a session."""
+
+    turns: int = 0
+    latencies_ms: deque[int] = field(default_factory=lambda: deque(maxlen=50))
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class Session:
+    """One conversation, from `run` to its end."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        settings: Settings,
+        config: SessionConfig,
+        *,
+        microphone_hz: int,
+        pool: ResourcePool,
+        vad: VadBatcher,
+        send: Callable[[Event], None],
+        limits: dict[str, float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.identity = identity
+        self.settings = settings
+        self.connected_at = time.time()
+        self.figures = Figures()
+        self.muted = False
+        self._config = config
+        self._limits = limits or {}
+        self._send_out = send
+        self._clock = clock
+        self._microphone_hz = microphone_hz
+        self._inbox: asyncio.Queue[Command | TurnSignal | GoingAway | _End] = asyncio.Queue(INBOX)
+        self._conversation = Conversation(
+            max_items=config.history_items, max_tokens=config.history_tokens
+        )
+        self._machine = TurnMachine(self._turn_config())
+        self._pipeline = SpeechPipelineManager(
+            identity.session, pool, vad, self._inbox.put,
+            microphone_hz=microphone_hz, expects_frames=self._expects_frames,
+        )  # fmt: skip
+        self._answered: OrderedDict[str, UserTranscript] = OrderedDict()
+        self._draining = False
+        self._ended: asyncio.Event = asyncio.Event()
+        self._active_at = clock()
+        self._log = structlog.get_logger(__name__).bind(session=identity.session)
+
+    # --- from outside ----------------------------------------------------------------------------
+
+    async def tell(self, command: Command) -> None:
+        """Hand over a command; waits while the inbox is full."""
+        await self._inbox.put(command)
+
+    def hear(self, pcm: bytes) -> None:
+        """Take microphone audio. Raises `BadAudio` when it is not whole samples."""
+        if len(pcm) % 2:
+            raise BadAudio("a frame of 16-bit samples has an even number of bytes")
+        self._pipeline.listening.feed(pcm)
+
+    async def end(self, error: AntiphonError | None, reason: str) -> None:
+        """End the session from outside (an admin, a drain, a limit)."""
+        await self._inbox.put(_End(error, reason))
+
+    async def drain(self, notice: GoingAway) -> None:
+        """The server goes: tell the client, and end when no reply is under way."""
+        await self._inbox.put(notice)
+
+    @property
+    def state(self) -> State:
+        """What it is doing, in the admin list's words."""
+        if self._ended.is_set():
+            return "closing"
+        reply = self._machine.replies.current
+        if reply is not None:
+            return "speaking" if reply.playback.sent else "thinking"
+        return "thinking" if self._machine.phase is Phase.COMMITTED else "listening"
+
+    @property
+    def conversation(self) -> Conversation:
+        return self._conversation
+
+    # --- the loop --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Converse until the client or the server ends it. Everything taken is given back."""
+        self._send(self._welcome())
+        try:
+            async with self._pipeline:
+                if self._config.greeting:
+                    self._step(Greet(self._config.greeting))
+                await self._converse()
+        finally:
+            self._ended.set()
+
+    async def _converse(self) -> None:
+        while True:
+            if self._draining and self._machine.replies.current is None:
+                self._send(Closing(ServerGoingAway("the server is going away"), "going away"))
+                return
+            match await self._next():
+                case None:
+                    self._step(None)
+                    if self._idle_for() >= self._config.idle_s:
+                        self._send(Closing(None, "idle"))
+                        return
+                case Bye():
+                    self._send(Closing(None, "bye"))
+                    return
+                case _End(error, reason):
+                    self._finish_reply()
+                    self._send(Closing(error, reason))
+                    return
+                case GoingAway() as notice:
+                    self._draining = True
+                    self._send(notice)
+                case Configure() as change:
+                    self._configure(change)
+                case Say() as typed:
+                    self._say(typed)
+                case Clear():
+                    self._step(Cancel())
+                    self._conversation.clear()
+                    self._send(Cleared())
+                case Mute():
+                    self.muted = True
+                    self._end_turn()
+                case Unmute():
+                    self.muted = False
+                case Commit():
+                    self._end_turn()
+                case CancelReply():
+                    self._step(Cancel())
+                case PlaybackReport(reply, played_ms, done):
+                    self._step(Played(reply, played_ms, done))
+                case signal:
+                    self._step(signal)
+
+    async def _next(self) -> Command | TurnSignal | GoingAway | _End | None:
+        """The next message, or None when the machine, or the idle clock, wants to be woken."""
+        if not self._inbox.empty():
+            return self._inbox.get_nowait()
+        now = self._clock()
+        wake = self._machine.next_wake(now)
+        idle = self._active_at + self._config.idle_s
+        timeout = (idle if wake is None else min(wake, idle)) - now
+        try:
+            async with asyncio.timeout(max(0.0, timeout)):
+                return await self._inbox.get()
+        except TimeoutError:
+            return None
+
+    def _step(self, signal: TurnSignal | None) -> None:
+        now = self._clock()
+        self._carry_out(self._machine.step(signal, now))
+        if self._machine.busy:
+            self._active_at = now
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Look():
+                    self._pipeline.look(effect, self.settings.language)
+                case Draft():
+                    self._pipeline.draft(
+                        effect.draft, self._prompt(effect), effect.say, self._voice()
+                    )
+                case Drop(draft):
+                    self._pipeline.drop(draft)
+                case Send(draft, reply, start, end):
+                    pcm = self._pipeline.audio(draft, start, end)
+                    self._send(ReplyAudio(reply, start, pcm))
+                case _:
+                    self._send(effect)
+
+    def _send(self, event: Event) -> None:
+        """Tell the client. The history is a projection of what it was told."""
+        self._conversation.note(event)
+        self._note_figures(event)
+        self._send_out(event)
+
+    # --- commands --------------------------------------------------------------------------------
+
+    def _end_turn(self) -> None:
+        self._step(EndTurn(self._pipeline.listening.received_to))
+
+    def _say(self, typed: Say) -> None:
+        if typed.ref is not None and (known := self._answered.get(typed.ref)) is not None:
+            self._send_out(known)  # told again, not said again
+            return
+        if typed.ref is not None:
+            while len(self._answered) >= REFS:
+                self._answered.popitem(last=False)
+            self._answered[typed.ref] = UserTranscript(
+                self._machine.next_turn, typed.text, final=True, ref=typed.ref
+            )
+        self._step(Typed(typed.text, typed.ref))
+
+    def _configure(self, change: Configure) -> None:
+        chosen = {
+            name: value
+            for name in change.__dataclass_fields__
+            if (value := getattr(change, name)) is not None
+        }
+        self.settings = replace(self.settings, **chosen)
+        self._carry_out(self._machine.reconfigure(self._turn_config(), self._clock()))
+        self._send(Configured(self.settings))
+
+    def _finish_reply(self) -> None:
+        """The session is ended from outside: a reply in its middle ends at what was heard."""
+        self._carry_out(list(self._machine.replies.interrupt(self._clock())))
+
+    def _welcome(self) -> Welcome:
+        return Welcome(
+            self.identity.session,
+            self.settings,
+            self._machine.next_turn,
+            self._machine.replies.next_reply,
+            self._microphone_hz,
+            REPLY_HZ,
+            self._limits,
+        )
+
+    # --- what the stages need --------------------------------------------------------------------
+
+    def _turn_config(self) -> TurnConfig:
+        return TurnConfig(
+            REPLY_HZ, self._config.send_ahead_s, self.settings.pace, self.settings.detection
+        )
+
+    def _expects_frames(self) -> bool:
+        return self._machine.inside_speech and not self.muted
+
+    def _voice(self) -> VoiceChoice:
+        return VoiceChoice(self.settings.voice, self.settings.speed)
+
+    def _prompt(self, draft: Draft) -> Prompt:
+        messages = self._conversation.messages(
+            self.settings.instructions, turn=draft.turn, text=draft.text
+        )
+        return Prompt(messages, self._config.reply_tokens, session=self.identity.session)
+
+    def _idle_for(self) -> float:
+        return self._clock() - self._active_at
+
+    def _note_figures(self, event: Event) -> None:
+        match event:
+            case UserTranscript(turn=turn, final=True, discarded=discarded):
+                self.figures.turns += not discarded
+                self._log.info("turn_committed", turn=turn, discarded=discarded)
+            case ReplyStarted(reply, turn):
+                self._log.info("reply_started", turn=turn, reply=reply)
+            case ReplyDone() as done:
+                if done.latency is not None:
+                    self.figures.latencies_ms.append(done.latency.total)
+                self._log.info(
+                    "reply_done", turn=done.turn, reply=done.reply, status=done.status,
+                    latency_ms=done.latency.total if done.latency else None,
+                )  # fmt: skip
+            case Failed(error, turn, reply):
+                self._log.warning("request_failed", turn=turn, reply=reply, error=str(error))
+            case _:
+                pass

@@ -1,0 +1,148 @@
+"""A real Chromium with a fake microphone, and what a page in it said over its WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import wave
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, WebSocket
+
+MICROPHONE_HZ = 16_000
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+]
+
+
+class Server(Protocol):
+    """A running Antiphon with scripted engines."""
+
+    @property
+    def url(self) -> str: ...
+
+
+@dataclass  # without slots: Playwright keeps a note on the owner of a bound handler
+class Wire:
+    """What went over the page's WebSockets, in order."""
+
+    sent: list[dict[str, Any] | bytes] = field(default_factory=list)
+    received: list[dict[str, Any] | bytes] = field(default_factory=list)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def watch(self, socket: WebSocket) -> None:
+        socket.on("framesent", lambda payload: self._keep(self.sent, payload))
+        socket.on("framereceived", lambda payload: self._keep(self.received, payload))
+
+    def _keep(self, frames: list[dict[str, Any] | bytes], payload: str | bytes) -> None:
+        frames.append(json.loads(payload) if isinstance(payload, str) else payload)
+        self._news.set()
+
+    async def until(self, condition: Callable[[], bool], within_s: float = 20.0) -> None:
+        """Wait until a frame makes the condition true; `TimeoutError` when none does."""
+        async with asyncio.timeout(within_s):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+    def messages(self, kind: str, *, sent: bool = False) -> list[dict[str, Any]]:
+        frames = self.sent if sent else self.received
+        return [frame for frame in frames if isinstance(frame, dict) and frame["type"] == kind]
+
+
+@dataclass
+class Visit:
+    """One page, opened by one visitor."""
+
+    page: Page
+    server: str
+    wire: Wire = field(default_factory=Wire)
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("websocket", self.wire.watch)
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._request)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def _request(self, request: Request) -> None:
+        self.requests.append(request.url)
+
+    def part(self, name: str) -> Locator:
+        return self.page.get_by_test_id(name)
+
+    def said_by(self, role: str) -> Locator:
+        return self.part("transcript").locator(f'[data-role="{role}"] .text')
+
+    async def write(self, text: str) -> None:
+        await self.part("text").fill(text)
+        await self.part("send").click()
+
+
+Visitor = Callable[..., Awaitable[Visit]]
+
+
+@pytest.fixture(scope="session")
+def microphone_wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of a voice-like sound between silences: harmonics in syllables of about 0.2 s."""
+    t = np.arange(2 * MICROPHONE_HZ) / MICROPHONE_HZ
+    phase = 2 * np.pi * (150 * t + 6 * np.sin(2 * np.pi * 1.3 * t))
+    voice = sum(np.sin(k * phase) / k for k in range(1, 14)) * np.abs(np.sin(2 * np.pi * 2.2 * t))
+    before, after = np.zeros(MICROPHONE_HZ), np.zeros(30 * MICROPHONE_HZ)
+    sound = np.concatenate([before, 0.6 * voice / np.abs(voice).max(), after])
+    path = tmp_path_factory.mktemp("microphone") / "voice.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(MICROPHONE_HZ)
+        file.writeframes((sound * 32767).astype("<i2").tobytes())
+    return path
+
+
+@pytest.fixture
+async def browser(microphone_wav: Path) -> AsyncIterator[Browser]:
+    """Chromium; its microphone plays `microphone_wav` once, from the moment it is opened."""
+    api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    sound = f"--use-file-for-fake-audio-capture={microphone_wav}%noloop"
+    async with api.async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, sound])
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def visit(browser: Browser, scripted_server: Server) -> Visitor:
+    """Opens the page: `await visit()`, or with `microphone=False` for one who denies it."""
+
+    async def open_page(*, microphone: bool = True) -> Visit:
+        context = await browser.new_context()
+        if microphone:
+            await context.grant_permissions(["microphone"])
+        visitor = Visit(await context.new_page(), scripted_server.url)
+        await visitor.page.goto(scripted_server.url)
+        return visitor
+
+    return open_page

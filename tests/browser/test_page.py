@@ -1,0 +1,296 @@
+"""The page at `/`, in a real browser, against a server with scripted engines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.async_api import WebSocketRoute
+
+    from .conftest import Visit, Visitor
+
+api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+expect = api.expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(90)]
+
+WITHIN_MS = 20_000
+SOMETHING = re.compile(r"\w")
+AT_LEAST_100 = re.compile(r"^[1-9]\d{2,}$")
+
+
+async def hears_a_reply(visitor: Visit) -> None:
+    body = visitor.page.locator("body")
+    await expect(body).to_have_attribute("data-played-ms", AT_LEAST_100, timeout=WITHIN_MS)
+
+
+async def test_it_loads_without_a_complaint_and_from_one_host_only(visit: Visitor) -> None:
+    visitor = await visit()
+    await expect(visitor.part("status")).to_have_text("Tap and talk")
+    await visitor.page.wait_for_load_state("networkidle")
+    assert visitor.complaints == []
+    hosts = {"/".join(url.split("/")[:3]) for url in visitor.requests}
+    assert hosts == {visitor.server.rstrip("/")}
+
+
+async def test_it_weighs_less_than_150_kb(visit: Visitor) -> None:
+    visitor = await visit()
+    await visitor.write("Hello.")
+    await hears_a_reply(visitor)
+    parts = [await visitor.page.request.get(url) for url in set(visitor.requests)]
+    sizes = [len(await part.body()) for part in parts]
+    assert sum(sizes) < 150_000
+
+
+async def test_a_typed_turn_is_answered_in_text_and_in_sound(visit: Visitor) -> None:
+    visitor = await visit(microphone=False)
+    await visitor.write("Good evening.")
+    await expect(visitor.said_by("user")).to_have_text("Good evening.")
+    await expect(visitor.said_by("assistant")).to_have_text(SOMETHING, timeout=WITHIN_MS)
+    await expect(visitor.part("latency")).to_have_text(
+        re.compile(r"^\d+\.\d\d s$"), timeout=WITHIN_MS
+    )
+    await expect(visitor.page.locator("[data-pending]")).to_have_count(0)
+    assert visitor.complaints == []
+
+
+async def test_what_is_spoken_is_understood_and_answered(visit: Visitor) -> None:
+    visitor = await visit()
+    await visitor.part("talk").click()
+    await expect(visitor.part("connection")).to_have_text("connected", timeout=WITHIN_MS)
+    await expect(visitor.said_by("user")).to_have_text(SOMETHING, timeout=WITHIN_MS)
+    await expect(visitor.said_by("assistant").first).to_have_text(SOMETHING, timeout=WITHIN_MS)
+    await hears_a_reply(visitor)
+    assert visitor.complaints == []
+
+
+async def test_the_microphone_arrives_in_frames_of_20_ms(visit: Visitor) -> None:
+    visitor = await visit()
+    await visitor.part("talk").click()
+    wire = visitor.wire
+    await wire.until(lambda: sum(isinstance(frame, bytes) for frame in wire.sent) >= 50)
+    [hello] = wire.messages("hello", sent=True)
+    assert hello["audio"] == {"rate": 16_000, "codec": "pcm16", "framing": "raw"}
+    assert {len(frame) for frame in wire.sent if isinstance(frame, bytes)} == {640}
+
+
+async def test_all_that_was_sent_is_reported_as_played(visit: Visitor) -> None:
+    visitor = await visit()
+    await visitor.write("Good evening.")
+    wire = visitor.wire
+    await wire.until(lambda: any("done" in m for m in wire.messages("playback", sent=True)))
+    reports = [report["played_ms"] for report in wire.messages("playback", sent=True)]
+    [end] = wire.messages("reply_audio_end")
+    assert reports == sorted(reports)
+    assert abs(reports[-1] - end["audio_ms"]) <= 1
+
+
+async def test_a_stopped_reply_falls_silent_and_says_how_far_it_got(visit: Visitor) -> None:
+    visitor = await visit()
+    await visitor.write("Good evening.")
+    await hears_a_reply(visitor)
+    await visitor.part("cancel").click()
+    wire = visitor.wire
+    await wire.until(lambda: any("done" in m for m in wire.messages("playback", sent=True)))
+    await wire.until(lambda: bool(wire.messages("reply_done")))
+    [done] = wire.messages("reply_done")
+    assert done["status"] == "cancelled"
+    await expect(visitor.part("status")).to_have_text("Tap and talk")
+
+
+async def test_muted_it_sends_no_sound(visit: Visitor) -> None:
+    visitor = await visit()
+    wire = visitor.wire
+    await visitor.part("talk").click()
+    await wire.until(lambda: any(isinstance(frame, bytes) for frame in wire.sent))
+    await visitor.part("mute").click()
+    await wire.until(lambda: bool(wire.messages("mute", sent=True)))
+    await expect(visitor.part("mute")).to_have_attribute("aria-pressed", "true")
+    await visitor.write("Can you hear me?")
+    await hears_a_reply(visitor)  # time has passed in which frames would have been sent
+    after = wire.sent[wire.sent.index({"type": "mute"}) :]
+    assert not any(isinstance(frame, bytes) for frame in after)
+    await visitor.part("mute").click()
+    await wire.until(lambda: isinstance(wire.sent[-1], bytes))
+    assert len(wire.messages("unmute", sent=True)) == 2
+
+
+async def test_a_second_tap_lets_go_of_the_microphone(visit: Visitor) -> None:
+    visitor = await visit()
+    talk = visitor.part("talk")
+    await talk.click()
+    await expect(visitor.part("mute")).to_be_enabled(timeout=WITHIN_MS)
+    await expect(talk).to_have_attribute("aria-label", "Stop talking")
+    await talk.click()
+    await expect(talk).to_have_attribute("aria-label", "Start talking")
+    await expect(visitor.part("mute")).to_be_disabled()
+
+
+async def test_a_denied_microphone_is_explained_and_writing_goes_on(visit: Visitor) -> None:
+    visitor = await visit(microphone=False)
+    await visitor.part("talk").click()
+    await expect(visitor.part("notice")).to_contain_text("microphone is blocked")
+    await expect(visitor.part("way-on")).to_have_text("Try again")
+    await visitor.write("Then I write.")
+    await expect(visitor.said_by("assistant")).to_have_text(SOMETHING, timeout=WITHIN_MS)
+
+
+async def test_what_people_write_is_text_and_never_markup(visit: Visitor) -> None:
+    visitor = await visit(microphone=False)
+    markup = '<img src="nowhere" onerror="document.title = 1"><b>bold</b>'
+    await visitor.write(markup)
+    await expect(visitor.said_by("user")).to_have_text(markup)
+    assert await visitor.part("transcript").locator("img, b").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [(1013, "Every place is taken"), (4401, "asks for a token"), (1011, "failed on the server")],
+)
+async def test_a_refusal_is_a_sentence_with_a_way_on(
+    visit: Visitor, code: int, sentence: str
+) -> None:
+    visitor = await visit()
+    full = True
+
+    async def refuse(socket: WebSocketRoute) -> None:
+        if full:
+            await socket.close(code=code)
+        else:
+            socket.connect_to_server()
+
+    await visitor.page.route_web_socket(re.compile("/ws$"), refuse)
+    await visitor.write("Is anybody there?")
+    await expect(visitor.part("notice")).to_contain_text(sentence)
+    await expect(visitor.part("text")).to_have_value("Is anybody there?")
+    full = False
+    await visitor.part("way-on").click()
+    await expect(visitor.part("connection")).to_have_text("connected")
+
+
+class Stage:
+    """The server's side of the socket, played by the test: what happens only now and then."""
+
+    def __init__(self) -> None:
+        self._welcomed = asyncio.Event()
+        self._reports: asyncio.Queue[int] = asyncio.Queue()
+        self._socket: WebSocketRoute | None = None
+
+    async def enter(self, socket: WebSocketRoute) -> None:
+        self._socket = socket
+        socket.on_message(self._hear)
+
+    def _hear(self, frame: str | bytes) -> None:
+        if isinstance(frame, bytes):
+            return
+        message = json.loads(frame)
+        if message["type"] == "hello":
+            self.tell("welcome", audio={"rate": 24_000}, resumed=False)
+            self._welcomed.set()
+        elif message["type"] == "playback":
+            self._reports.put_nowait(message["played_ms"])
+
+    def tell(self, kind: str, **fields: object) -> None:
+        assert self._socket is not None
+        self._socket.send(json.dumps({"type": kind, **fields}))
+
+    def sound(self, milliseconds: int) -> None:
+        """A tone, so that what is played is more than silence."""
+        assert self._socket is not None
+        t = np.arange(24 * milliseconds) / 24_000
+        self._socket.send((8_000 * np.sin(2 * np.pi * 220 * t)).astype("<i2").tobytes())
+
+    async def welcomed(self) -> None:
+        async with asyncio.timeout(20):
+            await self._welcomed.wait()
+
+    async def until_playback_stands_still(self) -> int:
+        """Wait for two reports in a row of the same position, ms, before the reply's end."""
+        async with asyncio.timeout(20):
+            before, now = -1, await self._reports.get()
+            while now != before:
+                before, now = now, await self._reports.get()
+        return now
+
+
+async def on_stage(visit: Visitor) -> tuple[Visit, Stage]:
+    visitor, stage = await visit(), Stage()
+    await visitor.page.route_web_socket(re.compile("/ws$"), stage.enter)
+    await visitor.write("Hello.")
+    await stage.welcomed()
+    return visitor, stage
+
+
+async def test_noise_that_looked_like_words_leaves_the_page(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit)
+    heard = visitor.said_by("user")
+    await expect(heard).to_have_count(1)
+    stage.tell("transcript", turn=2, text="thank", final=False)
+    await expect(heard.nth(1)).to_have_text("thank")
+    stage.tell("transcript", turn=2, text="", final=True, discarded=True)
+    await expect(heard).to_have_count(1)
+
+
+async def test_what_was_not_heard_of_a_reply_is_struck(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit)
+    stage.tell("reply_started", reply=1, turn=1)
+    stage.tell("reply_text", reply=1, text="One, two,")
+    stage.tell("reply_text", reply=1, text=" three, four.")
+    stage.tell("interrupted", reply=1, heard="One, two,")
+    reply = visitor.said_by("assistant")
+    await expect(reply).to_have_text("One, two, three, four.")
+    await expect(reply.locator("s")).to_have_text("three, four.")
+
+
+async def test_a_paused_reply_stands_still_and_then_goes_on(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit)
+    stage.tell("reply_started", reply=1, turn=1)
+    stage.sound(milliseconds=2_000)
+    stage.tell("reply_audio_end", reply=1, audio_ms=2_000)
+    await hears_a_reply(visitor)
+    stage.tell("reply_paused", reply=1)
+    await expect(visitor.part("status")).to_have_text("Holding on")
+    assert await stage.until_playback_stands_still() < 2_000
+    stage.tell("reply_resumed", reply=1)
+    await expect(visitor.page.locator("body")).to_have_attribute(
+        "data-played-ms", "2000", timeout=WITHIN_MS
+    )
+
+
+async def test_the_resampler_keeps_speech_and_folds_nothing_back(visit: Visitor) -> None:
+    visitor = await visit()
+    levels = await visitor.page.evaluate(
+        """async () => {
+          const { Resampler } = await import("/web/resampler.js");
+          const level = (fromHz, toHz, toneHz) => {
+            const resampler = new Resampler(fromHz, toHz);
+            const block = new Float32Array(128);
+            let [energy, count, at] = [0, 0, 0];
+            for (let turn = 0; turn < 200; turn += 1) {
+              for (let i = 0; i < 128; i += 1) {
+                block[i] = Math.sin((2 * Math.PI * toneHz * at++) / fromHz);
+              }
+              const outputs = resampler.available(128);
+              const out = new Float32Array(outputs);
+              resampler.process(block, 128, out, outputs);
+              if (turn < 20) continue; // the filter fills up
+              for (const sample of out) energy += sample * sample;
+              count += outputs;
+            }
+            return 10 * Math.log10((2 * energy) / count);
+          };
+          return {
+            kept: [48000, 44100, 16000, 8000].map((rate) => level(rate, 16000, 1000)),
+            played: [48000, 44100].map((rate) => level(24000, rate, 3000)),
+            folded: [48000, 44100].map((rate) => level(rate, 16000, 10000)),
+          };
+        }"""
+    )
+    assert all(abs(decibels) < 0.1 for decibels in levels["kept"] + levels["played"])
+    assert all(decibels < -70 for decibels in levels["folded"])

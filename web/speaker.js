@@ -1,0 +1,80 @@
+// The loudspeaker: plays replies, and says how much of each has been heard.
+
+import { NO_WORKLET } from "./problems.js";
+
+export class Speaker {
+  #node;
+  #context;
+  #rate;
+  #handlers;
+
+  /** Load the worklet, once a context. Throws a Problem where the browser has none. */
+  static async prepare(context) {
+    if (!context?.audioWorklet) throw NO_WORKLET();
+    await context.audioWorklet.addModule(new URL("playback-worklet.js", import.meta.url));
+  }
+
+  /**
+   * `rate`: of the audio to come, Hz. Handlers: onPosition(reply, playedMs) every 250 ms while a
+   * reply plays, onDone(reply, playedMs) at its end or flush, onLevel(level), level 0..1 (RMS).
+   */
+  constructor(context, rate, handlers) {
+    this.#context = context;
+    this.#rate = rate;
+    this.#handlers = handlers;
+    this.#node = new AudioWorkletNode(context, "playback", {
+      numberOfInputs: 0,
+      outputChannelCount: [1],
+      processorOptions: { rate },
+    });
+    this.#node.port.onmessage = ({ data }) => this.#hear(data);
+    this.#node.connect(context.destination);
+  }
+
+  play(reply, pcm) {
+    this.#node.port.postMessage({ order: "play", reply, pcm }, [pcm]);
+  }
+
+  /** No more of this reply will come. */
+  end(reply) {
+    this.#node.port.postMessage({ order: "end", reply });
+  }
+
+  /** Fade this reply out and drop what is left of it. */
+  flush(reply) {
+    this.#node.port.postMessage({ order: "flush", reply });
+  }
+
+  /** Fade out and wait, keeping everything. */
+  hold() {
+    this.#node.port.postMessage({ order: "hold" });
+  }
+
+  resume() {
+    this.#node.port.postMessage({ order: "resume" });
+  }
+
+  close() {
+    this.#node.port.onmessage = null;
+    this.#node.disconnect();
+  }
+
+  #hear({ event, reply, samples, level }) {
+    if (event === "level") {
+      this.#handlers.onLevel(level);
+      return;
+    }
+    // What has left the worklet is still on its way to the loudspeaker for this long.
+    const latencyMs = 1000 * (this.#context.outputLatency || this.#context.baseLatency || 0);
+    const playedMs = (1000 * samples) / this.#rate;
+    if (event === "position") {
+      this.#handlers.onPosition(reply, Math.max(0, playedMs - latencyMs));
+    } else if (event === "done") {
+      setTimeout(() => this.#handlers.onDone(reply, playedMs), latencyMs);
+    } else if (event === "flushed") {
+      this.#handlers.onDone(reply, playedMs);
+    } else if (event === "dropped") {
+      console.warn(`reply ${reply}: ${samples} samples did not fit and were dropped`);
+    }
+  }
+}
