@@ -1,4 +1,4 @@
-"""A server of one's own for a benchmark: a subprocess on a free port, with its data thrown away."""
+"""A server of one's own for a benchmark: a subprocess on a free port, its log kept for a failure."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def serving(**settings: str) -> Iterator[str]:
     """
     port = free_port()
     command = [sys.executable, "-m", "server", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    with tempfile.TemporaryDirectory(prefix="antiphon-bench-") as data_dir:
-        log_file = Path(data_dir) / "server.log"
-        named = {f"ANTIPHON_{name.upper()}": value for name, value in settings.items()}
-        environment = {**os.environ, "ANTIPHON_DATA_DIR": data_dir, **named}
+    named = {f"ANTIPHON_{name.upper()}": value for name, value in settings.items()}
+    environment = {**os.environ, **named}
+    with tempfile.TemporaryDirectory(prefix="antiphon-bench-") as folder:
+        log_file = Path(folder) / "server.log"
         with log_file.open("wb") as log:
             server = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT

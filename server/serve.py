@@ -7,8 +7,8 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 import uvicorn
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         chosen = settings.load(host=args.host, port=args.port)
         logs.configure(chosen.log_level, chosen.log_format)
         with (
-            _bound(chosen.host, chosen.port) as listener,
+            bound(chosen.host, chosen.port) as listener,
             asyncio.Runner(loop_factory=_new_loop) as runner,
         ):
             runner.run(serve(chosen, listener))
@@ -58,6 +58,21 @@ def run(args: argparse.Namespace) -> int:
 
 async def serve(chosen: settings.Settings, listener: socket.socket) -> None:
     """Serve on the bound socket until drained. Raises `StartError`."""
+    async with running(chosen, listener) as (_, stopped):
+        host, port = listener.getsockname()[:2]
+        shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
+        print(f"Antiphon is ready: http://{shown}:{port}/", flush=True)
+        await stopped
+
+
+@asynccontextmanager
+async def running(
+    chosen: settings.Settings, listener: socket.socket
+) -> AsyncIterator[tuple[House, asyncio.Task[None]]]:
+    """A server on the bound socket: its house, once loaded, and the task that ends with it.
+
+    While it loads it answers already, with 503. Leaving the scope stops it. Raises `StartError`.
+    """
     house = build_house(chosen)
     server = _Server(
         uvicorn.Config(
@@ -77,10 +92,11 @@ async def serve(chosen: settings.Settings, listener: socket.socket) -> None:
         serving = tasks.create_task(server.serve([listener]))
         try:
             async with house.open():
-                host, port = listener.getsockname()[:2]
-                shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
-                print(f"Antiphon is ready: http://{shown}:{port}/", flush=True)
-                await serving
+                try:
+                    yield house, serving
+                finally:
+                    server.should_exit = True
+                    await asyncio.shield(serving)
         finally:
             server.should_exit = True
 
@@ -124,7 +140,7 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
+def bound(host: str, port: int) -> Iterator[socket.socket]:
     """A listening socket, before anything is loaded: a taken port is known at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

@@ -35,7 +35,7 @@ class Playback extends AudioWorkletProcessor {
   #obey({ order, reply, pcm }) {
     if (order === "play") this.#store(reply, new Int16Array(pcm));
     else if (order === "end" && reply > this.gone) this.#entry(reply).ended = true;
-    else if (order === "hold") this.held = false;
+    else if (order === "hold") this.held = true;
     else if (order === "resume") this.held = false;
     else if (order === "flush" && this.replies.some((entry) => entry.reply === reply)) {
       this.flushing = reply;

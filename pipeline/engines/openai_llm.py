@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 
 import httpx
 import msgspec
@@ -130,7 +131,7 @@ class OpenAILanguageModel:
 
     async def generate(
         self, prompt: Prompt, stop: Stop, *, extra: Mapping[str, object] | None = None
-    ) -> AsyncIterator[TextDelta]:
+    ) -> AsyncGenerator[TextDelta]:
         """The reply's text as it comes; `extra` are fields of the request that one backend knows.
 
         Ends early, without an error, once `stop` is set: at the next thing that arrives, or at the
@@ -146,8 +147,9 @@ class OpenAILanguageModel:
             try:
                 if response.status_code != httpx.codes.OK:
                     raise await _refusal(response)
-                async for delta in self._deltas(response, stop):
-                    yield delta
+                async with aclosing(self._deltas(response, stop)) as deltas:
+                    async for delta in deltas:
+                        yield delta
             finally:
                 await response.aclose()
         except httpx.HTTPError as error:
@@ -166,30 +168,31 @@ class OpenAILanguageModel:
             body["stop"] = list(prompt.stop_sequences)
         return body
 
-    async def _deltas(self, response: httpx.Response, stop: Stop) -> AsyncIterator[TextDelta]:
+    async def _deltas(self, response: httpx.Response, stop: Stop) -> AsyncGenerator[TextDelta]:
         clock = asyncio.get_running_loop().time
         finished = False
         last_token_s = clock()
-        async for payload in _events(response):
-            if stop.is_set or payload == _DONE:
-                return
-            if payload is None:
-                # A server's keep-alive comments are signs of life, but not of a reply.
-                if clock() - last_token_s > self._token_timeout_s:
-                    raise LlmFailed("The language model failed: it has stalled.")
-                continue
-            last_token_s = clock()
-            choice = _choice(payload)
-            if choice is None:
-                continue
-            finished = finished or choice.finish_reason is not None
-            if choice.delta is not None and choice.delta.content:
-                yield TextDelta(choice.delta.content)
+        async with aclosing(_events(response)) as events:
+            async for payload in events:
+                if stop.is_set or payload == _DONE:
+                    return
+                if payload is None:
+                    # A server's keep-alive comments are signs of life, but not of a reply.
+                    if clock() - last_token_s > self._token_timeout_s:
+                        raise LlmFailed("The language model failed: it has stalled.")
+                    continue
+                last_token_s = clock()
+                choice = _choice(payload)
+                if choice is None:
+                    continue
+                finished = finished or choice.finish_reason is not None
+                if choice.delta is not None and choice.delta.content:
+                    yield TextDelta(choice.delta.content)
         if not finished and not stop.is_set:
             raise LlmFailed("The language model failed: its stream broke off.")
 
 
-async def _events(response: httpx.Response) -> AsyncIterator[str | None]:
+async def _events(response: httpx.Response) -> AsyncGenerator[str | None]:
     """The data of each event; None for a chunk of bytes that completes none."""
     parser = EventParser()
     try:

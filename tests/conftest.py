@@ -1,0 +1,59 @@
+"""Fixtures of the whole suite, and the guard that fails a test which leaks a task."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from pipeline.errors import ModelMissing
+from pipeline.models import DEFAULT_MODELS, default_models_dir, locate
+from tests.support import SCRIPTED, ServerProcess, server_process
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_tasks(request: pytest.FixtureRequest) -> None:
+    """Every task that a test starts is over when the test is."""
+    if inspect.iscoroutinefunction(getattr(request.node, "function", None)):
+        request.getfixturevalue("_task_guard")
+
+
+@pytest_asyncio.fixture
+async def _task_guard() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    for _ in range(3):  # callbacks of what has just ended
+        await asyncio.sleep(0)
+    leaked = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not leaked, f"tasks leaked: {[task.get_coro() for task in leaked]}"
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """Where the default models are; `make setup` fetches them."""
+    directory = Path(os.environ.get("ANTIPHON_MODELS_DIR") or default_models_dir())
+    try:
+        for model in DEFAULT_MODELS:
+            locate(directory, model.name)
+    except ModelMissing as missing:
+        pytest.fail(f"{missing}")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def scripted_server() -> Iterator[ServerProcess]:
+    """A server with scripted engines, in a process of its own."""
+    with server_process(**SCRIPTED) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def real_server(models_dir: Path) -> Iterator[ServerProcess]:
+    """A server with the default engines and models, in a process of its own."""
+    with server_process(ANTIPHON_MODELS_DIR=str(models_dir)) as server:
+        yield server

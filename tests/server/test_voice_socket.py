@@ -1,0 +1,417 @@
+"""The native WebSocket, end to end on scripted engines: what a client may do, and what follows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+import websockets
+
+from session import limits
+from tests.support import call, live_server, silence, tone
+
+
+async def test_a_typed_turn_is_answered_in_text_and_audio() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.say("text", text="hello", id="a")
+        transcript = await caller.until("transcript")
+        assert transcript == {
+            "type": "transcript", "turn": 1, "text": "hello", "final": True, "ref": "a",
+        }  # fmt: skip
+        done = await caller.play()
+        assert done["status"] == "completed"
+        assert done["text"] == done["heard"] == "".join(m["text"] for m in caller.of("reply_text"))
+        assert len(caller.audio[1]) == round(caller.of("reply_audio_end")[0]["audio_ms"] * 48)
+        assert done["latency_ms"]["total"] == sum(
+            done["latency_ms"][part] for part in ("endpoint", "stt", "llm", "tts")
+        )
+
+
+async def test_a_spoken_turn_is_understood_and_answered() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.speak(tone(1.0) + silence(1.5))
+        done = await caller.play()
+        kinds = [message["type"] for message in caller.messages]
+        first = {kind: kinds.index(kind) for kind in kinds}
+        assert (
+            first["speech_started"] < first["speech_stopped"] < first["reply_started"]
+            < first["reply_text"] < first["reply_audio_end"] < first["reply_done"]
+        )  # fmt: skip
+        finals = [message for message in caller.of("transcript") if message["final"]]
+        assert [final["text"] for final in finals] == ["this is a scripted transcript"]
+        assert done["turn"] == 1
+
+
+async def test_push_to_talk_commits_what_was_said() -> None:
+    async with (
+        live_server() as server,
+        call(server.ws_url, {"turn_detection": "manual"}) as caller,
+    ):
+        await caller.speak(tone(5.0))
+        await caller.say("commit")
+        assert (await caller.until("transcript", final=True))["turn"] == 1
+        await caller.play()
+        await caller.speak(tone(0.5))
+        await caller.say("commit")
+        assert (await caller.until("transcript", final=True))["turn"] == 2
+        assert not caller.of("speech_started")
+
+
+async def test_a_commit_without_audio_is_a_turn_without_words() -> None:
+    async with (
+        live_server() as server,
+        call(server.ws_url, {"turn_detection": "manual"}) as caller,
+    ):
+        await caller.say("commit")
+        transcript = await caller.until("transcript")
+        assert transcript["discarded"]
+        assert transcript["text"] == ""
+
+
+async def test_speech_during_a_reply_stops_it() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.say("text", text="talk to me")
+        await caller.until("reply_text")
+        await caller.speak(tone(1.0))
+        interrupted = await caller.until("interrupted")
+        done = await caller.until("reply_done")
+        assert done["status"] == "interrupted"
+        assert done["heard"] == interrupted["heard"]
+        assert done["text"].startswith(done["heard"])
+        before = len(caller.audio.get(1, b""))
+        await caller.speak(silence(1.0))
+        await caller.until("reply_started", reply=2)
+        assert len(caller.audio.get(1, b"")) == before
+
+
+async def test_cancel_stops_the_reply_and_is_ignored_without_one() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.say("cancel")
+        await caller.say("text", text="talk to me")
+        await caller.until("reply_text")
+        await caller.say("cancel")
+        assert (await caller.until("reply_done"))["status"] == "cancelled"
+
+
+async def test_the_same_typed_turn_sent_again_is_not_answered_twice() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        for _ in range(3):
+            await caller.say("text", text="once", id="same")
+        await caller.play()
+        await caller.say("bye")
+        await caller.closed()
+        assert [t["turn"] for t in caller.of("transcript")] == [1, 1, 1]
+        assert len(caller.of("reply_started")) == 1
+
+
+async def test_clear_forgets_the_conversation() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.say("text", text="remember this")
+        await caller.play()
+        (session,) = server.house.sessions
+        assert [item.text for item in session.conversation.items][0] == "remember this"
+        await caller.say("clear")
+        await caller.until("cleared")
+        assert session.conversation.items == ()
+
+
+async def test_configure_changes_what_comes_next_and_says_so() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.say("configure", speed=1.5, pace="patient")
+        configured = await caller.until("configured")
+        assert (configured["speed"], configured["pace"]) == (1.5, "patient")
+
+
+async def test_bye_ends_the_session() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.say("bye")
+        assert await caller.closed() == 1000
+        await _gone(server.house)
+
+
+async def test_audio_without_a_hello_is_taken_at_16_khz() -> None:
+    async with live_server() as server, call(server.ws_url) as caller:
+        await caller.speak(tone(0.5))
+        assert (await caller.until("welcome"))["protocol"] == 1
+        await caller.until("speech_started")
+
+
+async def test_a_greeting_is_spoken_first() -> None:
+    async with (
+        live_server(ANTIPHON_GREETING="Hello there.") as server,
+        call(server.ws_url, {}) as caller,
+    ):
+        done = await caller.play()
+        assert (done["turn"], done["text"]) == (0, "Hello there.")
+
+
+async def test_two_users_each_get_their_own_answer() -> None:
+    async with (
+        live_server() as server,
+        call(server.ws_url, {"voice": "tone"}) as anna,
+        call(server.ws_url, {"voice": "tone-low"}) as ben,
+    ):
+        await anna.say("text", text="I am Anna")
+        await ben.say("text", text="I am Ben")
+        await asyncio.gather(anna.play(), ben.play())
+        texts = {
+            tuple(item.text for item in session.conversation.items if item.role == "user")
+            for session in server.house.sessions
+        }
+        assert texts == {("I am Anna",), ("I am Ben",)}
+        assert anna.audio[1] != ben.audio[1]
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "not json",
+        "[]",
+        '{"type":"sing"}',
+        '{"type":"playback","reply":1,"played_ms":NaN}',
+        '{"type":"playback","reply":' + "9" * 5_000 + ',"played_ms":1}',
+        '{"type":"text","text":"\\ud800"}',
+        '{"type":"text"}',
+        '{"type":"text","text":"   "}',
+        '{"type":"configure","speed":9}',
+        '{"type":"hello"}',
+        '{"type":"tool_result","call":"c","output":1}',
+        "[" * 50_000,
+        '{"type":"text","text":"' + "x" * 200_000 + '"}',
+    ],
+)
+async def test_a_message_that_is_not_of_the_protocol_is_an_error_and_no_more(frame: str) -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.socket.send(frame)
+        assert (await caller.until("error"))["code"] == "BAD_MESSAGE"
+        await caller.say("text", text="still here?")
+        assert (await caller.play())["status"] == "completed"
+
+
+async def test_an_error_names_the_message_it_is_about() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.socket.send('{"type":"text","text":7,"id":"m1"}')
+        assert (await caller.until("error"))["ref"] == "m1"
+
+
+async def test_the_third_mistake_within_ten_seconds_closes() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        for _ in range(3):
+            await caller.socket.send("nonsense")
+        assert await caller.closed() == 1008
+        assert len(caller.of("error")) == 3
+
+
+async def test_an_odd_frame_is_an_error_and_no_more() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.socket.send(b"\x00" * 641)
+        assert (await caller.until("error"))["code"] == "BAD_AUDIO"
+        await caller.socket.send(b"")
+        await caller.speak(tone(0.3))
+        await caller.until("speech_started")
+
+
+async def test_a_frame_over_64_kib_closes_1009() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.socket.send(bytes(limits.FRAME_BYTES + 2))
+        assert await caller.closed() == 1009
+
+
+async def test_a_control_message_before_hello_is_an_error() -> None:
+    async with live_server() as server, call(server.ws_url) as caller:
+        await caller.say("commit")
+        assert (await caller.until("error"))["code"] == "BAD_MESSAGE"
+        await caller.say("hello")
+        await caller.until("welcome")
+
+
+@pytest.mark.parametrize(
+    ("hello", "code"),
+    [
+        ({"audio": {"rate": 4_000}}, "BAD_MESSAGE"),
+        ({"audio": {"rate": 96_000}}, "BAD_MESSAGE"),
+        ({"audio": {"codec": "opus", "framing": "tagged"}}, "BAD_MESSAGE"),
+        ({"voice": "nobody"}, "NOT_FOUND"),
+        ({"language": "xx"}, "NOT_FOUND"),
+        ({"tools": [{"name": "f"}]}, "BAD_MESSAGE"),
+    ],
+)
+async def test_a_hello_that_asks_too_much_may_be_said_again(
+    hello: dict[str, object], code: str
+) -> None:
+    async with live_server() as server, call(server.ws_url) as caller:
+        await caller.say("hello", **hello)
+        assert (await caller.until("error"))["code"] == code
+        await caller.say("hello")
+        await caller.until("welcome")
+
+
+async def test_a_voice_that_does_not_exist_leaves_the_session_as_it_was() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.say("configure", voice="nobody")
+        assert (await caller.until("error"))["code"] == "NOT_FOUND"
+        assert (await _only_session(server.house)).settings.voice == "tone"
+
+
+async def test_audio_far_faster_than_real_time_is_dropped_then_closed() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.speak(silence(12.0), frame_bytes=32_000)
+        assert (await caller.until("warning"))["code"] == "TOO_MUCH_AUDIO"
+        with pytest.raises(websockets.ConnectionClosed):
+            for _ in range(60):
+                await caller.speak(silence(1.0), frame_bytes=32_000)
+                await asyncio.sleep(0)
+            await caller.closed()
+        assert caller.socket.close_code == 1008
+
+
+async def test_a_flood_of_messages_closes() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        for _ in range(250):
+            await caller.socket.send('{"type":"unmute"}')
+        assert await caller.closed() == 1008
+
+
+# --- who may enter --------------------------------------------------------------------------------
+
+
+async def test_a_full_house_says_so_and_closes_1013() -> None:
+    async with live_server(ANTIPHON_MAX_SESSIONS="1") as server, call(server.ws_url, {}) as first:
+        async with call(server.ws_url) as second:
+            assert (await second.until("error"))["code"] == "AT_CAPACITY"
+            assert await second.closed() == 1013
+        await first.say("bye")
+        await first.closed()
+        await _gone(server.house)
+        async with call(server.ws_url, {}):
+            pass
+
+
+async def test_a_page_from_elsewhere_is_refused_before_it_is_accepted() -> None:
+    async with live_server() as server:
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(server.ws_url, origin="https://elsewhere.example")
+        assert refused.value.response.status_code == 403
+        assert json.loads(refused.value.response.body)["error"]["code"] == "FORBIDDEN"
+        own = f"http://127.0.0.1:{server.port}"
+        async with call(server.ws_url, {}, origin=own):
+            pass
+
+
+async def test_a_subprotocol_is_chosen_when_offered_and_never_demanded() -> None:
+    async with live_server() as server:
+        async with call(server.ws_url, {}, subprotocols=["other", "antiphon.v1"]) as caller:
+            assert caller.socket.subprotocol == "antiphon.v1"
+        async with call(server.ws_url, {}, subprotocols=["other"]) as caller:
+            assert caller.socket.subprotocol is None
+
+
+# --- what is given back ---------------------------------------------------------------------------
+
+
+async def test_a_socket_that_dies_in_a_reply_gives_everything_back() -> None:
+    async with live_server() as server:
+        baseline: tuple[int, int, int] | None = None
+        for round_number in range(3):
+            async with call(server.ws_url, {}) as caller:
+                await caller.say("text", text="talk to me")
+                await caller.until("reply_text")
+                session = await _only_session(server.house)
+                session_id = session.identity.session
+                caller.socket.transport.abort()
+            async with asyncio.timeout(0.25):
+                await _gone(server.house)
+            assert sum(server.house.pool.claims(session_id).values()) == 0
+            async with asyncio.timeout(2):
+                while any(s.busy or s.stopping for s in server.house.pool.status().values()):
+                    await asyncio.sleep(0.01)
+            after = (
+                len(asyncio.all_tasks()),
+                threading.active_count(),
+                len(list(Path("/proc/self/fd").iterdir())),
+            )
+            if round_number:
+                assert after == baseline
+            baseline = after
+
+
+# --- operations -----------------------------------------------------------------------------------
+
+
+async def test_an_operator_sees_the_sessions_and_can_end_one() -> None:
+    async with live_server() as server, httpx.AsyncClient(base_url=server.url) as http:
+        async with call(server.ws_url, {}) as caller:
+            await caller.say("text", text="hello")
+            await caller.play()
+            (row,) = (await http.get("/admin/sessions")).json()
+            assert row["state"] == "listening"
+            assert row["turns"] == 1
+            assert row["claims"] == {"stt": 0, "llm": 0, "tts": 0}
+            assert row["latency_ms"]["last"] == row["latency_ms"]["p50"]
+            one = (await http.get(f"/admin/sessions/{row['id']}")).json()
+            assert one["items"] == 2
+            assert (await http.delete(f"/admin/sessions/{row['id']}")).status_code == 204
+            assert await caller.closed() == 1000
+        missing = await http.get("/admin/sessions/nobody")
+        assert missing.status_code == 404
+        assert missing.json()["error"]["code"] == "NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"host": "rebound.example"}, {"x-forwarded-for": "203.0.113.7"}, {"forwarded": "for=x"}],
+)
+async def test_the_admin_routes_answer_this_machine_only(headers: dict[str, str]) -> None:
+    async with live_server() as server, httpx.AsyncClient(base_url=server.url) as http:
+        refused = await http.get("/admin/sessions", headers=headers)
+        assert refused.status_code == 403
+
+
+async def test_with_a_token_the_admin_routes_want_it() -> None:
+    async with (
+        live_server(ANTIPHON_ADMIN_TOKEN="sesame") as server,
+        httpx.AsyncClient(base_url=server.url) as http,
+    ):
+        assert (await http.get("/admin/sessions")).status_code == 401
+        wrong = {"authorization": "Bearer open"}
+        assert (await http.get("/admin/sessions", headers=wrong)).status_code == 401
+        right = {"authorization": "Bearer sesame"}
+        assert (await http.get("/admin/sessions", headers=right)).status_code == 200
+
+
+async def test_health_and_status_are_told() -> None:
+    async with live_server() as server, httpx.AsyncClient(base_url=server.url) as http:
+        for path in ("/healthz", "/ping", "/readyz"):
+            assert (await http.get(path)).status_code == 200
+        status = (await http.get("/status")).json()
+        assert status["engines"]["tts"]["name"] == "scripted"
+        assert set(status["pool"]["llm"]) == {
+            "slots", "claimed", "busy", "stopping", "waiting", "wait_ms",
+        }  # fmt: skip
+
+
+async def test_every_response_carries_a_request_id() -> None:
+    async with live_server() as server, httpx.AsyncClient(base_url=server.url) as http:
+        own = await http.get("/ping", headers={"x-request-id": "mine-1"})
+        assert own.headers["x-request-id"] == "mine-1"
+        made = await http.get("/ping", headers={"x-request-id": "not sane\t!"})
+        assert made.headers["x-request-id"].startswith("req_")
+        missing = await http.get("/nowhere")
+        assert missing.json()["request_id"] == missing.headers["x-request-id"]
+
+
+async def _gone(house: object) -> None:
+    while len(house.sessions):  # type: ignore[attr-defined]
+        await asyncio.sleep(0.005)
+
+
+async def _only_session(house: object):  # type: ignore[no-untyped-def]
+    (session,) = house.sessions  # type: ignore[attr-defined]
+    return session
