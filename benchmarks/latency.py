@@ -36,7 +36,7 @@ class Quantiles:
         if len(values_ms) == 1:
             return cls(values_ms[0], values_ms[0])
         cuts = statistics.quantiles(values_ms, n=20, method="inclusive")
-        return cls(statistics.median(values_ms), cuts[18])
+        return cls(round(statistics.median(values_ms), 1), round(cuts[18], 1))
 
     def __str__(self) -> str:
         return f"p50 {self.p50:6.0f} ms   p95 {self.p95:6.0f} ms"
@@ -44,17 +44,19 @@ class Quantiles:
 
 async def measure(url: str, turns: int = TURNS) -> list[Turn]:
     """So many turns in one session, the clips in rotation; without those that got no answer."""
-    recordings = [read_wav(clip.path) for clip in clips_without_pauses()]
+    said = clips_without_pauses()
     taken: list[Turn] = []
     async with calling(url, instructions=INSTRUCTIONS) as caller:
         for number in range(turns):
+            clip = said[number % len(said)]
+            print(f"  turn {number + 1:2}  {clip.path.stem}  ", end="", flush=True)
             try:
-                turn = await caller.say(recordings[number % len(recordings)], listen_s=LISTEN_S)
+                turn = await caller.say(read_wav(clip.path), listen_s=LISTEN_S)
             except TimeoutError:
-                print(f"  turn {number + 1:2}  no answer", flush=True)
+                print("no answer")
                 continue
             taken.append(turn)
-            print(f"  turn {number + 1:2}  {_one_line(turn)}", flush=True)
+            print(_one_line(turn), flush=True)
     return taken
 
 

@@ -87,7 +87,7 @@ def _unfinished(text: str) -> bool:
     words = [word.strip(".,!?;:\"'").casefold() for word in text.split()]
     if not words:
         return False
-    if words[-1] in _OPEN or text.casefold().endswith("let me think"):
+    if words[-1] in _OPEN or words[-3:] == ["let", "me", "think"]:
         return True
     if words[-1] in _OPEN_UNMARKED and not text.endswith(_FINAL):
         return True

@@ -83,7 +83,7 @@ class Playback:
     def played(self, now: float) -> int:
         """Samples that have been heard by now, reported or estimated."""
         self._advance(now)
-        return int(self._played)
+        return int(self._played + 1e-6)  # whole samples, despite sums of floats
 
     def due(self, now: float) -> int:
         """How many samples may leave now: whole chunks, or the rest of the reply."""

@@ -97,7 +97,10 @@ class Settings(BaseModel):
     llm_model: str = Field("", description="the model to ask for; empty: the first one there is")
     llm_api_key: str = Field("", description="sent as a bearer token", repr=False)
     llm_slots: int = Field(8, ge=1, le=1_024, description="replies generated at once")
-    llm_threads: int = Field(min(2, CORES), ge=1, le=64, description="CPU threads, if in-process")
+    llm_threads: int = Field(
+        max(1, CORES // 2), ge=1, le=64,
+        description="CPU threads of an in-process model; as many as cores would starve the speech",
+    )  # fmt: skip
     vad_engine: Literal["silero", "scripted"] = Field("silero", description="voice activity")
 
     # --- security

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import httpx
 import msgspec
 
+from pipeline.engines.chat_format import DONE, read_chunk, read_first_model, read_refusal
 from pipeline.engines.ports import EngineInfo, Prompt, Stop, TextDelta
 from pipeline.engines.sse import EventParser, EventTooLong
 from pipeline.errors import LlmFailed, RateLimited, StartError
@@ -26,44 +27,6 @@ TOKEN_TIMEOUT_S = 10.0
 # that very moment fails, so ours are given up first.
 _LIMITS = httpx.Limits(max_connections=256, max_keepalive_connections=32, keepalive_expiry=3.0)
 _MAX_ERROR_BYTES = 16_384
-_MAX_ERROR_CHARS = 300
-_DONE = "[DONE]"
-
-
-class _Error(msgspec.Struct):
-    message: str = ""
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct):
-    """A `chat.completion.chunk`, or the error that some servers send in its place."""
-
-    choices: list[_Choice] | None = None
-    error: _Error | str | None = None
-
-
-class _Failure(msgspec.Struct):
-    """An error's body; `message` at the top is vLLM's older form, `detail` FastAPI's."""
-
-    error: _Error | str | None = None
-    message: str | None = None
-    detail: str | None = None
-
-
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
 
 
 class OpenAILanguageModel:
@@ -81,21 +44,22 @@ class OpenAILanguageModel:
         *,
         token_timeout_s: float = TOKEN_TIMEOUT_S,
     ) -> None:
-        self._base_url = _checked(base_url)
+        url = _checked(base_url)
+        self._where = f"{url.scheme}://{url.netloc.decode()}{url.path}"  # a password is not in it
         self._model = model
         self._token_timeout_s = token_timeout_s
         self._client = httpx.AsyncClient(
-            base_url=self._base_url,
+            base_url=url,
             headers={"authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=httpx.Timeout(token_timeout_s, connect=CONNECT_TIMEOUT_S),
             limits=_LIMITS,
             # A proxy from the environment has no way to this machine's loopback.
-            trust_env=not _is_loopback(self._base_url.host),
+            trust_env=not _is_loopback(url.host),
         )
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo("openai", self._model, device=str(self._base_url))
+        return EngineInfo("openai", self._model, device=self._where)
 
     async def start(self) -> None:
         """See that the server answers, and learn the model's name where none was given.
@@ -106,24 +70,24 @@ class OpenAILanguageModel:
             response = await self._client.get("models")
         except httpx.HTTPError as error:
             raise StartError(
-                f"No language model answers at {self._base_url} ({_why(error)}): "
+                f"No language model answers at {self._where} ({_why(error)}): "
                 "start it, or set ANTIPHON_LLM_BASE_URL to where one runs."
             ) from error
         if response.status_code in (401, 403):
             raise StartError(
-                f"The language model at {self._base_url} refuses the key: "
+                f"The language model at {self._where} refuses the key: "
                 "set ANTIPHON_LLM_API_KEY to one that it takes."
             )
         if self._model:
             return  # servers without /models exist; that one answered is enough
-        try:
-            self._model = msgspec.json.decode(response.content, type=_Models).data[0].id
-        except (msgspec.DecodeError, IndexError) as error:
+        model = read_first_model(response.content)
+        if model is None:
             raise StartError(
-                f"The server at {self._base_url} does not say which models it has "
+                f"The server at {self._where} does not say which models it has "
                 f"(HTTP {response.status_code}): set ANTIPHON_LLM_MODEL, "
                 "or mend ANTIPHON_LLM_BASE_URL."
-            ) from error
+            )
+        self._model = model
 
     async def close(self) -> None:
         """Close the connections."""
@@ -172,22 +136,27 @@ class OpenAILanguageModel:
         clock = asyncio.get_running_loop().time
         finished = False
         last_token_s = clock()
-        async with aclosing(_events(response)) as events:
-            async for payload in events:
-                if stop.is_set or payload == _DONE:
-                    return
-                if payload is None:
-                    # A server's keep-alive comments are signs of life, but not of a reply.
-                    if clock() - last_token_s > self._token_timeout_s:
-                        raise LlmFailed("The language model failed: it has stalled.")
-                    continue
-                last_token_s = clock()
-                choice = _choice(payload)
-                if choice is None:
-                    continue
-                finished = finished or choice.finish_reason is not None
-                if choice.delta is not None and choice.delta.content:
-                    yield TextDelta(choice.delta.content)
+        try:
+            async with aclosing(_events(response)) as events:
+                async for payload in events:
+                    if stop.is_set:
+                        return
+                    if payload is None or finished:
+                        # A server's keep-alive comments are signs of life, but not of a reply.
+                        if clock() - last_token_s > self._token_timeout_s:
+                            raise httpx.ReadTimeout("nothing but comments")
+                        continue
+                    last_token_s = clock()
+                    if payload == DONE:
+                        finished = True  # read on: a response read to its end frees its connection
+                        continue
+                    text, finished = read_chunk(payload)
+                    if text:
+                        yield TextDelta(text)
+                        last_token_s = clock()  # what the reader took is not the server's stall
+        except httpx.HTTPError:
+            if not finished:
+                raise
         if not finished and not stop.is_set:
             raise LlmFailed("The language model failed: its stream broke off.")
 
@@ -196,27 +165,32 @@ async def _events(response: httpx.Response) -> AsyncGenerator[str | None]:
     """The data of each event; None for a chunk of bytes that completes none."""
     parser = EventParser()
     try:
-        async for chunk in response.aiter_bytes():
-            events = parser.feed(chunk)
-            for data in events:
-                yield data
-            if not events:
-                yield None
+        async with _chunks(response) as chunks:
+            async for chunk in chunks:
+                events = parser.feed(chunk)
+                for data in events:
+                    yield data
+                if not events:
+                    yield None
     except EventTooLong as error:
         raise LlmFailed(f"The language model failed: it sent {error}.") from error
     for data in parser.end():
         yield data
 
 
-def _choice(payload: str) -> _Choice | None:
-    """The one choice of a chunk; None when it has none (usage, say)."""
+@asynccontextmanager
+async def _chunks(response: httpx.Response) -> AsyncGenerator[AsyncIterator[bytes]]:
+    """The response's body, which may be left before its end."""
+    chunks = response.aiter_bytes()
     try:
-        chunk = msgspec.json.decode(payload, type=_Chunk)
-    except msgspec.DecodeError as error:
-        raise LlmFailed("The language model failed: what it sent is no completion.") from error
-    if chunk.error is not None:
-        raise LlmFailed(f"The language model failed: {_message(chunk.error)}.")
-    return chunk.choices[0] if chunk.choices else None
+        yield chunks
+    finally:
+        await response.aclose()
+        # httpx nests six generators. Left half read, each would be ended by a task that the loop
+        # makes for it; a read after the close ends them all here, by its error.
+        with suppress(httpx.HTTPError, httpx.StreamError):
+            async for _ in chunks:
+                pass
 
 
 async def _refusal(response: httpx.Response) -> LlmFailed | RateLimited:
@@ -229,25 +203,15 @@ async def _refusal(response: httpx.Response) -> LlmFailed | RateLimited:
     if response.status_code in (401, 403):
         return LlmFailed("The language model refuses our key.")  # its message may quote the key
     body = b""
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > _MAX_ERROR_BYTES:
-            break
-    try:
-        failure = msgspec.json.decode(body, type=_Failure)
-        said = _message(failure.error or failure.message or failure.detail or "")
-    except msgspec.DecodeError:
-        said = "no reason given"
+    async with _chunks(response) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > _MAX_ERROR_BYTES:
+                break
     return LlmFailed(
-        f"The language model refused (HTTP {response.status_code}): {said}.",
+        f"The language model refused (HTTP {response.status_code}): {read_refusal(body)}.",
         retry_after_s=retry_after_s,
     )
-
-
-def _message(error: _Error | str) -> str:
-    """Its words on one line, bounded, without the last full stop."""
-    words = " ".join((error if isinstance(error, str) else error.message).split())
-    return words[:_MAX_ERROR_CHARS].rstrip(".") or "no reason given"
 
 
 def _retry_after_s(header: str) -> float | None:

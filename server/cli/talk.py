@@ -83,7 +83,7 @@ class Transcript:
                 say(f"in the waiting room, place {message['position']}", style="dim")
             case "transcript" if message["final"] and message["text"]:
                 say("you       ", style="bold cyan", end="")
-                say(message["text"].strip(), markup=False)
+                say(message["text"].strip(), markup=False, soft_wrap=True)
             case "reply_started":
                 self._mid_line = True
                 say("antiphon  ", style="bold magenta", end="")

@@ -1,0 +1,274 @@
+"""What backends really send, and what becomes of it: split, stalled, broken, refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from pipeline.engines.openai_llm import OpenAILanguageModel
+from pipeline.engines.ports import Message, Prompt, Stop
+from pipeline.errors import LlmFailed, RateLimited, StartError
+from tests.contract.chat_backend import ChatBackend, chat_backend, chunk, head, reply, sends
+
+PROMPT = Prompt((Message("system", "Be brief."), Message("user", "Hi.")), session="ada")
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.fixture
+async def backend() -> AsyncIterator[ChatBackend]:
+    async with chat_backend() as backend:
+        yield backend
+
+
+@pytest.fixture
+async def model(backend: ChatBackend) -> AsyncIterator[OpenAILanguageModel]:
+    engine = OpenAILanguageModel(backend.url, "some-model", "sk-secret", token_timeout_s=0.2)
+    await engine.start()
+    yield engine
+    await engine.close()
+
+
+async def answer(model: OpenAILanguageModel, stop: Stop | None = None) -> str:
+    return "".join([delta.text async for delta in model.generate(PROMPT, stop or Stop())])
+
+
+async def test_asks_as_the_chat_format_has_it(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    assert await answer(model) == "Hello, you."
+    assert backend.requests == [
+        {
+            "model": "some-model",
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "Hi."},
+            ],
+            "max_tokens": 400,
+            "temperature": 0.7,
+            "stream": True,
+        }
+    ]
+    assert backend.keys[-1] == "bearer sk-secret"
+
+
+@pytest.mark.parametrize("text", ["naïve", "你好", "a 👩‍🚀 b", "line\u2028break \x85"])
+async def test_a_character_cut_in_the_middle_arrives_whole(
+    backend: ChatBackend, model: OpenAILanguageModel, text: str
+) -> None:
+    backend.answer = sends(head(), *(bytes([byte]) for byte in reply(text)))
+    assert await answer(model) == text
+
+
+@pytest.mark.parametrize(
+    ("stream", "text"),
+    [
+        (b": ping\n\n" + reply("a"), "a"),
+        (reply("a", "b").replace(b"\n", b"\r\n"), "ab"),
+        (chunk("a") + DONE, "a"),
+        (chunk("a") + chunk(finish="length"), "a"),
+        (chunk("a", finish="stop"), "a"),
+        (reply(" a\n", "", " b "), " a\n b "),
+        (reply(), ""),
+        (b'data: {"choices": [], "usage": {"total_tokens": 3}}\n\n' + reply("a"), "a"),
+        (b'data: {"choices": [{"delta": {"role": "assistant"}}]}\n\n' + reply("a"), "a"),
+        (reply("a").rstrip(), "a"),
+        (reply("a") + chunk("after the end"), "a"),
+    ],
+)
+async def test_reads_every_dialect(
+    backend: ChatBackend, model: OpenAILanguageModel, stream: bytes, text: str
+) -> None:
+    backend.answer = sends(head(), stream)
+    assert await answer(model) == text
+
+
+@pytest.mark.parametrize(
+    ("stream", "why"),
+    [
+        (b"", "broke off"),
+        (chunk("a"), "broke off"),
+        (chunk("a") + b'data: {"error": {"message": "out of luck"}}\n\n', "out of luck"),
+        (b'data: {"error": "out of luck"}\n\n', "out of luck"),
+        (b"data: <html>\n\n", "no completion"),
+        (b'data: ["a"]\n\n', "no completion"),
+        (b"data: " + b"x" * 1_100_000, "more than"),
+    ],
+)
+async def test_a_broken_stream_is_a_failure(
+    backend: ChatBackend, model: OpenAILanguageModel, stream: bytes, why: str
+) -> None:
+    backend.answer = sends(head(), stream)
+    with pytest.raises(LlmFailed, match=why):
+        await answer(model)
+    backend.answer = sends(head(), reply("fine"))
+    assert await answer(model) == "fine"
+
+
+@pytest.mark.parametrize("before", [b"", head(), head() + chunk("a")])
+async def test_a_backend_that_stalls_is_left(
+    backend: ChatBackend, model: OpenAILanguageModel, before: bytes
+) -> None:
+    async def answer_and_stall(writer: asyncio.StreamWriter) -> None:
+        writer.write(before)
+        await backend.stall(writer)
+
+    backend.answer = answer_and_stall
+    with pytest.raises(LlmFailed, match="stalled"):
+        await answer(model)
+    await backend.left.wait()
+
+
+@pytest.mark.parametrize("end", [DONE, chunk(finish="stop")])
+async def test_what_happens_after_the_end_of_a_reply_does_not_fail_it(
+    backend: ChatBackend, model: OpenAILanguageModel, end: bytes
+) -> None:
+    async def answer_and_stall(writer: asyncio.StreamWriter) -> None:
+        writer.write(head() + chunk("a") + end)
+        await backend.stall(writer)
+
+    backend.answer = answer_and_stall
+    assert await answer(model) == "a"
+
+
+async def test_comments_keep_no_stalled_reply_alive(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    async def comment_for_ever(writer: asyncio.StreamWriter) -> None:
+        writer.write(head())
+        while not backend.left.is_set():
+            writer.write(b": still here\n\n")
+            await asyncio.sleep(0.02)
+
+    backend.answer = comment_for_ever
+    with pytest.raises(LlmFailed, match="stalled"):
+        await answer(model)
+
+
+async def test_stop_closes_the_connection_and_is_no_error(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    async def talk_for_ever(writer: asyncio.StreamWriter) -> None:
+        writer.write(head())
+        while not backend.left.is_set():
+            writer.write(chunk("on "))
+            await asyncio.sleep(0.001)
+
+    backend.answer = talk_for_ever
+    stop, heard = Stop(), 0
+    async for _ in model.generate(PROMPT, stop):
+        heard += 1
+        if heard == 3:
+            stop.set()
+    assert heard == 3
+    await backend.left.wait()
+
+
+async def test_a_stall_after_stop_is_nobodys_error(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    async def one_and_stall(writer: asyncio.StreamWriter) -> None:
+        writer.write(head() + chunk("a"))
+        await backend.stall(writer)
+
+    backend.answer = one_and_stall
+    stop = Stop()
+    async for _ in model.generate(PROMPT, stop):
+        stop.set()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "why"),
+    [
+        (400, b'{"error": {"message": "context is too long."}}', "context is too long"),
+        (404, b'{"error": "no such model"}', "no such model"),
+        (422, b'{"detail": [{"loc": ["body"]}]}', "no reason given"),
+        (500, b"<html>oops</html>", "HTTP 500"),
+        (503, b"", "HTTP 503"),
+        (500, b'{"error": "' + b"x" * 100_000 + b'"}', "no reason given"),
+        (307, b"", "HTTP 307"),
+    ],
+)
+async def test_a_refusal_says_why_in_a_line(
+    backend: ChatBackend, model: OpenAILanguageModel, status: int, body: bytes, why: str
+) -> None:
+    backend.answer = sends(head(status, "application/json", retry_after="7"), body)
+    with pytest.raises(LlmFailed, match=why) as failure:
+        await answer(model)
+    assert len(str(failure.value)) < 400
+    assert failure.value.retry_after_s == 7
+
+
+async def test_a_refused_key_is_never_quoted(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    backend.answer = sends(head(401), b'{"error": {"message": "bad key sk-secret"}}')
+    with pytest.raises(LlmFailed) as failure:
+        await answer(model)
+    assert "sk-secret" not in str(failure.value)
+
+
+@pytest.mark.parametrize(("header", "wait_s"), [("3", 3), ("soon", 1)])
+async def test_too_many_requests_say_when_to_come_back(
+    backend: ChatBackend, model: OpenAILanguageModel, header: str, wait_s: float
+) -> None:
+    backend.answer = sends(head(429, retry_after=header))
+    with pytest.raises(RateLimited) as limited:
+        await answer(model)
+    assert limited.value.retry_after_s == wait_s
+
+
+class TestStart:
+    @pytest.mark.parametrize("written", ["{root}", "{root}/", "{root}/v1", "{root}/v1/"])
+    async def test_takes_the_url_as_people_write_it(
+        self, backend: ChatBackend, written: str
+    ) -> None:
+        model = OpenAILanguageModel(written.format(root=backend.url.removesuffix("/v1")))
+        await model.start()
+        assert await answer(model) == "Hello, you."
+        await model.close()
+
+    async def test_without_a_name_takes_the_first_model(self, backend: ChatBackend) -> None:
+        model = OpenAILanguageModel(backend.url)
+        await model.start()
+        assert model.info.model == "first"
+        await model.close()
+
+    async def test_with_a_name_needs_no_list_of_models(self, backend: ChatBackend) -> None:
+        backend.models_status, backend.models = 404, b""
+        model = OpenAILanguageModel(backend.url, "mine")
+        await model.start()
+        assert model.info.model == "mine"
+        await model.close()
+
+    @pytest.mark.parametrize(
+        ("status", "body", "variable"),
+        [
+            (200, b'{"data": []}', "ANTIPHON_LLM_MODEL"),
+            (404, b"not here", "ANTIPHON_LLM_MODEL"),
+            (401, b"{}", "ANTIPHON_LLM_API_KEY"),
+        ],
+    )
+    async def test_says_which_setting_is_wrong(
+        self, backend: ChatBackend, status: int, body: bytes, variable: str
+    ) -> None:
+        backend.models_status, backend.models = status, body
+        model = OpenAILanguageModel(backend.url)
+        with pytest.raises(StartError, match=variable):
+            await model.start()
+        await model.close()
+
+    async def test_nobody_there_is_one_clear_line(self, backend: ChatBackend) -> None:
+        async with chat_backend() as gone:
+            url = gone.url
+        model = OpenAILanguageModel(url)
+        with pytest.raises(StartError, match="ANTIPHON_LLM_BASE_URL") as failure:
+            await model.start()
+        assert "\n" not in str(failure.value)
+        await model.close()
+
+    @pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x/v1", "http://", "http://[::"])
+    def test_what_is_no_url_is_refused_at_once(self, url: str) -> None:
+        with pytest.raises(StartError, match="ANTIPHON_LLM_BASE_URL"):
+            OpenAILanguageModel(url)

@@ -1,0 +1,85 @@
+"""Texts become the sounds that a reader would make of them, in Kokoro's alphabet."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.engines import g2p
+
+SIGNS = st.text(alphabet="abc ,.!?ˈː", max_size=80)
+
+
+def test_a_diphthong_and_an_affricate_are_one_sign() -> None:
+    assert g2p.phonemes("My choice.", "en-us") == "mˈI ʧˈYs."
+
+
+def test_american_and_british_differ() -> None:
+    assert g2p.phonemes("no car", "en-us") == "nˈO kˈɑɹ"
+    assert g2p.phonemes("no car", "en-gb") == "nˈQ kˈɑː"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("3.14", "three point one four"),
+        ("at 10:30", "at ten thirty"),
+        ("1,000", "one thousand"),
+        ("**bold** and `code`", "bold and code"),
+        ("# Title", "Title"),
+        ("Great! 🎉", "Great!"),
+        ("one\n- two", "one two"),
+        ("a\x00b", "a b"),
+        ("so\u00adlid", "solid"),
+        ("fine \ud83d now", "fine now"),
+    ],
+)
+def test_is_read_as_a_person_would(written: str, read: str) -> None:
+    said = g2p.phonemes(written, "en-us").translate(str.maketrans("", "", "ˈˌ"))
+    assert said == g2p.phonemes(read, "en-us").translate(str.maketrans("", "", "ˈˌ"))
+
+
+def test_keeps_the_punctuation_that_shapes_a_sentence() -> None:
+    said = g2p.phonemes("Wait — what? Yes, really...", "en-us")
+    assert [sign for sign in said if sign in "—?,."] == ["—", "?", ",", ".", ".", "."]
+
+
+@pytest.mark.parametrize("text", ["", " ", "...", "—", "***", "😀", "(!)", "\u200d"])
+def test_nothing_to_voice_is_an_empty_string(text: str) -> None:
+    assert g2p.phonemes(text, "en-us") == ""
+
+
+@given(st.text(max_size=60))
+def test_any_text_gives_signs_that_the_model_knows(text: str) -> None:
+    assert set(g2p.phonemes(text, "en-us")) <= set(g2p.TOKENS)
+
+
+def test_threads_do_not_corrupt_each_other() -> None:
+    texts = [(f"number {n} of many words", lang) for n in range(40) for lang in ("en-us", "es")]
+    alone = [g2p.phonemes(*text) for text in texts]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda text: g2p.phonemes(*text), texts)) == alone
+
+
+@given(SIGNS, st.integers(min_value=1, max_value=20))
+def test_pieces_fit_and_lose_no_sound(signs: str, longest: int) -> None:
+    cut = g2p.pieces(signs, longest)
+    assert all(0 < len(piece) <= longest for piece in cut)
+    letters = [sign for sign in signs if sign.isalpha()]
+    assert [sign for piece in cut for sign in piece if sign.isalpha()] == letters
+
+
+@pytest.mark.parametrize(
+    ("signs", "cut"),
+    [
+        ("ab. cd, ef gh", ["ab.", "cd, ef gh"]),
+        ("ab cd, ef gh", ["ab cd,", "ef gh"]),
+        ("abcd efgh ij", ["abcd efgh", "ij"]),
+        ("abcdefghijkl", ["abcdefghij", "kl"]),
+    ],
+)
+def test_a_long_text_is_cut_where_a_reader_would_breathe(signs: str, cut: list[str]) -> None:
+    assert g2p.pieces(signs, 10) == cut

@@ -1,0 +1,149 @@
+"""The playback clock of one reply."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.playback import Playback
+
+RATE = 1_000  # so that samples are milliseconds
+
+
+def sent_through(playback: Playback, now: float) -> None:
+    while samples := playback.due(now):
+        playback.note_sent(samples, now)
+
+
+def test_nothing_is_due_before_a_whole_chunk_is_made() -> None:
+    playback = Playback(RATE, send_ahead_s=1.0, chunk_s=0.1)
+    playback.add_audio(60)
+    assert playback.due(0.0) == 0
+    playback.add_audio(60)
+    assert playback.due(0.0) == 100
+
+
+def test_the_last_piece_may_be_short() -> None:
+    playback = Playback(RATE, 1.0, 0.1)
+    playback.add_audio(60)
+    playback.complete = True
+    assert playback.due(0.0) == 60
+
+
+def test_without_reports_the_position_is_estimated_and_stops_where_audio_ends() -> None:
+    playback = Playback(RATE, 1.0, 0.1)
+    playback.add_audio(500)
+    sent_through(playback, 0.0)
+    assert playback.played(0.2) == 200
+    assert playback.played(3.0) == 500
+    playback.add_audio(500)  # the loudspeaker ran dry; it goes on from there
+    sent_through(playback, 3.0)
+    assert playback.played(3.1) == 600
+
+
+def test_a_report_never_exceeds_what_was_sent() -> None:
+    playback = Playback(RATE, 1.0, 0.1)
+    playback.add_audio(300)
+    sent_through(playback, 0.0)
+    playback.report(10_000, 0.1)
+    assert playback.played(0.1) == 300
+    playback.report(-5, 0.2)
+    assert playback.played(0.2) == 0
+
+
+def test_held_playback_stands_still() -> None:
+    playback = Playback(RATE, 1.0, 0.1)
+    playback.add_audio(2_000)
+    sent_through(playback, 0.0)
+    playback.hold(0.3)
+    assert playback.played(5.0) == 300
+    assert playback.due(5.0) == 0
+    assert playback.next_due(5.0) is None
+    playback.resume(5.0)
+    assert playback.played(5.1) == 400
+
+
+def test_what_was_heard_is_cut_at_a_whole_word() -> None:
+    playback = Playback(RATE, 1.0, 0.1)
+    text = "One two. Three four five."
+    playback.add_audio(2_000)
+    playback.add_clause(0, 8, 0, 1_000)
+    playback.add_clause(8, 25, 1_000, 2_000)
+    playback.complete = True
+    sent_through(playback, 0.0)
+    for moment, heard in [(0.1, ""), (0.6, "One"), (1.0, "One two."), (1.5, "One two. Three")]:
+        sent_through(playback, moment)
+        assert playback.heard(text, moment) == heard
+    sent_through(playback, 1.6)
+    assert playback.heard(text, 2.5) == text
+
+
+def test_scripts_without_spaces_are_cut_between_characters() -> None:
+    playback = Playback(RATE, 1.0, 0.1)
+    playback.add_audio(1_000)
+    playback.add_clause(0, 10, 0, 1_000)
+    sent_through(playback, 0.0)
+    assert playback.heard("今日はとても良い天気で", 0.5) == "今日はとて"
+
+
+def test_the_end_is_believed_when_it_is_reported() -> None:
+    playback = Playback(RATE, 1.0, 0.1)
+    playback.add_audio(500)
+    playback.complete = True
+    sent_through(playback, 0.0)
+    playback.report(100, 0.1)
+    assert not playback.ended(0.55)  # the clock says so, but the client spoke 0.45 s ago
+    playback.report(485, 0.6)
+    assert playback.ended(0.6)
+
+
+def test_the_end_is_estimated_when_reports_stop() -> None:
+    playback = Playback(RATE, 1.0, 0.1)
+    playback.add_audio(500)
+    playback.complete = True
+    sent_through(playback, 0.0)
+    playback.report(100, 0.1)
+    wake = playback.next_due(0.2)
+    assert wake is not None
+    assert not playback.ended(wake - 0.01)
+    assert playback.ended(wake)
+
+
+def test_a_finished_playback_has_ended_wherever_it_stood() -> None:
+    playback = Playback(RATE, 1.0, 0.1)
+    playback.add_audio(500)
+    playback.complete = True
+    sent_through(playback, 0.0)
+    playback.finish()
+    assert playback.ended(0.0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["make", "report", "hold", "resume", "wait"]), st.floats(0, 2)),
+        max_size=60,
+    )
+)
+def test_audio_is_never_sent_further_ahead_than_allowed(steps: list[tuple[str, float]]) -> None:
+    playback = Playback(RATE, send_ahead_s=1.0, chunk_s=0.1)
+    now = 0.0
+    for kind, value in steps:
+        now += 0.01
+        match kind:
+            case "make":
+                playback.add_audio(int(value * RATE))
+            case "report":
+                playback.report(int(value * RATE), now)
+            case "hold":
+                playback.hold(now)
+            case "resume":
+                playback.resume(now)
+            case _:
+                now += value
+        before = playback.sent
+        sent_through(playback, now)
+        assert 0 <= playback.played(now) <= playback.sent <= playback.made
+        if playback.sent > before:
+            assert playback.sent - playback.played(now) < 1_000 + 100
+        wake = playback.next_due(now)
+        assert wake is None or wake >= now

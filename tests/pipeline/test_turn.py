@@ -1,0 +1,542 @@
+"""The turn machine in virtual time: no clock, no loop, no sleep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import pytest
+
+from pipeline.errors import LlmFailed, SttFailed
+from pipeline.events import (
+    Failed,
+    Interrupted,
+    ReplyAudioEnd,
+    ReplyDone,
+    ReplyStarted,
+    ReplyText,
+    SpeechStarted,
+    SpeechStopped,
+    UserTranscript,
+)
+from pipeline.signals import (
+    Cancel,
+    Draft,
+    DraftAudio,
+    DraftClause,
+    DraftMade,
+    DraftText,
+    DraftVoiced,
+    Drop,
+    Effect,
+    EndTurn,
+    Event,
+    Greet,
+    Heard,
+    Look,
+    Looked,
+    LookFailed,
+    Played,
+    Send,
+    Typed,
+)
+from pipeline.turn import CUT_AT, FRAME, SPEECH_HZ, Phase, TurnConfig, TurnMachine
+
+T = TypeVar("T")
+RATE = 24_000
+
+
+@dataclass
+class Scene:
+    """A conversation that a test plays, frame by frame."""
+
+    config: TurnConfig = field(default_factory=TurnConfig)
+    now: float = 100.0
+    sample: int = 0
+    effects: list[Effect] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.machine = TurnMachine(self.config)
+
+    def step(self, event: Event | None) -> list[Effect]:
+        new = self.machine.step(event, self.now)
+        self.effects += new
+        return new
+
+    def sound(self, seconds: float, probability: float) -> None:
+        """The microphone hears something for so long."""
+        for _ in range(round(seconds * SPEECH_HZ / FRAME)):
+            self.now += FRAME / SPEECH_HZ
+            self.sample += FRAME
+            self.step(Heard(probability, self.sample, self.now))
+
+    def speak(self, seconds: float = 1.0) -> None:
+        self.sound(seconds, 0.95)
+
+    def hush(self, seconds: float = 1.0) -> None:
+        self.sound(seconds, 0.02)
+
+    def understand(self, text: str, end_of_turn: float | None = None) -> None:
+        """The latest look brings these words."""
+        look = self.last(Look)
+        self.step(Looked(look.key, look.segment, look.attempt, text, end_of_turn))
+
+    def say(self, text: str = "What time is it?", seconds: float = 1.0) -> None:
+        """A whole turn, understood and committed."""
+        self.speak(seconds)
+        self.hush(0.13)
+        self.understand(text)
+        self.hush(0.3)
+        assert self.machine.phase is Phase.COMMITTED
+
+    def answer(self, text: str = "It is noon.", seconds: float = 2.0, *, whole: bool = True) -> None:
+        """The reply's text and audio are made."""
+        draft = self.last(Draft).draft
+        self.step(DraftText(draft, text))
+        self.step(DraftClause(draft))
+        samples = round(seconds * RATE)
+        self.step(DraftAudio(draft, samples))
+        self.step(DraftVoiced(draft, 0, len(text), 0, samples))
+        if whole:
+            self.step(DraftMade(draft))
+
+    def wait(self, seconds: float, tick: float = 0.05) -> None:
+        """Time goes by, and the machine is woken when it asks to be."""
+        end = self.now + seconds
+        while self.now < end:
+            wake = self.machine.next_wake(self.now)
+            self.now = min(end, max(self.now + 1e-6, wake)) if wake is not None else end
+            self.step(None)
+
+    def all(self, kind: type[T]) -> list[T]:
+        return [effect for effect in self.effects if isinstance(effect, kind)]
+
+    def last(self, kind: type[T]) -> T:
+        return self.all(kind)[-1]
+
+
+def test_a_click_is_not_speech() -> None:
+    scene = Scene()
+    scene.hush()
+    scene.sound(0.032, 0.9)
+    scene.hush()
+    assert not scene.effects
+
+
+def test_speech_opens_a_turn_with_what_was_before_its_onset() -> None:
+    scene = Scene()
+    scene.hush(1.0)
+    scene.speak(0.5)
+    assert scene.last(SpeechStarted).turn == 1
+    scene.hush(0.13)
+    look = scene.last(Look)
+    onset = scene.last(SpeechStarted).at_ms * SPEECH_HZ // 1000
+    assert onset - 0.35 * SPEECH_HZ < look.start < onset - 0.25 * SPEECH_HZ
+
+
+def test_a_question_is_answered_after_a_short_silence() -> None:
+    scene = Scene()
+    scene.speak()
+    spoke_until = scene.now
+    scene.hush(0.13)
+    scene.understand("What time is it?")
+    while not scene.all(Draft):
+        scene.hush(0.032)
+    assert 0.25 <= scene.now - spoke_until <= 0.30
+    assert scene.last(Draft).text == "What time is it?"
+
+
+def test_an_unfinished_sentence_is_waited_for() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    scene.understand("I would like to go to the")
+    scene.hush(0.8)
+    assert not scene.all(Draft)
+    scene.speak(0.5)
+    scene.hush(0.13)
+    scene.understand("I would like to go to the station?")
+    scene.hush(0.3)
+    assert scene.last(Draft).turn == 1
+    assert scene.last(Draft).text == "I would like to go to the station?"
+
+
+def test_nothing_is_told_of_a_reply_before_its_first_audio() -> None:
+    scene = Scene()
+    scene.say("What time is it?")
+    draft = scene.last(Draft).draft
+    scene.step(DraftText(draft, "It is noon."))
+    assert not scene.all(ReplyStarted)
+    assert not [t for t in scene.all(UserTranscript) if t.final]
+    told = scene.step(DraftAudio(draft, RATE))
+    assert [type(effect) for effect in told][:4] == [UserTranscript, ReplyStarted, ReplyText, Send]
+    final = scene.last(UserTranscript)
+    assert (final.text, final.final) == ("What time is it?", True)
+    assert scene.last(ReplyStarted) == ReplyStarted(1, 1)
+
+
+def test_who_goes_on_before_the_reply_leaves_was_never_cut_off() -> None:
+    scene = Scene()
+    scene.say("Is it late?")
+    draft = scene.last(Draft).draft
+    scene.step(DraftText(draft, "No."))
+    scene.speak(0.5)
+    assert scene.last(Drop).draft == draft
+    assert scene.machine.phase is Phase.SPEAKING
+    scene.step(DraftAudio(draft, RATE))  # late news of a dropped draft
+    assert not scene.all(ReplyStarted)
+    scene.hush(0.13)
+    scene.understand("Is it late? I am tired.", 0.95)
+    scene.hush(0.3)
+    assert scene.last(Draft).turn == 1
+    scene.answer()
+    assert [t.text for t in scene.all(UserTranscript) if t.final] == ["Is it late? I am tired."]
+    assert scene.last(ReplyStarted) == ReplyStarted(1, 1)
+
+
+def test_a_turn_without_words_is_dropped() -> None:
+    scene = Scene()
+    scene.speak(0.2)
+    scene.hush(0.13)
+    scene.understand("")
+    scene.hush(1.0)
+    assert scene.last(UserTranscript) == UserTranscript(1, "", final=True, discarded=True)
+    assert scene.machine.phase is Phase.QUIET
+    scene.say()
+    assert scene.last(Draft).turn == 2
+
+
+def test_every_start_of_speech_that_is_told_has_its_stop() -> None:
+    scene = Scene()
+    for _ in range(3):
+        scene.speak(0.4)
+        scene.hush(0.25)
+    scene.understand("one two three", 0.1)
+    scene.hush(1.0)
+    assert len(scene.all(SpeechStarted)) == len(scene.all(SpeechStopped)) == 3
+    assert {event.turn for event in scene.all(SpeechStarted)} == {1}
+
+
+def test_a_reply_is_sent_at_most_a_second_ahead_and_ends_when_it_has_been_heard() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer(seconds=3.0)
+    sent_at = scene.now
+    sent = scene.last(Send).end
+    assert RATE <= sent <= 1.1 * RATE
+    scene.wait(1.0)
+    assert 2.0 * RATE <= scene.last(Send).end <= 2.2 * RATE
+    scene.wait(1.0)
+    assert scene.last(ReplyAudioEnd) == ReplyAudioEnd(1, 3_000)
+    assert not scene.all(ReplyDone)
+    scene.wait(1.2)
+    done = scene.last(ReplyDone)
+    assert (done.status, done.heard) == ("completed", "It is noon.")
+    assert 3.0 <= scene.now - sent_at
+    pieces = scene.all(Send)
+    assert [piece.start for piece in pieces] == [0, *(piece.end for piece in pieces[:-1])]
+
+
+def test_a_report_of_the_end_ends_the_reply() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer(seconds=0.5)
+    scene.now += 0.1
+    scene.step(Played(1, 490))
+    assert scene.last(ReplyDone).status == "completed"
+
+
+def test_reports_hold_the_audio_back() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer(seconds=5.0)
+    for _ in range(8):  # a loudspeaker that stands still
+        scene.now += 0.25
+        scene.step(Played(1, 0))
+    assert scene.last(Send).end <= 1.4 * RATE
+
+
+def test_speech_during_a_reply_stops_it_at_what_was_heard() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer("one two three four five six seven eight", seconds=4.0)
+    scene.wait(2.0)
+    scene.speak(0.4)
+    interrupted, done = scene.last(Interrupted), scene.last(ReplyDone)
+    assert done.status == "interrupted"
+    assert interrupted.heard == done.heard
+    assert done.text.startswith(done.heard)
+    assert 2 <= len(done.heard.split()) <= 6
+    assert scene.last(Drop).draft == 1
+    sends = len(scene.all(Send))
+    scene.wait(2.0)
+    assert len(scene.all(Send)) == sends
+
+
+def test_a_short_noise_does_not_stop_a_reply() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer(seconds=3.0)
+    scene.speak(0.1)
+    scene.hush(0.2)
+    scene.understand("")
+    scene.hush(0.5)
+    assert not scene.all(Interrupted)
+    assert scene.last(UserTranscript).discarded
+
+
+def test_cancel_stops_a_reply_whether_it_has_left_or_not() -> None:
+    scene = Scene()
+    scene.step(Cancel())
+    assert not scene.effects
+    scene.say("Is it late?")
+    scene.step(Cancel())
+    assert scene.last(ReplyStarted) == ReplyStarted(1, 1)
+    assert scene.last(ReplyDone).status == "cancelled"
+    assert [t.text for t in scene.all(UserTranscript) if t.final] == ["Is it late?"]
+    scene.say()
+    scene.answer(seconds=3.0)
+    scene.step(Cancel())
+    assert scene.last(ReplyDone).status == "cancelled"
+    assert not scene.machine.busy
+
+
+def test_a_typed_turn_is_told_at_once_and_answered() -> None:
+    scene = Scene()
+    scene.step(Typed("hello", "ref"))
+    assert scene.effects[0] == UserTranscript(1, "hello", final=True, ref="ref")
+    assert scene.all(ReplyStarted) == [ReplyStarted(1, 1)]
+    scene.answer()
+    latency = scene.last(Send) and scene.machine.replies.current
+    assert latency is not None
+    scene.wait(3.0)
+    done = scene.last(ReplyDone)
+    assert done.latency is not None
+    assert done.latency.endpoint == done.latency.stt == 0
+
+
+def test_a_typed_turn_ends_the_reply_to_the_one_before() -> None:
+    scene = Scene()
+    scene.step(Typed("one"))
+    scene.answer(seconds=3.0)
+    scene.step(Typed("two"))
+    assert [done.status for done in scene.all(ReplyDone)] == ["interrupted"]
+    scene.answer(seconds=0.5)
+    scene.wait(2.0)
+    assert [done.status for done in scene.all(ReplyDone)] == ["interrupted", "completed"]
+
+
+def test_a_committed_turn_whose_answer_never_left_was_said_all_the_same() -> None:
+    scene = Scene()
+    scene.say("Is it late?")
+    scene.step(Typed("never mind"))
+    finals = [t.text for t in scene.all(UserTranscript) if t.final]
+    assert finals == ["Is it late?", "never mind"]
+    assert scene.all(ReplyStarted) == [ReplyStarted(1, 2)]
+
+
+def test_a_greeting_is_a_reply_to_turn_0() -> None:
+    scene = Scene()
+    scene.step(Greet("Hello."))
+    assert scene.last(Draft).say == "Hello."
+    assert scene.last(ReplyStarted) == ReplyStarted(1, 0)
+
+
+def test_the_user_can_end_a_turn_at_once() -> None:
+    scene = Scene()
+    scene.speak(1.0)
+    scene.step(EndTurn(scene.sample))
+    scene.understand("I would like to go to the")
+    assert scene.last(Draft).text == "I would like to go to the"
+    assert scene.last(ReplyStarted) == ReplyStarted(1, 1)
+    assert scene.machine.phase is Phase.QUIET
+
+
+def test_the_end_of_a_turn_waits_until_everything_before_it_was_heard() -> None:
+    scene = Scene()
+    scene.speak(1.0)
+    end = scene.sample + 30 * FRAME  # about a second that VAD has not seen yet
+    scene.step(EndTurn(end))
+    scene.speak(0.8)
+    assert not [look for look in scene.all(Look) if look.final]
+    scene.speak(0.2)
+    assert scene.last(Look).end == end
+
+
+def test_an_end_without_a_turn_is_ignored() -> None:
+    scene = Scene()
+    scene.hush()
+    scene.step(EndTurn(scene.sample))
+    assert not scene.effects
+
+
+def test_in_manual_mode_silence_ends_nothing() -> None:
+    scene = Scene(TurnConfig(detection="manual"))
+    scene.speak()
+    scene.hush(5.0)
+    scene.speak()
+    assert not scene.effects
+    scene.step(EndTurn(scene.sample))
+    look = scene.last(Look)
+    assert (look.start, look.end) == (0, scene.sample)
+    scene.understand("one and two")
+    assert scene.last(UserTranscript).text == "one and two"
+    assert scene.last(ReplyStarted) == ReplyStarted(1, 1)
+
+
+def test_in_manual_mode_audio_after_a_commit_belongs_to_the_next_turn() -> None:
+    scene = Scene(TurnConfig(detection="manual"))
+    scene.speak(1.0)
+    first_end = scene.sample
+    scene.step(EndTurn(first_end))
+    scene.speak(1.0)
+    scene.step(EndTurn(scene.sample))  # before the first is understood
+    scene.understand("one")
+    assert scene.last(Look).start == first_end
+    scene.understand("two")
+    assert [t.text for t in scene.all(UserTranscript) if t.final] == ["one", "two"]
+    assert [d.status for d in scene.all(ReplyDone)] == ["interrupted"]
+
+
+def test_a_manual_commit_without_audio_is_a_turn_without_words() -> None:
+    scene = Scene(TurnConfig(detection="manual"))
+    scene.step(EndTurn(0))
+    assert scene.last(UserTranscript) == UserTranscript(1, "", final=True, discarded=True)
+
+
+def test_speech_longer_than_a_window_is_understood_in_parts() -> None:
+    scene = Scene()
+    scene.speak(20.0)
+    scene.sound(0.1, 0.4)  # the quietest place between 22 and 26 s is found
+    scene.speak(CUT_AT / SPEECH_HZ)
+    cuts = [look for look in scene.all(Look) if look.final]
+    assert cuts[0].end - cuts[0].start <= CUT_AT
+    assert scene.all(Look)[-1].start == cuts[-1].end
+    scene.hush(0.13)
+    looks = {look.segment: look for look in scene.all(Look)}
+    for look in looks.values():
+        scene.step(Looked(look.key, look.segment, look.attempt, f"part {look.segment}?"))
+    scene.hush(0.3)
+    assert scene.last(Draft).text == " ".join(f"part {n}?" for n in sorted(looks))
+
+
+def test_long_manual_turns_are_cut_too() -> None:
+    scene = Scene(TurnConfig(detection="manual"))
+    scene.speak(30.0)
+    assert len(scene.all(Look)) == 1
+    scene.step(EndTurn(scene.sample))
+    for look in scene.all(Look):
+        scene.step(Looked(look.key, look.segment, look.attempt, f"part {look.segment}"))
+    assert scene.last(UserTranscript).text == "part 0 part 1"
+
+
+def test_only_the_latest_look_counts() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    early = scene.last(Look)
+    scene.speak(0.5)
+    scene.hush(0.13)
+    late = scene.last(Look)
+    assert late.attempt > early.attempt
+    scene.step(Looked(early.key, early.segment, early.attempt, "old?"))
+    scene.hush(0.5)
+    assert not scene.all(Draft)
+    scene.step(Looked(late.key, late.segment, late.attempt, "old and new?"))
+    assert scene.last(Draft).text == "old and new?"
+
+
+def test_a_failed_look_is_tried_once_more_then_told() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    look = scene.last(Look)
+    scene.step(LookFailed(look.key, look.segment, look.attempt, SttFailed("no")))
+    again = scene.last(Look)
+    assert (again.start, again.end) == (look.start, look.end)
+    assert not scene.all(Failed)
+    scene.step(LookFailed(again.key, again.segment, again.attempt, SttFailed("no")))
+    assert scene.last(Failed).turn == 1
+    scene.hush(1.0)
+    assert scene.last(UserTranscript).discarded
+
+
+def test_a_reply_that_fails_says_so_and_ends_failed() -> None:
+    scene = Scene()
+    scene.say()
+    scene.step(DraftMade(scene.last(Draft).draft, LlmFailed("no answer")))
+    assert scene.last(Failed).reply == 1
+    done = scene.last(ReplyDone)
+    assert (done.status, done.text, done.heard) == ("failed", "", "")
+    assert done.latency is None
+
+
+def test_what_was_made_before_a_failure_is_still_spoken() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer("One sentence.", seconds=1.0, whole=False)
+    scene.step(DraftMade(scene.last(Draft).draft, LlmFailed("broke off")))
+    assert not scene.all(ReplyDone)
+    scene.wait(2.5)
+    done = scene.last(ReplyDone)
+    assert (done.status, done.heard) == ("failed", "One sentence.")
+
+
+def test_the_parts_of_the_latency_add_up() -> None:
+    scene = Scene()
+    scene.speak()
+    voiced = scene.now
+    scene.hush(0.13)
+    scene.understand("What time is it?")
+    scene.hush(0.3)
+    draft = scene.last(Draft).draft
+    scene.now += 0.1
+    scene.step(DraftText(draft, "Noon."))
+    scene.step(DraftClause(draft))
+    scene.now += 0.2
+    scene.step(DraftAudio(draft, RATE))
+    total = round((scene.now - voiced) * 1000)
+    scene.step(DraftMade(draft))
+    scene.wait(3.0)
+    latency = scene.last(ReplyDone).latency
+    assert latency is not None
+    assert abs(latency.total - total) <= 1
+    assert latency.tts == 200
+    assert latency.stt == 0
+
+
+def test_when_the_words_come_late_the_wait_is_the_recognisers() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.6)
+    scene.understand("What time is it?")
+    scene.answer()
+    scene.wait(4.0)
+    latency = scene.last(ReplyDone).latency
+    assert latency is not None
+    assert latency.stt > 400
+
+
+def test_a_patient_user_is_waited_for_longer() -> None:
+    def wait_at(pace: str) -> float:
+        scene = Scene(TurnConfig(pace=pace))  # type: ignore[arg-type]
+        scene.speak()
+        began = scene.now
+        scene.hush(0.13)
+        scene.understand("I think so.", 0.5)
+        while not scene.all(Draft):
+            scene.hush(0.032)
+        return scene.now - began
+
+    assert wait_at("quick") < wait_at("normal") < wait_at("patient")
+
+
+@pytest.mark.parametrize("detection", ["auto", "manual"])
+def test_a_change_of_detection_ends_the_turn_under_way(detection: str) -> None:
+    other = "manual" if detection == "auto" else "auto"
+    scene = Scene(TurnConfig(detection=detection))  # type: ignore[arg-type]
+    scene.speak()
+    changed = TurnConfig(detection=other)  # type: ignore[arg-type]
+    scene.effects += scene.machine.reconfigure(changed, scene.now)
+    scene.understand("said before")
+    assert scene.last(UserTranscript).text == "said before"
