@@ -1,4 +1,4 @@
-"""A server of one's own for a benchmark: a subprocess on a free port, its log kept for a failure."""
+"""A server of one's own for a benchmark: a subprocess on a free port, its log kept at hand."""
 
 from __future__ import annotations
 

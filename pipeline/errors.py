@@ -129,3 +129,13 @@ class SettingsError(StartError):
 
 class ModelMissing(StartError):
     """A model file is not on disk; the message names it and the command that fetches it."""
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> Exception:
+    """The first real error of a group: what a TaskGroup of our own failed of."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            return first_error(error)
+        if isinstance(error, Exception):
+            return error
+    return AntiphonError(str(group))

@@ -14,7 +14,7 @@ from types import TracebackType
 import structlog
 
 from .engines.ports import Float32, Prompt, SpeechWindow
-from .errors import AntiphonError, EngineError
+from .errors import AntiphonError, EngineError, first_error
 from .listening import Listening
 from .pool import EOT, STT, Purpose, ResourcePool
 from .signals import DraftMade, Event, Look, Looked, LookFailed
@@ -97,10 +97,10 @@ class SpeechPipelineManager:
                 words = both.create_task(self._transcribe(look, audio, language))
                 vote = both.create_task(self._vote(look, audio))
         except* AntiphonError as group:
-            await self._post(LookFailed(look.key, look.segment, look.attempt, _first(group)))
+            await self._post(LookFailed(look.key, look.segment, look.attempt, first_error(group)))
         except* Exception as group:
             log.exception("look_failed", session=self._owner)
-            failure = EngineError(f"transcription failed: {_first(group)}")
+            failure = EngineError(f"transcription failed: {first_error(group)}")
             await self._post(LookFailed(look.key, look.segment, look.attempt, failure))
         else:
             await self._post(
@@ -151,18 +151,8 @@ class SpeechPipelineManager:
                 both.create_task(thinking.run(prompt) if say is None else thinking.say(say))
                 both.create_task(speaking.run(thinking.clauses()))
         except* AntiphonError as group:
-            error = _first(group)
+            error = first_error(group)
         except* Exception as group:
             log.exception("reply_failed", session=self._owner)
-            error = EngineError(f"the reply failed: {_first(group)}")
+            error = EngineError(f"the reply failed: {first_error(group)}")
         await self._post(DraftMade(draft, error or thinking.error))
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> Exception:
-    """The first real error of a group."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            return _first(error)
-        if isinstance(error, Exception):
-            return error
-    return EngineError(str(group))

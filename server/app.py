@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
+from starlette.responses import JSONResponse, Response
+from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-import web
 from pipeline.engines.build import build
 from pipeline.errors import AntiphonError
-from server import operations
+from server import operations, page
 from server.failures import failure_of, message_of
 from server.house import House
 from server.request_ids import RequestIds
@@ -25,8 +21,6 @@ from server.settings import Settings
 from server.voice_socket import voice_socket
 
 log = structlog.get_logger(__name__)
-
-WEB = Path(web.__file__).parent
 
 
 def build_house(settings: Settings) -> House:
@@ -38,10 +32,9 @@ def create_app(house: House) -> Starlette:
     """The ASGI application around a house."""
     app = Starlette(
         routes=[
-            Route("/", page),
-            Mount("/web", StaticFiles(directory=WEB)),
             WebSocketRoute("/ws", voice_socket),
             *operations.routes,
+            *page.routes,
         ],
         middleware=[Middleware(RequestIds)],
         exception_handlers={
@@ -52,11 +45,6 @@ def create_app(house: House) -> Starlette:
     )
     app.state.house = house
     return app
-
-
-async def page(request: Request) -> Response:
-    """The voice chat page."""
-    return FileResponse(WEB / "index.html", headers={"Cache-Control": "no-cache"})
 
 
 async def tell_failure(connection: HTTPConnection, error: Exception) -> Response:

@@ -12,7 +12,7 @@ import structlog
 
 from pipeline.engines.build import Engines
 from pipeline.engines.ports import Engine
-from pipeline.errors import AtCapacity, GoingAway, SettingsError
+from pipeline.errors import AtCapacity, GoingAway, SettingsError, first_error
 from pipeline.pool import EOT, LLM, STT, TTS, Kind, ResourcePool
 from pipeline.vad import VadBatcher
 from server.settings import Settings
@@ -53,8 +53,8 @@ class House:
                 async with asyncio.TaskGroup() as loading:
                     for engine in _all(self.engines):
                         loading.create_task(self._load(engine))
-            except* Exception as group:
-                raise _first(group) from None
+            except ExceptionGroup as group:
+                raise first_error(group) from None
             self.catalogue = self._catalogue()
             self.vad = await stack.enter_async_context(VadBatcher(self.engines.voice_activity))
             await stack.enter_async_context(self.pool)
@@ -108,9 +108,3 @@ def _seats(settings: Settings, engines: Engines) -> dict[Kind[Any], list[Any]]:
         LLM: [engines.language_model] * settings.llm_slots,
         TTS: list(engines.synthesizers),
     }
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    for error in group.exceptions:
-        return _first(error) if isinstance(error, BaseExceptionGroup) else error
-    raise AssertionError("an empty group")

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 import structlog
 import uvicorn
 
-from pipeline.errors import GoingAway, StartError
+from pipeline.errors import GoingAway, StartError, first_error
 from server import logs, settings
 from server.app import build_house, create_app
 from server.house import House
@@ -88,17 +88,20 @@ async def running(
         ),
         house,
     )
-    async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(server.serve([listener]))
-        try:
-            async with house.open():
-                try:
-                    yield house, serving
-                finally:
-                    server.should_exit = True
-                    await asyncio.shield(serving)
-        finally:
-            server.should_exit = True
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(server.serve([listener]))
+            try:
+                async with house.open():
+                    try:
+                        yield house, serving
+                    finally:
+                        server.should_exit = True
+                        await asyncio.shield(serving)
+            finally:
+                server.should_exit = True
+    except ExceptionGroup as group:
+        raise first_error(group) from group
 
 
 class _Server(uvicorn.Server):

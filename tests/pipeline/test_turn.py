@@ -89,7 +89,9 @@ class Scene:
         self.hush(0.3)
         assert self.machine.phase is Phase.COMMITTED
 
-    def answer(self, text: str = "It is noon.", seconds: float = 2.0, *, whole: bool = True) -> None:
+    def answer(
+        self, text: str = "It is noon.", seconds: float = 2.0, *, whole: bool = True
+    ) -> None:
         """The reply's text and audio are made."""
         draft = self.last(Draft).draft
         self.step(DraftText(draft, text))
@@ -232,7 +234,7 @@ def test_a_reply_is_sent_at_most_a_second_ahead_and_ends_when_it_has_been_heard(
     scene.wait(1.2)
     done = scene.last(ReplyDone)
     assert (done.status, done.heard) == ("completed", "It is noon.")
-    assert 3.0 <= scene.now - sent_at
+    assert scene.now - sent_at >= 3.0
     pieces = scene.all(Send)
     assert [piece.start for piece in pieces] == [0, *(piece.end for piece in pieces[:-1])]
 

@@ -1,0 +1,83 @@
+"""The shared batcher: every session's own state, whoever else is in the batch."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from pipeline.engines.ports import EngineInfo, Float32
+from pipeline.errors import SttFailed
+from pipeline.vad import VadBatcher
+
+
+class Counter:
+    """A model whose answer counts the frames of its session, by the session's own state."""
+
+    frame_samples = 512
+    info = EngineInfo("counter", "none")
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.broken = False
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def initial_state(self) -> Float32:
+        return np.zeros(1, np.float32)
+
+    def score(self, frames: Float32, states: Float32) -> tuple[Float32, Float32]:
+        if self.broken:
+            raise RuntimeError("broken")
+        self.batches.append(len(frames))
+        states = states + 1
+        return frames[:, 0] * 1000 + states[:, 0], states
+
+
+async def test_states_never_mix_however_frames_are_batched() -> None:
+    model = Counter()
+    async with VadBatcher(model) as vad:
+
+        async def one(number: int) -> None:
+            stream = vad.stream()
+            frame = np.full(512, number, np.float32)
+            for count in range(1, 20):
+                assert await stream.probability(frame) == number * 1000 + count
+
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(20):
+                tasks.create_task(one(number))
+    assert sum(model.batches) == 20 * 19
+    assert max(model.batches) > 1
+
+
+async def test_a_batch_is_bounded() -> None:
+    model = Counter()
+    async with VadBatcher(model, max_batch=4) as vad, asyncio.TaskGroup() as tasks:
+        for _ in range(30):
+            tasks.create_task(vad.stream().probability(np.zeros(512, np.float32)))
+    assert max(model.batches) <= 4
+
+
+async def test_an_error_reaches_the_session_and_the_next_frame_is_heard() -> None:
+    model = Counter()
+    async with VadBatcher(model) as vad:
+        stream = vad.stream()
+        model.broken = True
+        with pytest.raises(SttFailed):
+            await stream.probability(np.zeros(512, np.float32))
+        model.broken = False
+        assert await stream.probability(np.zeros(512, np.float32)) == 1
+
+
+async def test_a_session_that_leaves_does_not_hold_up_the_others() -> None:
+    model = Counter()
+    async with VadBatcher(model) as vad:
+        gone = asyncio.ensure_future(vad.stream().probability(np.zeros(512, np.float32)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert await vad.stream().probability(np.zeros(512, np.float32)) == 1
+        await asyncio.gather(gone, return_exceptions=True)

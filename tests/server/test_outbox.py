@@ -1,0 +1,117 @@
+"""What waits to be sent: order, overtaking, purging, and a client that does not read."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pipeline.errors import SlowClient
+from pipeline.events import (
+    Interrupted,
+    ReplyAudio,
+    ReplyDone,
+    ReplyStarted,
+    ReplyText,
+    SpeechStarted,
+    UserTranscript,
+)
+from server.outbox import LATE_S, MAX_EVENTS, STUCK_S, Outbox
+from session.messages import Event, Warned
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def audio(reply: int, offset: int = 0) -> ReplyAudio:
+    return ReplyAudio(reply, offset, bytes(200))
+
+
+async def drain(box: Outbox) -> list[Event]:
+    return [await box.next() for _ in range(len(box))]  # type: ignore[misc]
+
+
+async def test_a_replys_messages_and_audio_keep_their_order() -> None:
+    box = Outbox()
+    events = [ReplyStarted(1, 1), ReplyText(1, "a"), audio(1), ReplyText(1, "b"), audio(1, 100)]
+    for event in events:
+        box.put(event)
+    assert await drain(box) == events
+
+
+async def test_speech_overtakes_audio() -> None:
+    box = Outbox()
+    box.put(audio(1))
+    box.put(SpeechStarted(2, 0))
+    assert [type(event) for event in await drain(box)] == [SpeechStarted, ReplyAudio]
+
+
+async def test_a_final_transcript_still_comes_before_its_reply() -> None:
+    box = Outbox()
+    box.put(UserTranscript(1, "hello", final=True))
+    box.put(ReplyStarted(1, 1))
+    assert [type(event) for event in await drain(box)] == [UserTranscript, ReplyStarted]
+
+
+async def test_an_interruption_purges_the_replys_audio_and_keeps_its_text() -> None:
+    box = Outbox()
+    box.put(ReplyText(1, "a"))
+    box.put(audio(1))
+    box.put(audio(1, 100))
+    box.put(Interrupted(1, ""))
+    assert [type(event) for event in await drain(box)] == [Interrupted, ReplyText]
+    assert box.audio_bytes == 0
+
+
+async def test_a_cancelled_reply_leaves_no_audio_before_its_end() -> None:
+    box = Outbox()
+    box.put(audio(1))
+    box.put(ReplyDone(1, 1, "cancelled", "a", ""))
+    assert [type(event) for event in await drain(box)] == [ReplyDone]
+
+
+async def test_audio_that_would_be_too_late_is_dropped_with_one_warning() -> None:
+    clock = Clock()
+    box = Outbox(clock)
+    box.put(audio(1))
+    clock.now = LATE_S + 1
+    box.put(audio(1, 100))
+    box.put(audio(1, 200))
+    warned, first = await drain(box)
+    assert isinstance(warned, Warned)
+    assert isinstance(warned.error, SlowClient)
+    assert first == audio(1)
+    box.put(audio(1, 300))  # the client has caught up
+    assert await drain(box) == [audio(1, 300)]
+
+
+async def test_a_client_that_is_stuck_is_given_up() -> None:
+    clock = Clock()
+    box = Outbox(clock)
+    box.put(audio(1))
+    clock.now = STUCK_S + 1
+    with pytest.raises(SlowClient):
+        await box.next()
+
+
+async def test_more_events_than_the_box_holds_are_a_stuck_client_too() -> None:
+    box = Outbox()
+    for _ in range(MAX_EVENTS + 1):
+        box.put(ReplyText(1, "a"))
+    with pytest.raises(SlowClient):
+        await box.next()
+
+
+async def test_a_closed_box_gives_what_it_has_and_then_ends() -> None:
+    box = Outbox()
+    waiting = asyncio.ensure_future(box.next())
+    await asyncio.sleep(0)
+    box.put(ReplyText(1, "a"))
+    box.close()
+    assert await waiting == ReplyText(1, "a")
+    assert await box.next() is None

@@ -1,0 +1,138 @@
+"""How a server starts, says why it cannot, and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.serve import bound
+from tests.support import ROOT, SCRIPTED, call, live_server, server_process
+
+
+def serve(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "server", "serve", "--port", "0", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "ANTIPHON_LOG_LEVEL": "warning", **SCRIPTED, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def one_line(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode == 1
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    return result.stderr
+
+
+def test_a_port_in_use_is_said_in_one_line_with_the_mend() -> None:
+    with bound("127.0.0.1", 0) as listener:
+        listener.listen()
+        port = str(listener.getsockname()[1])
+        message = one_line(serve("--port", port))
+    assert port in message
+    assert "--port" in message
+
+
+def test_a_missing_model_is_said_in_one_line_with_the_mend(tmp_path: Path) -> None:
+    message = one_line(
+        serve(ANTIPHON_STT_ENGINE="faster-whisper", ANTIPHON_MODELS_DIR=str(tmp_path))
+    )
+    assert "antiphon models pull" in message
+
+
+def test_a_language_model_that_does_not_answer_is_said_in_one_line() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+        message = one_line(serve(ANTIPHON_LLM_ENGINE="openai", ANTIPHON_LLM_BASE_URL=url))
+    assert "ANTIPHON_LLM_BASE_URL" in message
+    assert url in message
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"ANTIPHON_MAX_SESSIONS": "many"},
+        {"ANTIPHON_NO_SUCH_THING": "1"},
+        {"ANTIPHON_TTS_VOICE": "nobody"},
+        {"ANTIPHON_LLM_ENGINE": "openai"},
+    ],
+)
+def test_a_wrong_setting_is_said_in_one_line(environ: dict[str, str]) -> None:
+    assert next(iter(environ)).removesuffix("ENGINE") in one_line(serve(**environ))
+
+
+def test_a_server_told_to_stop_ends_with_0() -> None:
+    with server_process(**SCRIPTED) as server:  # asserts the status at its end
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+def test_a_second_signal_stops_at_once() -> None:
+    with server_process(**SCRIPTED, ANTIPHON_DRAIN_S="600") as server:
+        os.kill(server.pid, signal.SIGINT)
+
+
+async def test_draining_ends_idle_sessions_at_once_and_lets_a_reply_finish() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as idle:
+        async with call(server.ws_url, {}) as busy:
+            await busy.say("text", text="talk to me")
+            await busy.until("reply_text")
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert (await idle.until("going_away"))["reconnect_in_ms"] >= 0
+            assert await idle.closed() == 1012
+            async with httpx.AsyncClient(base_url=server.url) as http:
+                ready = await http.get("/readyz")
+                assert (ready.status_code, ready.json()["status"]) == (503, "draining")
+            assert (await busy.play())["status"] == "completed"
+            assert await busy.closed() == 1012
+
+
+async def test_a_reply_that_outlasts_the_drain_is_cut_at_what_was_heard() -> None:
+    async with (
+        live_server(ANTIPHON_DRAIN_S="0.2") as server,
+        call(server.ws_url, {}) as busy,
+    ):
+        await busy.say("text", text="talk to me")
+        await busy.until("reply_text")
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (await busy.until("reply_done"))["status"] == "interrupted"
+        assert await busy.closed() == 1012
+
+
+async def test_a_server_that_loads_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.engines.scripted import ScriptedSynthesizer
+
+    slow = asyncio.Event()
+    monkeypatch.setattr(ScriptedSynthesizer, "start", lambda self: slow.wait())
+    with bound("127.0.0.1", 0) as listener:
+        from server.serve import running
+        from server.settings import load
+
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        async def serve_it() -> None:
+            async with running(load(SCRIPTED, env_file=None), listener):
+                pass
+
+        task = asyncio.ensure_future(serve_it())
+        async with httpx.AsyncClient(base_url=url) as http:
+            listener.listen()
+            ready = await http.get("/readyz")
+            assert (ready.status_code, ready.json()["status"]) == (503, "loading")
+            assert (await http.get("/healthz")).status_code == 200
+            async with call(url.replace("http", "ws") + "/ws") as caller:
+                assert (await caller.until("error"))["code"] == "AT_CAPACITY"
+                assert await caller.closed() == 1013
+        slow.set()
+        await task
