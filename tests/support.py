@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -139,12 +140,12 @@ class Caller:
     async def closed(self, within_s: float = 20.0) -> int:
         """Wait until the server closes; the close code."""
         async with asyncio.timeout(within_s):
-            try:
+            with contextlib.suppress(websockets.ConnectionClosed):
                 while True:
                     await self.next()
-            except websockets.ConnectionClosed as closed:
-                assert closed.rcvd is not None, "the socket was cut without a close frame"
-                return closed.rcvd.code
+        code = self.socket.close_code
+        assert code is not None
+        return code
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [message for message in self.messages if message["type"] == kind]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ServerProcess
+
 ROOT = Path(__file__).parent.parent
 CLIP = ROOT / "tests" / "speech" / "LJ001-0013.wav"
 
@@ -53,7 +55,7 @@ def test_its_defaults_are_the_servers_and_a_clip_that_is_here() -> None:
     assert CLIP.exists()
 
 
-async def test_the_client_has_a_turn(scripted_server, tmp_path: Path) -> None:
+async def test_the_client_has_a_turn(scripted_server: ServerProcess, tmp_path: Path) -> None:
     printed = await have_a_turn(scripted_server.ws_url, tmp_path)
     assert re.search(r"^you: \S", printed, re.M)
     assert re.search(r"^antiphon: \S", printed, re.M)
@@ -61,7 +63,9 @@ async def test_the_client_has_a_turn(scripted_server, tmp_path: Path) -> None:
 
 
 @pytest.mark.models
-async def test_the_client_is_understood_by_the_real_server(real_server, tmp_path: Path) -> None:
+async def test_the_client_is_understood_by_the_real_server(
+    real_server: ServerProcess, tmp_path: Path
+) -> None:
     printed = await have_a_turn(real_server.ws_url, tmp_path)
     assert "the same operations" in printed
     assert seconds_of(tmp_path / "reply.wav") > 0.5

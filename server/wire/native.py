@@ -171,7 +171,7 @@ def _plain(problem: str) -> str:
 
 
 def ref_of(text: str) -> str | None:
-    """The `id` of a message that could not be decoded, if it can be found; for the error's `ref`."""
+    """The `id` of a message that could not be decoded, for the error's `ref`; None without one."""
     try:
         raw = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError, ValueError):
@@ -180,7 +180,7 @@ def ref_of(text: str) -> str | None:
     return ref if isinstance(ref, str) and len(ref) <= 200 else None
 
 
-# --- what a server says --------------------------------------------------------------------------
+# --- what a server says -------------------------------------------------------------------------
 
 
 def encode(event: msg.Event) -> str | bytes | None:

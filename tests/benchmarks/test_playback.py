@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.playback import Playback
+from benchmarks.playback import Int16, Playback
 
 RATE_HZ = 1_000
 
 
-def tone(seconds: float) -> np.ndarray:
+def tone(seconds: float) -> Int16:
     return np.full(round(seconds * RATE_HZ), 5_000, np.int16)
 
 
-def quiet(seconds: float) -> np.ndarray:
+def quiet(seconds: float) -> Int16:
     return np.full(round(seconds * RATE_HZ), 20, np.int16)  # -64 dBFS
 
 

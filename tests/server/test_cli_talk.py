@@ -10,6 +10,7 @@ import wave
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,18 +19,21 @@ from websockets.asyncio.server import ServerConnection, serve
 from pipeline.errors import BadAudio
 from server.cli import one_turn, talk
 from server.cli.wav import read_wav, write_wav
+from tests.support import ServerProcess
 
 REPLY_HZ = 24_000
 TONE = (8_000 * np.sin(np.arange(REPLY_HZ) * 0.1)).astype("<i2").tobytes()  # 1 s
 LATENCY = {"endpoint": 0, "stt": 90, "llm": 60, "tts": 250, "total": 400}
 
-Script = Callable[[ServerConnection, list[dict], list[bytes]], Awaitable[None]]
+Script = Callable[[ServerConnection, list[dict[str, Any]], list[bytes]], Awaitable[None]]
 
 
 @asynccontextmanager
-async def server_that(script: Script) -> AsyncIterator[tuple[str, list[dict], list[bytes]]]:
+async def server_that(
+    script: Script,
+) -> AsyncIterator[tuple[str, list[dict[str, Any]], list[bytes]]]:
     """A server that admits everyone and answers the question (commit or text) by the script."""
-    heard: list[dict] = []
+    heard: list[dict[str, Any]] = []
     frames: list[bytes] = []
 
     async def handle(peer: ServerConnection) -> None:
@@ -54,7 +58,7 @@ async def tell(peer: ServerConnection, kind: str, **fields: object) -> None:
     await peer.send(json.dumps({"type": kind, **fields}))
 
 
-async def answer(peer: ServerConnection, heard: list[dict], frames: list[bytes]) -> None:
+async def answer(peer: ServerConnection, heard: list[dict[str, Any]], frames: list[bytes]) -> None:
     """A whole reply: its text in two pieces, its audio in 20 ms frames."""
     await tell(peer, "transcript", turn=1, text="what time is it", final=True)
     await tell(peer, "reply_started", reply=1, turn=1)
@@ -125,7 +129,7 @@ async def test_a_typed_question_needs_no_file(
 
 async def test_a_greeting_is_not_taken_for_the_answer(question: Path, tmp_path: Path) -> None:
     async def greet_then_answer(
-        peer: ServerConnection, heard: list[dict], frames: list[bytes]
+        peer: ServerConnection, heard: list[dict[str, Any]], frames: list[bytes]
     ) -> None:
         await tell(peer, "reply_started", reply=7, turn=0)
         await peer.send(b"\x00\x00" * 100)
@@ -138,19 +142,19 @@ async def test_a_greeting_is_not_taken_for_the_answer(question: Path, tmp_path: 
     assert read_wav(out).samples.tobytes() == TONE
 
 
-async def error(peer: ServerConnection, heard: list[dict], frames: list[bytes]) -> None:
+async def error(peer: ServerConnection, heard: list[dict[str, Any]], frames: list[bytes]) -> None:
     await tell(peer, "error", code="STT_FAILED", message="Speech could not be transcribed.")
 
 
-async def full(peer: ServerConnection, heard: list[dict], frames: list[bytes]) -> None:
+async def full(peer: ServerConnection, heard: list[dict[str, Any]], frames: list[bytes]) -> None:
     await peer.close(1013, "every place is taken")
 
 
-async def noise(peer: ServerConnection, heard: list[dict], frames: list[bytes]) -> None:
+async def noise(peer: ServerConnection, heard: list[dict[str, Any]], frames: list[bytes]) -> None:
     await tell(peer, "transcript", turn=1, text="", final=True, discarded=True)
 
 
-async def silence(peer: ServerConnection, heard: list[dict], frames: list[bytes]) -> None:
+async def silence(peer: ServerConnection, heard: list[dict[str, Any]], frames: list[bytes]) -> None:
     pass
 
 
@@ -284,7 +288,10 @@ def test_what_the_server_would_not_take_is_not_sent(
 
 
 async def test_a_turn_with_the_scripted_server(
-    scripted_server, question: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scripted_server: ServerProcess,
+    question: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "reply.wav"
     assert await talk_to(scripted_server.ws_url, "--text", "Hello there", out=out) == 0

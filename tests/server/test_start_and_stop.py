@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from server.serve import bound
 from tests.support import ROOT, SCRIPTED, call, live_server, server_process
@@ -79,8 +82,22 @@ def test_a_server_told_to_stop_ends_with_0() -> None:
 
 
 def test_a_second_signal_stops_at_once() -> None:
-    with server_process(**SCRIPTED, ANTIPHON_DRAIN_S="600") as server:
+    with (
+        server_process(**SCRIPTED, ANTIPHON_DRAIN_S="600") as server,
+        connect(server.ws_url) as socket,
+    ):
+        socket.send('{"type":"hello"}')
+        socket.send('{"type":"text","text":"a reply that takes seconds, please"}')
+        heard: list[str | bytes] = []
+        while '"going_away"' not in str(heard):
+            heard.append(socket.recv(timeout=5))
+            if '"reply_started"' in str(heard[-1]):
+                os.kill(server.pid, signal.SIGINT)
         os.kill(server.pid, signal.SIGINT)
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                heard.append(socket.recv(timeout=5))
+        assert '"completed"' not in str(heard)
 
 
 async def test_draining_ends_idle_sessions_at_once_and_lets_a_reply_finish() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import threading
-from pathlib import Path
 
 import httpx
 import pytest
@@ -113,7 +114,7 @@ async def test_clear_forgets_the_conversation() -> None:
         await caller.say("text", text="remember this")
         await caller.play()
         (session,) = server.house.sessions
-        assert [item.text for item in session.conversation.items][0] == "remember this"
+        assert session.conversation.items[0].text == "remember this"
         await caller.say("clear")
         await caller.until("cleared")
         assert session.conversation.items == ()
@@ -264,11 +265,9 @@ async def test_audio_far_faster_than_real_time_is_dropped_then_closed() -> None:
     async with live_server() as server, call(server.ws_url, {}) as caller:
         await caller.speak(silence(12.0), frame_bytes=32_000)
         assert (await caller.until("warning"))["code"] == "TOO_MUCH_AUDIO"
-        with pytest.raises(websockets.ConnectionClosed):
-            for _ in range(60):
-                await caller.speak(silence(1.0), frame_bytes=32_000)
-                await asyncio.sleep(0)
-            await caller.closed()
+        with contextlib.suppress(websockets.ConnectionClosed):
+            await caller.speak(silence(60.0), frame_bytes=32_000)
+        await caller.closed()
         assert caller.socket.close_code == 1008
 
 
@@ -335,7 +334,7 @@ async def test_a_socket_that_dies_in_a_reply_gives_everything_back() -> None:
             after = (
                 len(asyncio.all_tasks()),
                 threading.active_count(),
-                len(list(Path("/proc/self/fd").iterdir())),
+                len(os.listdir("/proc/self/fd")),
             )
             if round_number:
                 assert after == baseline
