@@ -7,7 +7,7 @@
 Two things are kept apart. A *claim* is the owner's: it begins with the lease and is gone the
 moment the `async with` is left, however it is left. An *occupancy* is the engine's: the call runs
 in a task of the pool's own, is told to stop when its lease ends, and leaves at its next chunk.
-Until then the slot shows as `stopping` and is not handed out; only the next in the queue waits for that.
+Until then the slot shows as `stopping` and is not handed out; only the next in the queue waits.
 """
 
 from __future__ import annotations
