@@ -75,7 +75,7 @@ class ClausePolicy:
     min_letters: tuple[int, ...] = (6, 12, 30, 60)
     """A clause with fewer letters does not end at a mark (the first may, with enough words)."""
     first_min_words: int = 2
-    first_max_words: int = 8
+    first_max_words: int = 4
     """Where no mark comes the first clause ends after this many words."""
 
     def __post_init__(self) -> None:

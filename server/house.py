@@ -21,6 +21,9 @@ from session.manager import SessionManager
 
 log = structlog.get_logger(__name__)
 
+PREFERRED_VOICE = "af_heart"
+"""Kokoro's best-trained voice; an engine without it begins with its own first."""
+
 Stage = Literal["loading", "ready", "draining"]
 
 
@@ -85,7 +88,9 @@ class House:
 
     def _catalogue(self) -> Catalogue:
         voices = {voice.name: voice.language for voice in self.engines.synthesizers[0].voices}
-        chosen = self.settings.tts_voice or next(iter(voices))
+        chosen = self.settings.tts_voice or (
+            PREFERRED_VOICE if PREFERRED_VOICE in voices else next(iter(voices))
+        )
         if chosen not in voices:
             raise SettingsError(
                 f"ANTIPHON_TTS_VOICE={chosen!r}: there is no such voice; "

@@ -84,7 +84,7 @@ class Settings(BaseModel):
     tts_engine: Literal["auto", "kokoro-onnx", "scripted"] = Field(
         "auto", description="text to speech"
     )
-    tts_voice: str = Field("", description="the default voice; empty: the engine's first")
+    tts_voice: str = Field("", description="the default voice; empty: af_heart, or the first one")
     tts_slots: int = Field(
         1, ge=1, le=64,
         description="synthesizer instances (also read from MAX_CONCURRENT_GENERATIONS)",

@@ -17,7 +17,7 @@ CLIP = ROOT / "tests" / "speech" / "LJ001-0013.wav"
 
 
 def the_clients_code() -> str:
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.S | re.M)
+    blocks: list[str] = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.S | re.M)
     assert len(blocks) == 1, "README.md has one Python client"
     return blocks[0]
 
@@ -44,7 +44,8 @@ async def have_a_turn(url: str, folder: Path) -> str:
 def seconds_of(path: Path) -> float:
     with wave.open(str(path)) as reply:
         assert reply.getframerate() == 24_000
-        return reply.getnframes() / reply.getframerate()
+        seconds: float = reply.getnframes() / reply.getframerate()
+        return seconds
 
 
 def test_its_defaults_are_the_servers_and_a_clip_that_is_here() -> None:

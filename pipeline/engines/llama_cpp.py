@@ -28,6 +28,10 @@ BATCH_TOKENS = 128
 """A prompt is read in pieces of this size (about 0.3 s on 2 cores), so that a long one does not
 hold up the other replies, nor its own end when nobody wants it any more."""
 
+NICE = 19
+"""Below every speech engine: the first clause is voiced while the rest of the reply is thought of,
+and on two cores it takes twice as long when both get the same share."""
+
 _SILENT = -1
 _HTTP_THREADS_SPARE = 2
 _WARM_UP_TIMEOUT_S = 60.0
@@ -70,7 +74,7 @@ class LlamaCppLanguageModel:
         self._book = SlotBook(slots)
         self._key = secrets.token_urlsafe(32)
         # The server's threads are children of this one and inherit its nice value.
-        self._worker = EngineThreads("llama", 1)
+        self._worker = EngineThreads("llama", 1, nice=NICE)
         self._server: xllamacpp.Server | None = None
         self._client: OpenAILanguageModel | None = None
 

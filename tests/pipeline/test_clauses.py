@@ -142,7 +142,7 @@ def test_the_first_clause_ends_at_its_first_comma_when_that_says_enough() -> Non
 
 def test_the_first_clause_ends_after_some_words_when_no_mark_comes() -> None:
     text = "one two three four five six seven eight nine ten"
-    assert cut_texts(text) == ["one two three four five six seven eight", " nine ten"]
+    assert cut_texts(text) == ["one two three four", " five six seven eight nine ten"]
     two = ClausePolicy(first_max_words=2)
     assert cut_texts(text, two)[0] == "one two"
 
