@@ -17,7 +17,9 @@ CLIP = ROOT / "tests" / "speech" / "LJ001-0013.wav"
 
 
 def the_clients_code() -> str:
-    blocks: list[str] = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.S | re.M)
+    blocks: list[str] = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.S | re.M
+    )
     assert len(blocks) == 1, "README.md has one Python client"
     return blocks[0]
 
