@@ -58,7 +58,7 @@ def _to_int32(data: bytes, width: int) -> NDArray[np.int32]:
     """PCM of 1 to 4 bytes a sample, scaled to the full 32 bits. WAV's 8-bit is unsigned."""
     raw = np.frombuffer(data, np.uint8).reshape(-1, width)
     if width == 1:
-        raw = raw ^ 0x80
+        raw = raw ^ np.uint8(0x80)
     wide = np.zeros((len(raw), 4), np.uint8)
     wide[:, 4 - width :] = raw
     return wide.view("<i4").reshape(-1)

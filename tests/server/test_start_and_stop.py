@@ -101,18 +101,21 @@ def test_a_second_signal_stops_at_once() -> None:
 
 
 async def test_draining_ends_idle_sessions_at_once_and_lets_a_reply_finish() -> None:
-    async with live_server() as server, call(server.ws_url, {}) as idle:
-        async with call(server.ws_url, {}) as busy:
-            await busy.say("text", text="talk to me")
-            await busy.until("reply_text")
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert (await idle.until("going_away"))["reconnect_in_ms"] >= 0
-            assert await idle.closed() == 1012
-            async with httpx.AsyncClient(base_url=server.url) as http:
-                ready = await http.get("/readyz")
-                assert (ready.status_code, ready.json()["status"]) == (503, "draining")
-            assert (await busy.play())["status"] == "completed"
-            assert await busy.closed() == 1012
+    async with (
+        live_server() as server,
+        call(server.ws_url, {}) as idle,
+        call(server.ws_url, {}) as busy,
+    ):
+        await busy.say("text", text="talk to me")
+        await busy.until("reply_text")
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (await idle.until("going_away"))["reconnect_in_ms"] >= 0
+        assert await idle.closed() == 1012
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            ready = await http.get("/readyz")
+            assert (ready.status_code, ready.json()["status"]) == (503, "draining")
+        assert (await busy.play())["status"] == "completed"
+        assert await busy.closed() == 1012
 
 
 async def test_a_reply_that_outlasts_the_drain_is_cut_at_what_was_heard() -> None:
