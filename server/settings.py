@@ -23,6 +23,17 @@ PREFIX = "ANTIPHON_"
 ALIASES = {"MAX_CONCURRENT_GENERATIONS": "ANTIPHON_TTS_SLOTS"}
 """Old names that are still read."""
 
+LATER = frozenset(
+    PREFIX + name
+    for name in (
+        "DATA_DIR", "WAITING_ROOM", "RESUME_S", "SPEECH_CACHE_MB", "AUTH_SECRET",
+        "AUTH_JWKS_URL", "CLUSTER", "RAY_ADDRESS", "REDIS_URL",
+    )
+)  # fmt: skip
+"""Names that are set aside for what is still to come. Taking one silently would be a lie: whoever
+sets a secret must not run an open server.
+"""
+
 DEFAULT_PROMPT = (
     "You are Antiphon, a friendly voice assistant. What you write is spoken aloud, so answer in "
     "one or two short, plain sentences, without lists, markup or emoji."
@@ -153,6 +164,8 @@ def load(
         name = ALIASES.get(name, name) if ALIASES.get(name) not in variables else name
         if name.startswith(PREFIX):
             field = name.removeprefix(PREFIX).lower()
+            if name in LATER:
+                raise SettingsError(f"{name} is for what this version cannot do yet; unset it")
             if field not in Settings.model_fields:
                 raise SettingsError(f"{name} is not a setting; `antiphon serve --help` lists all")
             if value != "" or isinstance(Settings.model_fields[field].default, str):

@@ -33,6 +33,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
         ("ANTIPHON_TTS_ENGINE", "parrot", "kokoro-onnx"),
         ("ANTIPHON_MAX_SESSIONS", "0", "greater than or equal to 1"),
         ("ANTIPHON_PROT", "8000", "not a setting"),
+        ("ANTIPHON_AUTH_SECRET", "secret", "cannot do yet"),
     ],
 )
 def test_a_wrong_value_names_the_variable_and_what_it_takes(
