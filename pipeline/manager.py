@@ -17,7 +17,7 @@ from .engines.ports import Float32, Prompt, SpeechWindow
 from .errors import AntiphonError, EngineError, first_error
 from .listening import Listening
 from .pool import EOT, STT, Purpose, ResourcePool
-from .signals import DraftMade, Event, Look, Looked, LookFailed
+from .signals import Draft, DraftMade, Event, Look, Looked, LookFailed
 from .speaking import Speaking, VoiceChoice
 from .thinking import Thinking
 from .vad import VadBatcher
@@ -126,12 +126,12 @@ class SpeechPipelineManager:
 
     # --- answering -------------------------------------------------------------------------------
 
-    def draft(self, draft: int, prompt: Prompt, say: str | None, voice: VoiceChoice) -> None:
-        """Begin to make a reply to the prompt, or of the words `say`."""
+    def draft(self, draft: Draft, prompt: Prompt, voice: VoiceChoice) -> None:
+        """Begin to make a reply to the prompt, or of the words that are given."""
         thinking = Thinking(draft, self._owner, self._pool, self._post)
         speaking = Speaking(draft, self._owner, voice, self._pool, self._post)
-        make = self._make(draft, thinking, speaking, prompt, say)
-        self._drafts[draft] = _Work(speaking, self._tasks.create_task(make))
+        make = self._make(draft.draft, thinking, speaking, prompt, draft.say)
+        self._drafts[draft.draft] = _Work(speaking, self._tasks.create_task(make))
 
     def drop(self, draft: int) -> None:
         """Stop making it: its claims are gone now, what is unsent too."""

@@ -39,7 +39,7 @@ class Playback:
         self._clauses: list[Voiced] = []
         self._played = 0.0
         self._as_of: float | None = None
-        self._held = False
+        self.held = False
         self._reported_at: float | None = None
         self._finished = False
         self.made = 0
@@ -68,11 +68,11 @@ class Playback:
 
     def hold(self, now: float) -> None:
         self._advance(now)
-        self._held = True
+        self.held = True
 
     def resume(self, now: float) -> None:
         self._advance(now)
-        self._held = False
+        self.held = False
 
     def note_sent(self, samples: int, now: float) -> None:
         self._advance(now)
@@ -88,7 +88,7 @@ class Playback:
     def due(self, now: float) -> int:
         """How many samples may leave now: whole chunks, or the rest of the reply."""
         waiting = self.made - self.sent
-        if self._held or waiting <= 0 or (waiting < self._chunk and not self.complete):
+        if self.held or waiting <= 0 or (waiting < self._chunk and not self.complete):
             return 0
         room = self._ahead - (self.sent - self.played(now))
         return min(waiting, self._chunk) if room > 0 else 0
@@ -107,7 +107,7 @@ class Playback:
 
     def next_due(self, now: float) -> float | None:
         """When to look again, if nothing else happens before; None: nothing will change by time."""
-        if self._held:
+        if self.held:
             return None
         played = self.played(now)
         if self.sent < self.made and (self.made - self.sent >= self._chunk or self.complete):
@@ -140,7 +140,7 @@ class Playback:
         return self._reported_at is not None and now - self._reported_at < REPORT_TIMEOUT_S
 
     def _advance(self, now: float) -> None:
-        if self._as_of is not None and not self._held:
+        if self._as_of is not None and not self.held:
             self._played = min(
                 float(self.sent), self._played + max(0.0, now - self._as_of) * self.rate_hz
             )

@@ -16,6 +16,8 @@ from .events import (
     Latency,
     ReplyAudioEnd,
     ReplyDone,
+    ReplyPaused,
+    ReplyResumed,
     ReplyStarted,
     ReplyStatus,
     ReplyText,
@@ -94,12 +96,19 @@ class Replies:
         return self.current if self.current and self.current.number is not None else None
 
     def draft(
-        self, turn: int, text: str, marks: Marks, playback: Playback, say: str | None = None
+        self,
+        turn: int,
+        text: str,
+        marks: Marks,
+        playback: Playback,
+        say: str | None = None,
+        *,
+        speculative: bool = False,
     ) -> Iterator[Effect]:
         """Begin to make a reply; the one before must have ended."""
         self.current = Reply(self._next_draft, turn, playback, marks)
         self._next_draft += 1
-        yield Draft(self.current.draft, turn, text, say)
+        yield Draft(self.current.draft, turn, text, say, speculative)
 
     def drop(self) -> Iterator[Effect]:
         """A draft nobody knows of is gone without a trace."""
@@ -178,6 +187,25 @@ class Replies:
         reply.playback.report(round(report.played_ms * reply.playback.rate_hz / 1000), now)
         if report.done and reply.playback.complete:
             reply.playback.finish()
+
+    @property
+    def held(self) -> bool:
+        """A started reply stands still: somebody may be cutting in."""
+        return self.started is not None and self.started.playback.held
+
+    def hold(self, now: float) -> Iterator[Effect]:
+        """Stop where playback stands, and keep everything."""
+        reply = self.started
+        if reply is not None and reply.number is not None and not reply.playback.held:
+            reply.playback.hold(now)
+            yield ReplyPaused(reply.number)
+
+    def resume(self, now: float) -> Iterator[Effect]:
+        """It was nothing: go on from there."""
+        reply = self.started
+        if reply is not None and reply.number is not None and reply.playback.held:
+            reply.playback.resume(now)
+            yield ReplyResumed(reply.number)
 
     def interrupt(self, now: float) -> Iterator[Effect]:
         """The user cuts in: a started reply ends at what was heard of it."""

@@ -153,12 +153,16 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Begin to make a reply to `text`, or, when `say` is given, of these words."""
+    """Begin to make a reply to `text`, or, when `say` is given, of these words.
+
+    A speculative one is for a turn that may go on: it must never hold up another's.
+    """
 
     draft: int
     turn: int
     text: str
     say: str | None = None
+    speculative: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from .clauses import Clause
 from .engines.ports import SpeechRequest, Synthesizer
 from .errors import Unspeakable
 from .pool import TTS, Purpose, ResourcePool, Slot
-from .signals import DraftAudio, DraftVoiced, Event
+from .signals import Draft, DraftAudio, DraftVoiced, Event
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class Speaking:
 
     def __init__(
         self,
-        draft: int,
+        draft: Draft,
         owner: str,
         voice: VoiceChoice,
         pool: ResourcePool,
@@ -50,7 +50,8 @@ class Speaking:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._draft = draft
+        self._draft = draft.draft
+        self._speculative = draft.speculative
         self._owner = owner
         self._voice = voice
         self._pool = pool
@@ -94,7 +95,10 @@ class Speaking:
 
     async def _voice_clause(self, clause: Clause, *, first: bool) -> None:
         unsent_s = (self._made - self._taken) / REPLY_HZ
-        purpose = Purpose.FIRST_CLAUSE if first else Purpose.LATER_CLAUSE
+        if self._speculative:
+            purpose = Purpose.SPECULATION
+        else:
+            purpose = Purpose.FIRST_CLAUSE if first else Purpose.LATER_CLAUSE
         request = SpeechRequest(
             clause.speech, self._voice.voice, self._voice.speed, self._voice.language
         )

@@ -9,7 +9,7 @@ from .clauses import Clause, ClauseCutter
 from .engines.ports import Prompt
 from .errors import AntiphonError, LlmFailed
 from .pool import LLM, Purpose, ResourcePool
-from .signals import DraftClause, DraftText, Event
+from .signals import Draft, DraftClause, DraftText, Event
 
 CLAUSES_AHEAD = 64
 """Clauses that may wait to be voiced; the model's stream is read no faster than that."""
@@ -20,12 +20,13 @@ class Thinking:
 
     def __init__(
         self,
-        draft: int,
+        draft: Draft,
         owner: str,
         pool: ResourcePool,
         post: Callable[[Event], Awaitable[None]],
     ) -> None:
-        self._draft = draft
+        self._draft = draft.draft
+        self._speculative = draft.speculative
         self._owner = owner
         self._pool = pool
         self._post = post
@@ -43,7 +44,8 @@ class Thinking:
         """Ask the model. An error of the model's is kept in `error`, not raised."""
         empty = True
         try:
-            async with self._pool.lease(LLM, self._owner, purpose=Purpose.FIRST_CLAUSE) as slot:
+            purpose = Purpose.SPECULATION if self._speculative else Purpose.FIRST_CLAUSE
+            async with self._pool.lease(LLM, self._owner, purpose=purpose) as slot:
                 async for delta in slot.stream(lambda model, stop: model.generate(prompt, stop)):
                     text = delta.text.lstrip() if empty else delta.text
                     if text:

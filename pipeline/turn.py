@@ -6,19 +6,20 @@ The user's half goes
                         ^------- voice -------'                   |
                         ^------------- voice: taken back ---------'
 
-and the reply's half (`replies.py`): none, drafted, started, ended. Until the first audio of its
-reply leaves, a committed turn can be taken back: the user who goes on by then was never cut off.
-What is about speech counts samples of the session's audio at 16 kHz; what is about playback counts
-monotonic seconds.
+and the reply's half (`replies.py`): none, drafted, started, held, ended. A reply is begun while the
+turn may still go on, and a committed turn can be taken back until the first audio of its reply
+leaves: in both cases what was made is gone without a trace. What is about speech counts samples of
+the session's audio at 16 kHz; what is about playback counts monotonic seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
+from .barge_in import Verdict, judge
 from .endpointing import Pace, patience_s
 from .events import Failed, SpeechStarted, SpeechStopped, UserTranscript
 from .playback import Playback
@@ -30,20 +31,17 @@ from .signals import (
     Event,
     Greet,
     Heard,
-    Look,
     Looked,
     LookFailed,
     Played,
     Typed,
 )
+from .utterance import FRAME, SPEECH_HZ, Segment, Utterance
 
-SPEECH_HZ = 16_000
-FRAME = 512
-"""Samples of a VAD frame: 32 ms."""
 ON, OFF = 0.5, 0.35
 ONSET_FRAMES = 2
 """Voiced frames in a row that make speech: a click is shorter."""
-LOOK_AFTER = 3 * FRAME
+LOOK_AFTER = 2 * FRAME
 """Silence after which the words are asked for: they are there when the decision is due."""
 STOPPED_AFTER = 6 * FRAME
 """Silence that the client is told of."""
@@ -51,12 +49,14 @@ WORDLESS_S = 0.5
 """Silence after which a turn without words is dropped."""
 PREROLL = SPEECH_HZ * 3 // 10
 """Audio before the onset that belongs to the turn: a soft first consonant stays below ON."""
-BARGE_IN_FRAMES = 8
-"""Voiced frames of a turn (256 ms) that stop a reply."""
 PARTIAL_EVERY = SPEECH_HZ * 3 // 2
 """Speech after which a transcript so far is asked for."""
-CUT_FROM, CUT_AT = 22 * SPEECH_HZ, 26 * SPEECH_HZ
-"""Speech without a pause is cut for the recogniser between these, where it is quietest."""
+CUT_IN_LOOK = 9 * FRAME
+"""Speech over a reply after which its words are asked for: there in time for the decision."""
+CUT_IN_DECIDE = 17 * FRAME
+"""Speech over a reply, from its onset, after which it is decided: 544 ms."""
+SPECULATE_S = 0.6
+"""How long before its turn can be committed a reply is begun, at most."""
 
 Detection = Literal["auto", "manual"]
 
@@ -79,47 +79,17 @@ class TurnConfig:
     send_ahead_s: float = 1.0
     pace: Pace = "normal"
     detection: Detection = "auto"
+    speculate: bool = True
+    """Begin a reply before its turn is surely over."""
 
 
 @dataclass(slots=True)
-class _Segment:
-    """A stretch of a turn that is transcribed on its own."""
+class Speculation:
+    """How often a reply was begun before its turn was over, and what came of it."""
 
-    start: int
-    asked_to: int = 0
-    """Where the latest window ends; 0 before the first."""
-    answered_to: int = -1
-    attempt: int = 0
-    text: str = ""
-    retried: bool = False
-
-
-@dataclass(slots=True)
-class _Turn:
-    """What the user is saying. `number` is 0 until it is known to be a turn (manual mode)."""
-
-    key: int
-    number: int
-    voiced_end: int
-    voiced_at: float
-    segments: list[_Segment]
-    manual: bool = False
-    forced: bool = False
-    """The user has ended it: no more waiting, no taking back."""
-    frames: int = 0
-    """Voiced frames since the onset or the last pause."""
-    stop_told: bool = False
-    end_of_turn: float | None = None
-    asked_at: float = 0.0
-    marks: Marks = field(default_factory=Marks)
-
-    @property
-    def text(self) -> str:
-        return " ".join(segment.text for segment in self.segments if segment.text)
-
-    @property
-    def answered(self) -> bool:
-        return all(segment.answered_to >= segment.asked_to for segment in self.segments)
+    begun: int = 0
+    wasted: int = 0
+    saved_ms: int = 0
 
 
 class TurnMachine:
@@ -130,7 +100,8 @@ class TurnMachine:
         self.phase = Phase.QUIET
         self.next_turn = next_turn
         self.replies = Replies(next_reply)
-        self._turn: _Turn | None = None
+        self.speculation = Speculation()
+        self._turn: Utterance | None = None
         self._next_key = 1
         self._onset = 0
         """Voiced frames in a row, up to now."""
@@ -139,8 +110,6 @@ class TurnMachine:
         self._heard_to = 0
         self._end_at: int | None = None
         """The user ended the turn here; VAD has yet to hear up to it."""
-        self._quietest = (1.0, 0)
-        """In a long segment: the lowest speech probability so far, and the sample after it."""
 
     # --- what others may ask ---------------------------------------------------------------------
 
@@ -190,13 +159,12 @@ class TurnMachine:
                 yield from self._draft(0, "", Marks(now, now, now), say=text)
                 yield from self.replies.start()
             case Cancel():
-                yield from self._start_reply()
-                yield from self.replies.cancel(now)
+                yield from self._cancel(now)
             case Played():
                 self.replies.played(event, now)
             case _:
                 yield from self.replies.note(event, now)
-                if self.replies.ready:
+                if self.replies.ready and not self._speculating:
                     yield from self._start_reply()
 
     # --- listening -------------------------------------------------------------------------------
@@ -204,7 +172,7 @@ class TurnMachine:
     def _heard(self, frame: Heard, now: float) -> Iterator[Effect]:
         self._heard_to = frame.end
         turn = self._turn
-        speaking = self.phase is Phase.SPEAKING and turn is not None
+        speaking = turn is not None and self.phase is Phase.SPEAKING
         hangs_on = speaking and turn is not None and turn.voiced_end == frame.end - FRAME
         voiced = frame.probability >= (OFF if hangs_on else ON)
         self._onset = self._onset + 1 if voiced else 0
@@ -212,15 +180,15 @@ class TurnMachine:
             pass  # it is over; what comes now belongs to the next
         elif self.config.detection == "manual":
             yield from self._heard_manual(frame, now)
-        elif speaking and voiced:
-            yield from self._voice(frame, now)
+        elif turn is not None and speaking and voiced:
+            yield from self._voice(turn, frame, now)
         elif self._onset >= ONSET_FRAMES:
-            yield from self._voice_on(frame)
+            yield from self._voice_on(frame, now)
         elif turn is not None and self.phase is not Phase.COMMITTED:
             yield from self._silence(turn, frame, now)
         yield from self._maybe_end(now)
 
-    def _voice_on(self, frame: Heard) -> Iterator[Effect]:
+    def _voice_on(self, frame: Heard, now: float) -> Iterator[Effect]:
         """Somebody speaks: a new turn, or more of the one that was under way."""
         start = frame.end - self._onset * FRAME
         turn = self._turn
@@ -229,104 +197,105 @@ class TurnMachine:
             self.next_turn += 1
             yield SpeechStarted(turn.number, _ms(start))
         else:
-            if self.phase is Phase.COMMITTED:
-                yield from self.replies.drop()
+            yield from self._take_back(turn)
             if turn.stop_told:
                 yield SpeechStarted(turn.number, _ms(start))
-            turn.frames, turn.stop_told = 0, False
+            turn.stop_told = False
         self.phase = Phase.SPEAKING
-        turn.voiced_end, turn.voiced_at = frame.end, frame.arrived
-        turn.frames += self._onset
+        turn.voice(frame)
+        if self.replies.started is not None and not self.replies.held:
+            turn.over_reply = start
+            yield from self.replies.hold(now)
 
-    def _voice(self, frame: Heard, now: float) -> Iterator[Effect]:
-        turn = self._turn
-        assert turn is not None
-        turn.voiced_end, turn.voiced_at = frame.end, frame.arrived
-        turn.frames += 1
-        yield from self._cut_long(turn, frame, now)
-        segment = turn.segments[-1]
-        if frame.end - max(segment.start, segment.asked_to) >= PARTIAL_EVERY:
-            yield self._look(turn, frame.end, now)
-        if turn.frames >= BARGE_IN_FRAMES:
-            yield from self.replies.interrupt(now)
+    def _voice(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
+        turn.voice(frame)
+        yield from _some(turn.cut_long(frame, now))
+        if turn.over_reply is None:
+            due = frame.end - turn.asked_to >= PARTIAL_EVERY
+        else:
+            due = frame.end - max(turn.over_reply, turn.asked_to) >= CUT_IN_LOOK
+        if due:
+            yield turn.look(frame.end, now)
+        yield from self._decide_cut_in(turn, now)
 
-    def _silence(self, turn: _Turn, frame: Heard, now: float) -> Iterator[Effect]:
+    def _silence(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
         silence = frame.end - turn.voiced_end
-        yield from self._cut_long(turn, frame, now)
+        yield from _some(turn.cut_long(frame, now))
         if self.phase is Phase.SPEAKING and silence >= LOOK_AFTER:
             self.phase = Phase.PAUSED
-            yield self._look(turn, frame.end, now, final=True)
+            yield turn.look(frame.end, now, final=True)
         if not turn.stop_told and silence >= STOPPED_AFTER:
             turn.stop_told = True
             yield SpeechStopped(turn.number, _ms(turn.voiced_end))
+        yield from self._decide_cut_in(turn, now)
         yield from self._decide(now)
 
     def _heard_manual(self, frame: Heard, now: float) -> Iterator[Effect]:
         """In manual mode a turn is whatever was said since the last one ended."""
         turn = self._turn or self._open(self._earliest, 0, manual=True)
-        turn.voiced_end, turn.voiced_at = frame.end, frame.arrived
-        yield from self._cut_long(turn, frame, now)
+        turn.voice(frame)
+        yield from _some(turn.cut_long(frame, now))
 
-    def _open(self, start: int, number: int, *, manual: bool = False) -> _Turn:
-        self._turn = _Turn(self._next_key, number, start, 0.0, [_Segment(start)], manual)
+    def _open(self, start: int, number: int, *, manual: bool = False) -> Utterance:
+        self._turn = Utterance(self._next_key, number, [Segment(start)], start, manual=manual)
         self._next_key += 1
         self.phase = Phase.SPEAKING
         return self._turn
 
-    def _cut_long(self, turn: _Turn, frame: Heard, now: float) -> Iterator[Effect]:
-        """Close a segment that grows too long for the recogniser where it was quietest."""
-        length = frame.end - turn.segments[-1].start
-        if length < CUT_FROM:
-            self._quietest = (1.0, frame.end)
-            return
-        if frame.probability <= self._quietest[0]:
-            self._quietest = (frame.probability, frame.end)
-        if length >= CUT_AT:
-            cut = self._quietest[1] - FRAME // 2
-            yield self._look(turn, cut, now, final=True)
-            turn.segments.append(_Segment(cut))
-            self._quietest = (1.0, frame.end)
-
-    # --- understanding ---------------------------------------------------------------------------
-
-    def _look(self, turn: _Turn, end: int, now: float, *, final: bool = False) -> Look:
-        segment = turn.segments[-1]
-        segment.attempt += 1
-        segment.asked_to = end
-        turn.asked_at = now
-        index = len(turn.segments) - 1
-        return Look(turn.key, index, segment.attempt, segment.start, end, final)
-
     def _looked(self, answer: Looked | LookFailed, now: float) -> Iterator[Effect]:
         turn = self._turn
-        if turn is None or turn.key != answer.key or self.phase is Phase.COMMITTED:
+        if turn is None or self.phase is Phase.COMMITTED or not turn.expects(answer):
             return
-        segment = turn.segments[answer.segment]
-        if answer.attempt != segment.attempt:
-            return
-        if isinstance(answer, LookFailed):
-            if not segment.retried:
-                segment.retried = True
-                segment.attempt += 1
-                yield Look(
-                    turn.key,
-                    answer.segment,
-                    segment.attempt,
-                    segment.start,
-                    segment.asked_to,
-                    final=True,
-                )
-                return
-            yield Failed(answer.error, turn=turn.number or None)
-        else:
-            changed = segment.text != answer.text
-            segment.text, turn.end_of_turn = answer.text, answer.end_of_turn
-            if changed and turn.number and turn.text:
+        if isinstance(answer, Looked):
+            if turn.understand(answer, now) and turn.number and turn.text:
                 yield UserTranscript(turn.number, turn.text, final=False)
-        segment.answered_to = segment.asked_to
-        turn.marks.transcript = now
+        elif (again := turn.misunderstand(answer, now)) is not None:
+            yield again
+            return
+        else:
+            yield Failed(answer.error, turn=turn.number or None)
+        if not turn.manual:
+            yield from self._judge_words(turn, now)
         yield from self._decide(now, waited_for_words=True)
         yield from self._maybe_end(now)
+
+    # --- cutting in ------------------------------------------------------------------------------
+
+    def _judge_words(self, turn: Utterance, now: float) -> Iterator[Effect]:
+        """Words were heard over a reply: real ones end it, nothing but others lets it go on."""
+        if self.replies.started is None:
+            return
+        silent = self.phase is Phase.PAUSED
+        if self._verdict(turn) is not Verdict.CUT_IN:
+            if silent:
+                yield from self._let_go_on(turn, now)
+        elif silent or turn.over_reply is None:
+            # Half a word may be taken for any: it is believed at its end, or when it goes on.
+            yield from self._cut_in(turn, now)
+
+    def _decide_cut_in(self, turn: Utterance, now: float) -> Iterator[Effect]:
+        """A held reply is decided on in time, with what is known by then."""
+        if turn.over_reply is None or self._heard_to - turn.over_reply < CUT_IN_DECIDE:
+            return
+        answered = turn.segments[-1].answered_to > turn.over_reply
+        if answered and self._verdict(turn) is not Verdict.CUT_IN:
+            yield from self._let_go_on(turn, now)
+        elif self.phase is Phase.SPEAKING:
+            yield from self._cut_in(turn, now)
+        else:  # it was short and its words are late; if it has any, they still cut in
+            yield from self._let_go_on(turn, now)
+
+    def _verdict(self, turn: Utterance) -> Verdict:
+        reply = self.replies.started
+        return judge(turn.text, reply.text if reply else "")
+
+    def _cut_in(self, turn: Utterance, now: float) -> Iterator[Effect]:
+        turn.over_reply = None
+        yield from self.replies.interrupt(now)
+
+    def _let_go_on(self, turn: Utterance, now: float) -> Iterator[Effect]:
+        turn.over_reply = None
+        yield from self.replies.resume(now)
 
     # --- deciding --------------------------------------------------------------------------------
 
@@ -351,34 +320,52 @@ class TurnMachine:
         self._earliest = max(at, turn.voiced_end)
         if self.phase is Phase.SPEAKING:
             self.phase = Phase.PAUSED
-            last = turn.segments[-1]
-            if at > last.start:
-                yield self._look(turn, at, now, final=True)
-            else:  # there is nothing in it
-                last.answered_to = last.asked_to
+            yield from _some(turn.look_last(at, now))
         yield from self._decide(now)
 
     def _decide(self, now: float, *, waited_for_words: bool = False) -> Iterator[Effect]:
-        """Commit the turn, drop it, or wait on."""
+        """Commit the turn, begin a reply to it, drop it, or wait on."""
         turn = self._turn
         if turn is None or self.phase is not Phase.PAUSED or not turn.answered:
             return
         silence_s = (self._heard_to - turn.voiced_end) / SPEECH_HZ
-        if not turn.text:
+        if not turn.text or self._said_aside(turn):
             if turn.forced or silence_s >= WORDLESS_S:
-                yield UserTranscript(turn.number, "", final=True, discarded=True)
-                self._end_turn(turn)
-        elif turn.forced or silence_s >= patience_s(turn.text, turn.end_of_turn, self.config.pace):
+                yield from self._discard(turn, now)
+            return
+        wait_s = patience_s(turn.text, turn.end_of_turn, self.config.pace)
+        if turn.forced or silence_s >= wait_s:
             if not turn.forced:
                 turn.marks.endpoint = turn.asked_at if waited_for_words else now
             yield from self._commit(turn, now)
+        elif self.config.speculate and silence_s >= wait_s - SPECULATE_S:
+            yield from self._speculate(turn, now)
 
-    def _commit(self, turn: _Turn, now: float) -> Iterator[Effect]:
-        yield from self._supersede(now)
-        self.phase = Phase.COMMITTED
+    def _said_aside(self, turn: Utterance) -> bool:
+        """A sign of listening, or an echo, while a reply is spoken: nothing to answer."""
+        if turn.forced or self.replies.started is None:
+            return False
+        return self._verdict(turn) is not Verdict.CUT_IN
+
+    def _discard(self, turn: Utterance, now: float) -> Iterator[Effect]:
+        yield from self._take_back(turn)
+        yield UserTranscript(turn.number, "", final=True, discarded=True)
+        self._end_turn(turn)
+        yield from self.replies.resume(now)
+
+    def _commit(self, turn: Utterance, now: float) -> Iterator[Effect]:
         marks = replace(turn.marks, voiced=turn.voiced_at)
-        yield from self._draft(turn.number, turn.text, marks)
-        if turn.forced:
+        begun = self.replies.drafted if turn.drafted == turn.text else None
+        if begun is not None:
+            self.speculation.saved_ms += round((now - turn.drafted_at) * 1000)
+            begun.marks.voiced = marks.voiced
+            begun.marks.endpoint, begun.marks.transcript = marks.endpoint, marks.transcript
+            self.phase = Phase.COMMITTED
+        else:
+            yield from self._supersede(now)
+            self.phase = Phase.COMMITTED
+            yield from self._draft(turn.number, turn.text, marks)
+        if turn.forced or self.replies.ready:
             yield from self._start_reply()
 
     def _typed(self, event: Typed, now: float) -> Iterator[Effect]:
@@ -389,18 +376,61 @@ class TurnMachine:
         yield from self._draft(number, event.text, Marks(now, now, now))
         yield from self.replies.start()
 
+    def _cancel(self, now: float) -> Iterator[Effect]:
+        if self._speculating:
+            return  # the client knows of no reply
+        yield from self._start_reply()
+        yield from self.replies.cancel(now)
+
     def _supersede(self, now: float) -> Iterator[Effect]:
         """A newer turn ends what an older one is still being answered with."""
         if self.phase is Phase.COMMITTED:  # it was said, though its answer never leaves
             yield from self._finalise()
+        elif self._turn is not None:
+            yield from self._take_back(self._turn)
         yield from self.replies.drop()
         yield from self.replies.interrupt(now)
 
+    # --- speculation -----------------------------------------------------------------------------
+
+    @property
+    def _speculating(self) -> bool:
+        """The reply in the making is for a turn that may still go on."""
+        turn = self._turn
+        return turn is not None and turn.drafted is not None and self.phase is not Phase.COMMITTED
+
+    def _speculate(self, turn: Utterance, now: float) -> Iterator[Effect]:
+        """Begin a reply to what was understood so far; it is held until the turn is committed."""
+        if turn.drafted == turn.text:
+            return
+        yield from self._take_back(turn)
+        if self.replies.current is None:
+            turn.drafted, turn.drafted_at = turn.text, now
+            self.speculation.begun += 1
+            marks = replace(turn.marks, voiced=turn.voiced_at)
+            yield from self._draft(turn.number, turn.text, marks, speculative=True)
+
+    def _take_back(self, turn: Utterance) -> Iterator[Effect]:
+        """The turn goes on: what was being made for it is gone without a trace."""
+        if turn.drafted is not None:
+            self.speculation.wasted += 1
+        if turn.drafted is not None or self.phase is Phase.COMMITTED:
+            yield from self.replies.drop()
+        turn.drafted = None
+
+    # --- replying --------------------------------------------------------------------------------
+
     def _draft(
-        self, turn: int, text: str, marks: Marks, say: str | None = None
+        self,
+        turn: int,
+        text: str,
+        marks: Marks,
+        *,
+        say: str | None = None,
+        speculative: bool = False,
     ) -> Iterator[Effect]:
         playback = Playback(self.config.rate_hz, self.config.send_ahead_s)
-        yield from self.replies.draft(turn, text, marks, playback, say)
+        yield from self.replies.draft(turn, text, marks, playback, say, speculative=speculative)
 
     def _start_reply(self) -> Iterator[Effect]:
         """The reply leaves: from now on its turn cannot be taken back."""
@@ -414,10 +444,15 @@ class TurnMachine:
             yield UserTranscript(turn.number, turn.text, final=True)
             self._end_turn(turn)
 
-    def _end_turn(self, turn: _Turn) -> None:
+    def _end_turn(self, turn: Utterance) -> None:
         self._turn = None
         self.phase = Phase.QUIET
         self._earliest = max(self._earliest, turn.voiced_end)
+
+
+def _some(effect: Effect | None) -> Iterator[Effect]:
+    if effect is not None:
+        yield effect
 
 
 def _ms(sample: int) -> int:

@@ -267,9 +267,7 @@ class Session:
                 case Look():
                     self._pipeline.look(effect, self.settings.language)
                 case Draft():
-                    self._pipeline.draft(
-                        effect.draft, self._prompt(effect), effect.say, self._voice()
-                    )
+                    self._pipeline.draft(effect, self._prompt(effect), self._voice())
                 case Drop(draft):
                     self._pipeline.drop(draft)
                 case Send(draft, reply, start, end):

@@ -13,6 +13,8 @@ from pipeline.events import (
     Interrupted,
     ReplyAudioEnd,
     ReplyDone,
+    ReplyPaused,
+    ReplyResumed,
     ReplyStarted,
     ReplyText,
     SpeechStarted,
@@ -40,7 +42,8 @@ from pipeline.signals import (
     Send,
     Typed,
 )
-from pipeline.turn import CUT_AT, FRAME, SPEECH_HZ, Phase, TurnConfig, TurnMachine
+from pipeline.turn import Phase, TurnConfig, TurnMachine
+from pipeline.utterance import CUT_AT, FRAME, SPEECH_HZ
 
 T = TypeVar("T")
 RATE = 24_000
@@ -110,6 +113,10 @@ class Scene:
             self.now = min(end, max(self.now + 1e-6, wake)) if wake is not None else end
             self.step(None)
 
+    @property
+    def committed(self) -> bool:
+        return self.machine.phase is Phase.COMMITTED
+
     def all(self, kind: type[T]) -> list[T]:
         return [effect for effect in self.effects if isinstance(effect, kind)]
 
@@ -142,7 +149,7 @@ def test_a_question_is_answered_after_a_short_silence() -> None:
     spoke_until = scene.now
     scene.hush(0.13)
     scene.understand("What time is it?")
-    while not scene.all(Draft):
+    while not scene.committed:
         scene.hush(0.032)
     assert 0.25 <= scene.now - spoke_until <= 0.30
     assert scene.last(Draft).text == "What time is it?"
@@ -154,7 +161,7 @@ def test_an_unfinished_sentence_is_waited_for() -> None:
     scene.hush(0.13)
     scene.understand("I would like to go to the")
     scene.hush(0.8)
-    assert not scene.all(Draft)
+    assert not scene.committed
     scene.speak(0.5)
     scene.hush(0.13)
     scene.understand("I would like to go to the station?")
@@ -263,7 +270,7 @@ def test_speech_during_a_reply_stops_it_at_what_was_heard() -> None:
     scene.say()
     scene.answer("one two three four five six seven eight", seconds=4.0)
     scene.wait(2.0)
-    scene.speak(0.4)
+    scene.speak(0.6)
     interrupted, done = scene.last(Interrupted), scene.last(ReplyDone)
     assert done.status == "interrupted"
     assert interrupted.heard == done.heard
@@ -285,6 +292,171 @@ def test_a_short_noise_does_not_stop_a_reply() -> None:
     scene.hush(0.5)
     assert not scene.all(Interrupted)
     assert scene.last(UserTranscript).discarded
+
+
+def over_a_reply(words: str = "I shall tell you all about the sea and its ships") -> Scene:
+    scene = Scene()
+    scene.say()
+    scene.answer(words, seconds=6.0)
+    scene.wait(1.0)
+    return scene
+
+
+def test_speech_over_a_reply_holds_it_at_once() -> None:
+    scene = over_a_reply()
+    before = scene.now
+    while not scene.all(ReplyPaused):
+        scene.speak(0.032)
+    assert scene.now - before <= 0.1
+    sends = len(scene.all(Send))
+    scene.speak(0.3)
+    assert len(scene.all(Send)) == sends
+
+
+@pytest.mark.parametrize(
+    "words", ["", "Mm-hm.", "uh huh", "Yeah, right.", "はい", "about the sea and"]
+)
+def test_what_says_nothing_lets_the_reply_go_on(words: str) -> None:
+    scene = over_a_reply()
+    onset = scene.now
+    scene.speak(0.3)
+    scene.hush(0.13)
+    scene.understand(words)
+    assert scene.last(ReplyResumed) == ReplyResumed(1)
+    assert scene.now - onset <= 0.6
+    scene.hush(0.6)
+    assert not scene.all(Interrupted)
+    assert scene.last(UserTranscript) == UserTranscript(2, "", final=True, discarded=True)
+    scene.wait(8.0)
+    assert scene.last(ReplyDone).status == "completed"
+
+
+def test_a_word_that_means_it_ends_the_reply_when_it_is_over() -> None:
+    scene = over_a_reply()
+    scene.speak(0.3)
+    scene.hush(0.13)
+    scene.understand("Stop.")
+    assert scene.last(Interrupted).reply == 1
+    scene.hush(0.6)
+    assert scene.last(Draft).text == "Stop."
+
+
+def test_who_keeps_speaking_has_cut_in_within_600_ms() -> None:
+    scene = over_a_reply()
+    onset = scene.now
+    while not scene.all(Interrupted):
+        scene.speak(0.032)
+    assert scene.now - onset <= 0.6
+
+
+def test_a_long_cough_is_no_word() -> None:
+    scene = over_a_reply()
+    scene.speak(0.4)
+    scene.understand("")
+    scene.speak(0.4)
+    assert scene.all(ReplyResumed)
+    assert not scene.all(Interrupted)
+
+
+def test_an_echo_that_turns_into_words_still_cuts_in() -> None:
+    scene = over_a_reply()
+    scene.speak(0.4)
+    scene.understand("about the sea")
+    scene.speak(0.4)
+    assert scene.all(ReplyResumed)
+    scene.speak(1.5)
+    scene.understand("about the sea no wait I meant something else entirely")
+    assert scene.last(Interrupted).reply == 1
+
+
+def test_short_speech_whose_words_are_late_is_let_pass_until_they_come() -> None:
+    scene = over_a_reply()
+    scene.speak(0.3)
+    scene.hush(0.4)
+    assert scene.all(ReplyResumed)
+    scene.understand("No.")
+    assert scene.last(Interrupted).reply == 1
+
+
+def test_every_pause_of_a_reply_has_its_end() -> None:
+    scene = over_a_reply()
+    scene.speak(0.3)
+    scene.step(Cancel())
+    assert scene.last(ReplyDone).status == "cancelled"
+    scene.hush(2.0)
+    assert not scene.all(ReplyResumed)
+
+
+def test_a_reply_is_begun_before_the_turn_is_over_and_held_until_it_is() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    scene.understand("I think so.", 0.5)
+    begun = scene.now
+    assert scene.last(Draft).speculative
+    scene.answer("Fine.")
+    assert not scene.all(ReplyStarted)
+    while not scene.all(ReplyStarted):
+        scene.hush(0.032)
+    assert len(scene.all(Draft)) == 1
+    assert scene.machine.speculation.saved_ms == round((scene.now - begun) * 1000)
+    scene.wait(4.0)
+    latency = scene.last(ReplyDone).latency
+    assert latency is not None
+    assert (latency.llm, latency.tts) == (0, 0)
+
+
+def test_a_wasted_speculation_leaves_nothing() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    scene.understand("I think so.", 0.5)
+    scene.answer("Fine.")
+    scene.speak(0.5)
+    assert scene.last(Drop).draft == 1
+    told = [e for e in scene.effects if isinstance(e, ReplyStarted | ReplyText | Send | ReplyDone)]
+    assert told == []
+    scene.hush(0.13)
+    scene.understand("I think so, but not yet.", 0.95)
+    scene.hush(0.6)
+    scene.answer("Good.")
+    assert [s.reply for s in scene.all(ReplyStarted)] == [1]
+    assert scene.last(ReplyText).text == "Good."
+    assert (scene.machine.speculation.begun, scene.machine.speculation.wasted) == (2, 1)
+
+
+def test_a_speculation_on_other_words_is_made_anew() -> None:
+    scene = Scene()
+    scene.speak(2.0)
+    scene.hush(0.13)
+    scene.understand("I think so.", 0.5)
+    first = scene.last(Draft).draft
+    scene.sound(0.032, 0.9)  # a frame of voice, too short for speech
+    look = scene.last(Look)
+    scene.step(Looked(look.key, look.segment, look.attempt, "I think not.", 0.5))
+    assert scene.last(Drop).draft == first
+    assert scene.last(Draft).text == "I think not."
+
+
+def test_cancel_does_not_end_a_turn_whose_reply_nobody_knows_of() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    scene.understand("I think so.", 0.5)
+    scene.step(Cancel())
+    assert not scene.all(ReplyStarted)
+    scene.hush(0.6)
+    assert scene.committed
+
+
+def test_speculation_can_be_switched_off() -> None:
+    scene = Scene(TurnConfig(speculate=False))
+    scene.speak()
+    scene.hush(0.13)
+    scene.understand("I think so.", 0.5)
+    assert not scene.all(Draft)
+    scene.hush(0.6)
+    assert not scene.last(Draft).speculative
 
 
 def test_cancel_stops_a_reply_whether_it_has_left_or_not() -> None:
@@ -526,7 +698,7 @@ def test_a_patient_user_is_waited_for_longer() -> None:
         began = scene.now
         scene.hush(0.13)
         scene.understand("I think so.", 0.5)
-        while not scene.all(Draft):
+        while not scene.committed:
             scene.hush(0.032)
         return scene.now - began
 

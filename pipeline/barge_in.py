@@ -1,0 +1,78 @@
+"""Does somebody cut in, or was it nothing? From the words of what was heard over a reply. Pure."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from itertools import pairwise
+
+_BACKCHANNEL = frozenset(
+    word
+    for language in (
+        ("mm", "mmm", "mhm", "hm", "hmm", "uh", "huh", "uhhuh", "mmhmm", "ah", "aha", "oh", "wow"),
+        (
+            "yeah",
+            "yes",
+            "yep",
+            "yup",
+            "ok",
+            "okay",
+            "right",
+            "sure",
+            "well",
+            "i",
+            "see",
+            "got",
+            "it",
+        ),
+        ("sí", "si", "ajá", "vale", "claro"),
+        ("oui", "ouais"),
+        ("ja", "genau"),
+        ("sì", "certo"),
+        ("sim", "tá", "pois"),
+        ("हाँ", "हां", "जी", "अच्छा"),
+        ("うん", "ええ", "はい", "そう", "なるほど"),
+        ("嗯", "是", "对", "好"),
+    )
+    for word in language
+)
+"""What listeners say to say that they listen, in the languages of the default voices."""
+
+_MOST_WORDS = 4
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
+_ECHO_SHARE = 0.6
+
+
+class Verdict(Enum):
+    """What speech over a reply was."""
+
+    NOTHING = "no words in it: a cough, a door"
+    BACKCHANNEL = "a sign of listening"
+    ECHO = "the reply itself, out of the loudspeaker"
+    CUT_IN = "somebody speaks"
+
+
+def judge(heard: str, reply: str) -> Verdict:
+    """Judge the words heard while `reply` was spoken."""
+    words = _words(heard)
+    if not words:
+        return Verdict.NOTHING
+    if len(words) <= _MOST_WORDS and all(word in _BACKCHANNEL for word in words):
+        return Verdict.BACKCHANNEL
+    if _echoes(words, _words(reply)):
+        return Verdict.ECHO
+    return Verdict.CUT_IN
+
+
+def _words(text: str) -> list[str]:
+    # "Mm-hm" is two words of one sound; a trailing "..." is none.
+    return [word.casefold() for word in _WORD.findall(text)]
+
+
+def _echoes(heard: list[str], reply: list[str]) -> bool:
+    """Most pairs of neighbouring words stand so in the reply. One word proves nothing."""
+    pairs = list(pairwise(heard))
+    if not pairs:
+        return False
+    said = set(pairwise(reply))
+    return sum(pair in said for pair in pairs) >= _ECHO_SHARE * len(pairs)

@@ -1,0 +1,137 @@
+"""What the user is saying in one turn: windows of audio, and words as they are understood. Pure.
+
+A turn is transcribed in segments of at most 26 s. The last one is asked for again and again while
+it grows, and only the latest answer counts; a closed one is asked for once more if that fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .replies import Marks
+from .signals import Heard, Look, Looked, LookFailed
+
+SPEECH_HZ = 16_000
+FRAME = 512
+"""Samples of a VAD frame: 32 ms."""
+CUT_FROM, CUT_AT = 22 * SPEECH_HZ, 26 * SPEECH_HZ
+"""Speech without a pause is cut for the recogniser between these, where it is quietest."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """A stretch of a turn that is transcribed on its own."""
+
+    start: int
+    asked_to: int = 0
+    """Where the latest window ends; 0 before the first."""
+    answered_to: int = -1
+    attempt: int = 0
+    text: str = ""
+    retried: bool = False
+
+
+@dataclass(slots=True)
+class Utterance:
+    """One turn of the user's, from its onset to its end."""
+
+    key: int
+    number: int
+    """0 until it is known to be a turn (in manual mode: until it is committed)."""
+    segments: list[Segment]
+    voiced_end: int
+    voiced_at: float = 0.0
+    """When the last voiced sample had arrived."""
+    manual: bool = False
+    forced: bool = False
+    """The user has ended it: no more waiting, no taking back."""
+    stop_told: bool = False
+    end_of_turn: float | None = None
+    asked_at: float = 0.0
+    over_reply: int | None = None
+    """The sample where its onset held a reply that is not yet decided on."""
+    drafted: str | None = None
+    """The words that a reply was begun for before the turn was over."""
+    drafted_at: float = 0.0
+    marks: Marks = field(default_factory=Marks)
+    quietest: tuple[float, int] = (1.0, 0)
+    """In a long segment: the lowest speech probability so far, and the sample after it."""
+
+    @property
+    def text(self) -> str:
+        """Everything understood so far."""
+        return " ".join(segment.text for segment in self.segments if segment.text)
+
+    @property
+    def answered(self) -> bool:
+        """No words are on their way."""
+        return all(segment.answered_to >= segment.asked_to for segment in self.segments)
+
+    @property
+    def asked_to(self) -> int:
+        """The end of what was asked for in the segment that grows."""
+        return max(self.segments[-1].start, self.segments[-1].asked_to)
+
+    def voice(self, frame: Heard) -> None:
+        """The user speaks."""
+        self.voiced_end, self.voiced_at = frame.end, frame.arrived
+
+    def look(self, end: int, now: float, *, final: bool = False) -> Look:
+        """Ask for the words of the segment that grows, up to `end`."""
+        segment = self.segments[-1]
+        segment.attempt += 1
+        segment.asked_to = end
+        self.asked_at = now
+        index = len(self.segments) - 1
+        return Look(self.key, index, segment.attempt, segment.start, end, final)
+
+    def look_last(self, end: int, now: float) -> Look | None:
+        """Ask for the last words; None when there is no audio to ask about."""
+        last = self.segments[-1]
+        if end > last.start:
+            return self.look(end, now, final=True)
+        last.answered_to = last.asked_to
+        return None
+
+    def cut_long(self, frame: Heard, now: float) -> Look | None:
+        """Close a segment that grows too long for the recogniser where it was quietest."""
+        length = frame.end - self.segments[-1].start
+        if length < CUT_FROM:
+            self.quietest = (1.0, frame.end)
+        elif frame.probability <= self.quietest[0]:
+            self.quietest = (frame.probability, frame.end)
+        if length < CUT_AT:
+            return None
+        cut = self.quietest[1] - FRAME // 2
+        look = self.look(cut, now, final=True)
+        self.segments.append(Segment(cut))
+        self.quietest = (1.0, frame.end)
+        return look
+
+    def expects(self, answer: Looked | LookFailed) -> bool:
+        """Whether this is the latest answer of one of its segments."""
+        return answer.key == self.key and answer.attempt == self.segments[answer.segment].attempt
+
+    def understand(self, answer: Looked, now: float) -> bool:
+        """Take an expected answer; True when the words are other ones than before."""
+        segment = self.segments[answer.segment]
+        changed = segment.text != answer.text
+        segment.text, self.end_of_turn = answer.text, answer.end_of_turn
+        self._settle(segment, now)
+        return changed
+
+    def misunderstand(self, failed: LookFailed, now: float) -> Look | None:
+        """An expected answer failed: ask once more, or, for None, do without its words."""
+        segment = self.segments[failed.segment]
+        if segment.retried:
+            self._settle(segment, now)
+            return None
+        segment.retried = True
+        segment.attempt += 1
+        return Look(
+            self.key, failed.segment, segment.attempt, segment.start, segment.asked_to, final=True
+        )
+
+    def _settle(self, segment: Segment, now: float) -> None:
+        segment.answered_to = segment.asked_to
+        self.marks.transcript = now
