@@ -315,6 +315,9 @@ class TurnMachine:
         if not turn.number:
             turn.number = self.next_turn
             self.next_turn += 1
+        if not turn.manual and not turn.stop_told:
+            turn.stop_told = True
+            yield SpeechStopped(turn.number, _ms(turn.voiced_end))
         turn.forced = True
         turn.marks.endpoint = now
         self._earliest = max(at, turn.voiced_end)

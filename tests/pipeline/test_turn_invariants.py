@@ -1,0 +1,268 @@
+"""Random conversations through the turn machine: what must hold whatever happens, in any order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import LlmFailed, SttFailed
+from pipeline.events import (
+    Interrupted,
+    ReplyAudioEnd,
+    ReplyDone,
+    ReplyPaused,
+    ReplyResumed,
+    ReplyStarted,
+    ReplyText,
+    SpeechStarted,
+    SpeechStopped,
+    UserTranscript,
+)
+from pipeline.signals import (
+    Cancel,
+    Draft,
+    DraftAudio,
+    DraftClause,
+    DraftMade,
+    DraftText,
+    DraftVoiced,
+    Drop,
+    Effect,
+    EndTurn,
+    Event,
+    Greet,
+    Heard,
+    Look,
+    Looked,
+    LookFailed,
+    Played,
+    Send,
+    Typed,
+)
+from pipeline.turn import TurnConfig, TurnMachine
+from pipeline.utterance import FRAME, SPEECH_HZ
+
+WORDS = ["", "Mm-hm.", "Stop.", "I went to the", "What time is it?", "I think so.", "uh..."]
+RATE = 24_000
+
+
+@dataclass
+class Referee:
+    """Watches every effect, and knows the rules."""
+
+    reply: int | None = None
+    paused: bool = False
+    ended: set[int] = field(default_factory=set)
+    sent: int = 0
+    finals: Counter[int] = field(default_factory=Counter)
+    speech: Counter[int] = field(default_factory=Counter)
+    drafts: set[int] = field(default_factory=set)
+    text: str = ""
+    last_reply: int = 0
+
+    def see(self, effect: Effect) -> None:
+        match effect:
+            case ReplyStarted(reply, turn):
+                assert self.reply is None, "two replies at once"
+                assert reply == self.last_reply + 1, "replies are counted without gaps"
+                assert turn == 0 or self.finals[turn] == 1, "its turn is final first"
+                self.reply = self.last_reply = reply
+                self.paused, self.sent, self.text = False, 0, ""
+            case ReplyText(reply, text):
+                assert reply == self.reply
+                self.text += text
+            case Send(_, reply, start, end):
+                assert reply == self.reply
+                assert not self.paused, "a held reply says nothing"
+                assert start == self.sent < end, "audio is sent in order, once"
+                self.sent = end
+            case ReplyPaused(reply):
+                assert reply == self.reply
+                assert not self.paused
+                self.paused = True
+            case ReplyResumed(reply):
+                assert reply == self.reply
+                assert self.paused
+                self.paused = False
+            case ReplyAudioEnd(reply) | Interrupted(reply):
+                assert reply == self.reply
+            case ReplyDone() as done:
+                assert done.reply == self.reply, "one end for every start"
+                assert done.text == self.text, "the pieces add up to the whole"
+                assert done.text.startswith(done.heard)
+                self.ended.add(done.reply)
+                self.reply = None
+            case UserTranscript(turn=turn, final=final):
+                assert not self.finals[turn], "nothing follows a final transcript"
+                self.finals[turn] += final
+            case SpeechStarted(turn):
+                assert self.speech[turn] == 0
+                self.speech[turn] += 1
+            case SpeechStopped(turn):
+                assert self.speech[turn] == 1
+                self.speech[turn] -= 1
+            case Draft(draft):
+                assert not self.drafts, "the one before was dropped"
+                self.drafts.add(draft)
+            case Drop(draft):
+                assert draft in self.drafts, "dropped once"
+                self.drafts.discard(draft)
+            case _:
+                pass
+
+
+class Conversation:
+    """Plays a list of moves, as the stages and a client would make them."""
+
+    def __init__(self, config: TurnConfig) -> None:
+        self.machine = TurnMachine(config)
+        self.referee = Referee()
+        self.now = 10.0
+        self.sample = 0
+        self.looks: list[Look] = []
+        self.draft: int | None = None
+        self.made = 0
+
+    def step(self, event: Event | None) -> None:
+        for effect in self.machine.step(event, self.now):
+            self.referee.see(effect)
+            if isinstance(effect, Look):
+                assert 0 <= effect.start < effect.end <= self.sample + FRAME
+                assert effect.end - effect.start <= 30 * SPEECH_HZ, "a window the recogniser takes"
+                self.looks.append(effect)
+            elif isinstance(effect, Draft):
+                self.draft, self.made = effect.draft, 0
+            elif isinstance(effect, Drop) and effect.draft == self.draft:
+                self.draft = None
+
+    def sound(self, frames: int, probability: float) -> None:
+        for _ in range(frames):
+            self.sample += FRAME
+            self.now += FRAME / SPEECH_HZ
+            self.step(Heard(probability, self.sample, self.now))
+
+    def wait(self, seconds: float) -> None:
+        """Wake the machine whenever it asks to be: it must not ask for ever at one moment."""
+        end = self.now + seconds
+        for _ in range(2_000):
+            wake = self.machine.next_wake(self.now)
+            if wake is None or wake >= end:
+                self.now = end
+                self.step(None)
+                return
+            assert wake >= self.now - 1e-9
+            self.now = max(self.now, wake)
+            self.step(None)
+        raise AssertionError("the machine wakes itself without end")
+
+    def answer(self, index: int, words: str, vote: float | None) -> None:
+        if self.looks:
+            look = self.looks.pop(index % len(self.looks))
+            self.step(Looked(look.key, look.segment, look.attempt, words, vote))
+
+    def fail(self) -> None:
+        if self.looks:
+            look = self.looks.pop()
+            self.step(LookFailed(look.key, look.segment, look.attempt, SttFailed("no")))
+
+    def make(self, text: str, ms: int) -> None:
+        if self.draft is not None:
+            draft, samples = self.draft, ms * RATE // 1000
+            self.step(DraftText(draft, text))
+            self.step(DraftClause(draft))
+            if samples:
+                self.step(DraftAudio(draft, samples))
+            self.step(DraftVoiced(draft, 0, len(text), self.made, self.made + samples))
+            self.made += samples
+
+    def finish(self, error: Exception | None) -> None:
+        if self.draft is not None:
+            self.step(DraftMade(self.draft, error))
+
+    def late(self) -> None:
+        """News of a draft that is long gone."""
+        self.step(DraftAudio(1, 100))
+        self.step(DraftMade(0))
+
+
+VOTE = st.sampled_from([None, 0.1, 0.95])
+MOVE = st.one_of(
+    st.tuples(st.just("sound"), st.integers(1, 40), st.sampled_from([0.02, 0.4, 0.6, 0.95])),
+    st.tuples(st.just("answer"), st.integers(0, 9), st.sampled_from(WORDS), VOTE),
+    st.tuples(st.just("make"), st.sampled_from(["Yes. ", "It is noon. "]), st.integers(0, 3_000)),
+    st.tuples(st.just("finish"), st.sampled_from([None, LlmFailed("no")])),
+    st.tuples(st.just("wait"), st.floats(0, 3)),
+    st.tuples(st.just("typed")),
+    st.tuples(st.just("end")),
+    st.tuples(st.just("cancel")),
+    st.tuples(st.just("greet")),
+    st.tuples(st.just("fail")),
+    st.tuples(st.just("late")),
+    st.tuples(st.just("played"), st.integers(1, 4), st.floats(0, 5_000), st.booleans()),
+    st.tuples(st.just("detect"), st.sampled_from(["auto", "manual"])),
+)  # fmt: skip
+
+
+def play(conversation: Conversation, moves: list[tuple]) -> None:  # type: ignore[type-arg]
+    for kind, *values in moves:
+        match kind:
+            case "typed":
+                conversation.step(Typed("hello"))
+            case "end":
+                conversation.step(EndTurn(conversation.sample))
+            case "cancel":
+                conversation.step(Cancel())
+            case "greet":
+                conversation.step(Greet("Hello."))
+            case "played":
+                conversation.step(Played(*values))
+            case "detect":
+                config = TurnConfig(detection=values[0])
+                for effect in conversation.machine.reconfigure(config, conversation.now):
+                    conversation.referee.see(effect)
+                    if isinstance(effect, Look):
+                        conversation.looks.append(effect)
+                    elif isinstance(effect, Draft):
+                        conversation.draft, conversation.made = effect.draft, 0
+                    elif isinstance(effect, Drop) and effect.draft == conversation.draft:
+                        conversation.draft = None
+            case _:
+                getattr(conversation, kind)(*values)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(MOVE, max_size=60), st.sampled_from(["auto", "manual"]), st.booleans())
+def test_the_rules_hold_in_any_conversation(
+    moves: list[tuple],  # type: ignore[type-arg]
+    detection: str,
+    speculate: bool,
+) -> None:
+    conversation = Conversation(TurnConfig(detection=detection, speculate=speculate))  # type: ignore[arg-type]
+    play(conversation, moves)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(MOVE, max_size=40))
+def test_every_conversation_comes_to_rest(moves: list[tuple]) -> None:  # type: ignore[type-arg]
+    """When the user falls silent and every stage answers, nothing is left under way."""
+    conversation = Conversation(TurnConfig())
+    play(conversation, moves)
+    for effect in conversation.machine.reconfigure(TurnConfig(), conversation.now):
+        conversation.referee.see(effect)
+        if isinstance(effect, Look):
+            conversation.looks.append(effect)
+    for _ in range(12):
+        conversation.sound(40, 0.01)
+        while conversation.looks:
+            conversation.answer(0, "That is all.", None)
+        conversation.make("Fine.", 300)
+        conversation.finish(None)
+        conversation.wait(2.0)
+    assert not conversation.machine.busy
+    assert conversation.referee.reply is None
+    assert not conversation.referee.drafts
+    assert set(conversation.referee.finals.values()) <= {1}
+    assert not +conversation.referee.speech
