@@ -25,10 +25,13 @@ class AudioCredit:
         self._spent = 0.0
         self._as_of = now
         self.dropped_s = 0.0
+        """Audio dropped of late; forgiven at the pace of real time."""
 
     def take(self, seconds: float, credit_s: float, now: float) -> bool:
         """Spend credit; False, and nothing spent, when there is not enough."""
-        self._spent = max(0.0, self._spent - (now - self._as_of))
+        passed = now - self._as_of
+        self._spent = max(0.0, self._spent - passed)
+        self.dropped_s = max(0.0, self.dropped_s - passed)
         self._as_of = now
         if self._spent + seconds > credit_s:
             self.dropped_s += seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib.metadata
 import importlib.util
 import os
@@ -12,11 +13,11 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.errors import ModelMissing, SettingsError
+from pipeline.engines.build import build
+from pipeline.errors import ModelMissing, SettingsError, StartError
 from pipeline.models import DEFAULT_MODELS, locate
 from server import settings
 
@@ -98,21 +99,22 @@ def _models(chosen: settings.Settings) -> Iterator[Finding]:
 
 
 def _language_model(chosen: settings.Settings) -> Finding:
-    url = chosen.llm_base_url
-    if not url:
-        return Finding("language model", "in-process (ANTIPHON_LLM_BASE_URL names another)")
+    """Ask it as `serve` would."""
+    if chosen.llm_engine in ("llama-cpp", "scripted") or not chosen.llm_base_url:
+        return Finding("language model", "in-process; ANTIPHON_LLM_BASE_URL names another")
+    model = build(chosen.engine_config()).language_model
+
+    async def ask() -> None:
+        try:
+            await model.start()
+        finally:
+            await model.close()
+
     try:
-        answer = httpx.get(
-            url.rstrip("/") + "/models",
-            headers={"Authorization": f"Bearer {chosen.llm_api_key}"} if chosen.llm_api_key else {},
-            timeout=3.0,
-        )
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        return Finding(
-            f"language model {url}", f"{type(error).__name__}", "start it, or mend the URL"
-        )
-    return Finding(f"language model {url}", "answers")
+        asyncio.run(ask())
+    except StartError as error:
+        return Finding("language model", "does not answer", str(error))
+    return Finding("language model", f"{model.info.model} at {model.info.device}")
 
 
 def _port(chosen: settings.Settings) -> Finding:

@@ -24,6 +24,15 @@ def test_credit_comes_back_at_real_time() -> None:
     assert credit.take(1.0, 10.0, 1.6)
 
 
+def test_what_was_dropped_is_forgiven_with_time() -> None:
+    credit = AudioCredit(0.0)
+    for _ in range(15):
+        credit.take(1.0, 10.0, 0.0)
+    assert credit.dropped_s == 5.0
+    credit.take(0.02, 10.0, 3.0)
+    assert credit.dropped_s == 2.0
+
+
 def test_a_window_tells_the_nth_within_its_time() -> None:
     window = Window(3, 10.0)
     assert [window.hit(t) for t in (0.0, 1.0, 2.0)] == [False, False, True]
