@@ -12,13 +12,19 @@ import time
 from collections.abc import Awaitable, Callable
 
 import numpy as np
+import structlog
 
 from .audio import AudioRing, Resampler, pcm16_to_float
 from .engines.ports import SPEECH_HZ, Float32
+from .errors import SttFailed
 from .signals import Heard
 from .vad import VadStream
 
+log = structlog.get_logger(__name__)
+
 RING_S = 30
+ROOM_S = 3.0
+"""Audio that may wait to be heard. With a window of 26 s behind it, the ring must hold both."""
 GAP_S = 1.0
 """Without frames for so long inside speech, silence is assumed."""
 FILL_S = 0.1
@@ -51,6 +57,7 @@ class Listening:
         """The sample up to which frames have been heard."""
         self._arrived = 0.0
         self._more = asyncio.Event()
+        self._heard = asyncio.Event()
 
     @property
     def received_to(self) -> int:
@@ -65,6 +72,12 @@ class Listening:
     def feed(self, pcm: bytes) -> None:
         """Take signed 16-bit little-endian mono PCM at the client's rate; the length is even."""
         self._append(self._resampler.feed(pcm16_to_float(pcm)))
+
+    async def room(self) -> None:
+        """Wait until less than `ROOM_S` of audio waits to be heard."""
+        while self.unheard_s > ROOM_S:
+            self._heard.clear()
+            await self._heard.wait()
 
     def window(self, start: int, end: int) -> Float32:
         """Samples [start, end), as far as they are still held."""
@@ -100,6 +113,11 @@ class Listening:
         end = start + self._frame
         behind_s = (self._ring.end - end) / SPEECH_HZ
         frame = self._ring.read(start, end)
-        probability = await self._vad.probability(frame)
+        try:
+            probability = await self._vad.probability(frame)
+        except SttFailed as error:  # a frame that nobody could judge is no speech
+            log.warning("vad_failed", error=str(error))
+            probability = 0.0
         self._position = end
+        self._heard.set()
         await self._post(Heard(probability, end, self._arrived - behind_s))

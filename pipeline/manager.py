@@ -98,9 +98,9 @@ class SpeechPipelineManager:
                 vote = both.create_task(self._vote(look, audio))
         except* AntiphonError as group:
             await self._post(LookFailed(look.key, look.segment, look.attempt, first_error(group)))
-        except* Exception as group:
+        except* Exception:
             log.exception("look_failed", session=self._owner)
-            failure = EngineError(f"transcription failed: {first_error(group)}")
+            failure = EngineError("the transcription failed")
             await self._post(LookFailed(look.key, look.segment, look.attempt, failure))
         else:
             await self._post(
@@ -152,7 +152,7 @@ class SpeechPipelineManager:
                 both.create_task(speaking.run(thinking.clauses()))
         except* AntiphonError as group:
             error = first_error(group)
-        except* Exception as group:
+        except* Exception:
             log.exception("reply_failed", session=self._owner)
-            error = EngineError(f"the reply failed: {first_error(group)}")
+            error = EngineError("the reply failed")
         await self._post(DraftMade(draft, error or thinking.error))

@@ -78,6 +78,11 @@ class Playback:
         self._advance(now)
         self.sent += samples
 
+    @property
+    def all_sent(self) -> bool:
+        """There is nothing left to send, nor will there be."""
+        return self.complete and self.sent >= self.made
+
     # --- what is known ---------------------------------------------------------------------------
 
     def played(self, now: float) -> int:
@@ -95,7 +100,7 @@ class Playback:
 
     def ended(self, now: float) -> bool:
         """Whether the listener has heard it all."""
-        if not self.complete or self.sent < self.made:
+        if not self.all_sent:
             return False
         if self._finished:
             return True

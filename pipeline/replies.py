@@ -170,7 +170,7 @@ class Replies:
             yield Send(reply.draft, reply.number, playback.sent, playback.sent + samples)
             playback.note_sent(samples, now)
             reply.marks.sent = reply.marks.sent or now
-        if not playback.complete or playback.sent < playback.made:
+        if not playback.all_sent:
             return
         if not reply.end_told:
             reply.end_told = True
@@ -192,6 +192,16 @@ class Replies:
     def held(self) -> bool:
         """A started reply stands still: somebody may be cutting in."""
         return self.started is not None and self.started.playback.held
+
+    @property
+    def asks(self) -> bool:
+        """The reply ends in a question, and all of it has been sent."""
+        reply = self.started
+        return (
+            reply is not None
+            and reply.playback.all_sent
+            and reply.text.rstrip().endswith(("?", "？", "؟"))
+        )
 
     def hold(self, now: float) -> Iterator[Effect]:
         """Stop where playback stands, and keep everything."""

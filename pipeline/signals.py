@@ -44,9 +44,13 @@ class LookFailed:
 
 @dataclass(frozen=True, slots=True)
 class EndTurn:
-    """The user says that the turn is over; `at` is the end of the audio received so far."""
+    """The user says that the turn is over; `at` is the end of the audio received by then.
+
+    Muting ends only a turn that is under way: `if_any`.
+    """
 
     at: int
+    if_any: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,11 @@ class Greet:
 @dataclass(frozen=True, slots=True)
 class Cancel:
     """Stop the reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The conversation is forgotten: what was made from it must not be said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,7 @@ Event = (
     | Typed
     | Greet
     | Cancel
+    | Forget
     | Played
     | DraftText
     | DraftClause

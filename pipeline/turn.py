@@ -14,6 +14,7 @@ the session's audio at 16 kHz; what is about playback counts monotonic seconds.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -29,6 +30,7 @@ from .signals import (
     Effect,
     EndTurn,
     Event,
+    Forget,
     Greet,
     Heard,
     Looked,
@@ -55,6 +57,10 @@ CUT_IN_LOOK = 9 * FRAME
 """Speech over a reply after which its words are asked for: there in time for the decision."""
 CUT_IN_DECIDE = 17 * FRAME
 """Speech over a reply, from its onset, after which it is decided: 544 ms."""
+MOST_SEGMENTS = 24
+"""After some ten minutes a turn is ended."""
+MOST_ENDS = 32
+"""Ends of turns that may wait for the words of those before."""
 SPECULATE_S = 0.6
 """How long before its turn can be committed a reply is begun, at most."""
 
@@ -108,20 +114,24 @@ class TurnMachine:
         self._earliest = 0
         """Audio before this sample belongs to an earlier turn."""
         self._heard_to = 0
-        self._end_at: int | None = None
-        """The user ended the turn here; VAD has yet to hear up to it."""
+        self._ends: deque[EndTurn] = deque()
+        """The user ended turns here; VAD has yet to hear up to it."""
 
     # --- what others may ask ---------------------------------------------------------------------
 
     @property
     def inside_speech(self) -> bool:
-        """Somebody is speaking, or has just paused: missing frames matter now."""
-        return self.phase in (Phase.SPEAKING, Phase.PAUSED)
+        """Somebody is speaking, or has just paused: missing frames would mean silence."""
+        turn = self._turn
+        return turn is not None and not turn.manual and self.phase is not Phase.COMMITTED
 
     @property
     def busy(self) -> bool:
-        """A turn or a reply is under way."""
-        return self._turn is not None or self.replies.current is not None
+        """A turn or a reply is under way. A manual turn that is not ended may be mere silence."""
+        turn = self._turn
+        return self.replies.current is not None or (
+            turn is not None and (turn.forced or not turn.manual)
+        )
 
     def next_wake(self, now: float) -> float | None:
         """When `step(None, ...)` is due if no event comes before; None: only an event matters."""
@@ -137,7 +147,9 @@ class TurnMachine:
         """Change what the client may choose. A turn begun under another detection ends."""
         effects: list[Effect] = []
         if config.detection != self.config.detection and self._turn is not None:
-            effects = self.step(EndTurn(self._heard_to), now)
+            if self.phase is Phase.COMMITTED:
+                effects = list(self._start_reply())
+            effects += self.step(EndTurn(self._heard_to), now)
         self.config = config
         return effects
 
@@ -149,8 +161,8 @@ class TurnMachine:
                 yield from self._heard(event, now)
             case Looked() | LookFailed():
                 yield from self._looked(event, now)
-            case EndTurn(at):
-                self._end_at = at
+            case EndTurn():
+                self._end(event)
                 yield from self._maybe_end(now)
             case Typed():
                 yield from self._typed(event, now)
@@ -159,6 +171,10 @@ class TurnMachine:
                 yield from self._draft(0, "", Marks(now, now, now), say=text)
                 yield from self.replies.start()
             case Cancel():
+                yield from self._cancel(now)
+            case Forget():
+                if self._turn is not None and self._speculating:
+                    yield from self._take_back(self._turn)
                 yield from self._cancel(now)
             case Played():
                 self.replies.played(event, now)
@@ -209,7 +225,7 @@ class TurnMachine:
 
     def _voice(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
         turn.voice(frame)
-        yield from _some(turn.cut_long(frame, now))
+        yield from self._cut_long(turn, frame, now)
         if turn.over_reply is None:
             due = frame.end - turn.asked_to >= PARTIAL_EVERY
         else:
@@ -220,10 +236,11 @@ class TurnMachine:
 
     def _silence(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
         silence = frame.end - turn.voiced_end
-        yield from _some(turn.cut_long(frame, now))
-        if self.phase is Phase.SPEAKING and silence >= LOOK_AFTER:
-            self.phase = Phase.PAUSED
-            yield turn.look(frame.end, now, final=True)
+        if self.phase is Phase.SPEAKING:
+            yield from self._cut_long(turn, frame, now)
+            if silence >= LOOK_AFTER:
+                self.phase = Phase.PAUSED
+                yield turn.look(frame.end, now, final=True)
         if not turn.stop_told and silence >= STOPPED_AFTER:
             turn.stop_told = True
             yield SpeechStopped(turn.number, _ms(turn.voiced_end))
@@ -233,7 +250,13 @@ class TurnMachine:
     def _heard_manual(self, frame: Heard, now: float) -> Iterator[Effect]:
         """In manual mode a turn is whatever was said since the last one ended."""
         turn = self._turn or self._open(self._earliest, 0, manual=True)
-        turn.voice(frame)
+        if frame.probability >= ON or not turn.voiced_at:
+            turn.voice(frame)
+        yield from self._cut_long(turn, frame, now)
+
+    def _cut_long(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
+        if len(turn.segments) >= MOST_SEGMENTS and not self._ends:  # nobody listens for ever
+            self._end(EndTurn(frame.end))
         yield from _some(turn.cut_long(frame, now))
 
     def _open(self, start: int, number: int, *, manual: bool = False) -> Utterance:
@@ -287,7 +310,10 @@ class TurnMachine:
 
     def _verdict(self, turn: Utterance) -> Verdict:
         reply = self.replies.started
-        return judge(turn.text, reply.text if reply else "")
+        verdict = judge(turn.text, reply.text if reply else "")
+        if verdict is Verdict.BACKCHANNEL and self.replies.asks:
+            return Verdict.CUT_IN  # "Yes." is the answer, a little early
+        return verdict
 
     def _cut_in(self, turn: Utterance, now: float) -> Iterator[Effect]:
         turn.over_reply = None
@@ -301,13 +327,13 @@ class TurnMachine:
 
     def _maybe_end(self, now: float) -> Iterator[Effect]:
         """The user said that the turn is over; act once everything up to there has been heard."""
-        if self._end_at is None or self._heard_to + FRAME <= self._end_at:
+        if not self._ends or self._heard_to + FRAME <= self._ends[0].at:
             return
         if self._turn is not None and self._turn.forced:
             return  # one after the other
-        at, self._end_at = self._end_at, None
-        turn = self._turn
-        if turn is None and self.config.detection == "manual":
+        end = self._ends.popleft()
+        at, turn = end.at, self._turn
+        if turn is None and self.config.detection == "manual" and not end.if_any:
             turn = self._open(self._earliest, 0, manual=True)
             turn.voiced_at = now
         if turn is None or self.phase is Phase.COMMITTED:
@@ -323,8 +349,14 @@ class TurnMachine:
         self._earliest = max(at, turn.voiced_end)
         if self.phase is Phase.SPEAKING:
             self.phase = Phase.PAUSED
-            yield from _some(turn.look_last(at, now))
+            yield from turn.look_last(at, now)
         yield from self._decide(now)
+        yield from self._maybe_end(now)
+
+    def _end(self, end: EndTurn) -> None:
+        if len(self._ends) == MOST_ENDS:  # the later one covers the earlier
+            self._ends.pop()
+        self._ends.append(end)
 
     def _decide(self, now: float, *, waited_for_words: bool = False) -> Iterator[Effect]:
         """Commit the turn, begin a reply to it, drop it, or wait on."""

@@ -6,6 +6,7 @@ it grows, and only the latest answer counts; a closed one is asked for once more
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .replies import Marks
@@ -85,13 +86,17 @@ class Utterance:
         index = len(self.segments) - 1
         return Look(self.key, index, segment.attempt, segment.start, end, final)
 
-    def look_last(self, end: int, now: float) -> Look | None:
-        """Ask for the last words; None when there is no audio to ask about."""
+    def look_last(self, end: int, now: float) -> Iterator[Look]:
+        """Ask for the last words, in as many windows as that takes; none without any audio."""
+        while end - self.segments[-1].start > CUT_AT:
+            cut = self.segments[-1].start + CUT_FROM
+            yield self.look(cut, now, final=True)
+            self.segments.append(Segment(cut))
         last = self.segments[-1]
         if end > last.start:
-            return self.look(end, now, final=True)
-        last.answered_to = last.asked_to
-        return None
+            yield self.look(end, now, final=True)
+        else:
+            last.answered_to = last.asked_to
 
     def cut_long(self, frame: Heard, now: float) -> Look | None:
         """Close a segment that grows too long for the recogniser where it was quietest."""

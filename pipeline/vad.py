@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
+import structlog
 
 from .engines.ports import Float32, VoiceActivityModel
 from .engines.threads import EngineThreads
 from .errors import SttFailed
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(eq=False, slots=True)
@@ -95,7 +98,8 @@ class VadBatcher:
         try:
             probabilities, new_states = await self._threads.run(self._model.score, frames, states)
         except Exception as error:
-            failure = SttFailed(f"voice activity detection failed: {error}")
+            log.error("vad_failed", error=repr(error))
+            failure = SttFailed("voice activity detection failed")
             for wanted in batch:
                 if not wanted.answer.done():
                     wanted.answer.set_exception(failure)

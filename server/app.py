@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from pipeline.engines.build import build
@@ -28,26 +30,26 @@ def build_house(settings: Settings) -> House:
     return House(settings, build(settings.engine_config()))
 
 
-def create_app(house: House) -> Starlette:
+def create_app(house: House) -> ASGIApp:
     """The ASGI application around a house."""
+    handlers: dict[Any, Any] = {
+        AntiphonError: tell_failure,
+        HTTPException: tell_http,
+        Exception: tell_internal,
+    }
     app = Starlette(
         routes=[
             WebSocketRoute("/ws", voice_socket),
             *operations.routes,
             *page.routes,
         ],
-        middleware=[Middleware(RequestIds)],
-        exception_handlers={
-            AntiphonError: tell_failure,
-            HTTPException: tell_http,
-            Exception: tell_internal,
-        },
+        exception_handlers=handlers,
     )
     app.state.house = house
-    return app
+    return RequestIds(app)  # outside of everything: a 500 carries its id too
 
 
-async def tell_failure(connection: HTTPConnection, error: Exception) -> Response:
+async def tell_failure(connection: HTTPConnection, error: Exception) -> Response | None:
     """An error of ours, by the one table. On a WebSocket: before it is accepted, so as HTTP."""
     row = failure_of(error)
     response = _error(connection, row.http, message_of(error), row.kind, row.code)
@@ -55,6 +57,7 @@ async def tell_failure(connection: HTTPConnection, error: Exception) -> Response
         response.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     if isinstance(connection, WebSocket):
         await connection.send_denial_response(response)
+        return None
     return response
 
 

@@ -22,7 +22,11 @@ def check_origin(connection: HTTPConnection, allowed: tuple[str, ...]) -> None:
     origin = connection.headers.get("origin")
     if origin is None or "*" in allowed or origin in allowed:
         return
-    if urlsplit(origin).netloc != connection.headers.get("host", ""):
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:
+        host = ""
+    if not host or host != connection.headers.get("host"):
         raise Forbidden(
             f"pages from {origin[:200]} may not connect; ANTIPHON_ALLOWED_ORIGINS can allow them"
         )

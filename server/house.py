@@ -61,7 +61,8 @@ class House:
             self.catalogue = self._catalogue()
             self.vad = await stack.enter_async_context(VadBatcher(self.engines.voice_activity))
             await stack.enter_async_context(self.pool)
-            self.stage = "ready"
+            if self.stage == "loading":  # and was not told to stop meanwhile
+                self.stage = "ready"
             yield
 
     def check_open(self) -> None:

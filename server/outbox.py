@@ -20,6 +20,7 @@ from pipeline.events import (
     ReplyDone,
     ReplyPaused,
     ReplyResumed,
+    ReplyStarted,
     SpeechStarted,
     SpeechStopped,
     UserTranscript,
@@ -28,6 +29,7 @@ from session.messages import Event, GoingAway, Warned
 
 LATE_S, STUCK_S = 5.0, 15.0
 MAX_EVENTS = 2_000
+MAX_TEXT_BYTES = 1_000_000
 MAX_AUDIO_BYTES = 10 * 24_000 * 2
 
 _OVERTAKES = (
@@ -53,13 +55,21 @@ class Outbox:
         self._more = asyncio.Event()
         self._closed = False
         self._dropping = False
+        self._unstarted: set[int] = set()
+        """Replies whose start is still in the box: nothing of them may overtake it."""
+        self._text_bytes = 0
         self.audio_bytes = 0
+        self.stuck = asyncio.Event()
+        """The client has fallen too far behind; what comes now is dropped."""
 
     def __len__(self) -> int:
         return len(self._urgent) + len(self._ordered)
 
     def put(self, event: Event) -> None:
         """Queue an event. Audio that would be too late is dropped, with one warning a time."""
+        if len(self) >= MAX_EVENTS or self._text_bytes > MAX_TEXT_BYTES:
+            self.stuck.set()
+            return
         match event:
             case ReplyAudio() if self._too_late():
                 if not self._dropping:
@@ -75,9 +85,12 @@ class Outbox:
                 self.purge(reply)
             case ReplyDone(reply=reply, status="cancelled" | "interrupted"):
                 self.purge(reply)
+            case ReplyStarted(reply=reply):
+                self._unstarted.add(reply)
             case _:
                 pass
-        if isinstance(event, _OVERTAKES):
+        self._text_bytes += _text_size(event)
+        if isinstance(event, _OVERTAKES) and getattr(event, "reply", None) not in self._unstarted:
             self._urgent.append(event)
         else:
             self._ordered.append((self._clock(), event))
@@ -108,14 +121,15 @@ class Outbox:
                 return None
             self._more.clear()
             await self._more.wait()
-        if len(self) > MAX_EVENTS or self._lateness() > STUCK_S:
+        if self._lateness() > STUCK_S:
             raise SlowClient("you do not read what is sent to you")
         # A final transcript and the start of its reply leave together; the transcript overtakes.
-        if self._urgent:
-            return self._urgent.popleft()
-        _, event = self._ordered.popleft()
+        event = self._urgent.popleft() if self._urgent else self._ordered.popleft()[1]
+        self._text_bytes -= _text_size(event)
         if isinstance(event, ReplyAudio):
             self.audio_bytes -= len(event.pcm)
+        elif isinstance(event, ReplyStarted):
+            self._unstarted.discard(event.reply)
         return event
 
     def _lateness(self) -> float:
@@ -123,3 +137,14 @@ class Outbox:
 
     def _too_late(self) -> bool:
         return self._lateness() > LATE_S or self.audio_bytes >= MAX_AUDIO_BYTES
+
+
+def _text_size(event: Event) -> int:
+    """The part of an event whose size the client chooses."""
+    match event:
+        case UserTranscript(text=text):
+            return len(text)
+        case ReplyDone(text=text, heard=heard):
+            return len(text) + len(heard)
+        case _:
+            return 0

@@ -17,6 +17,7 @@ from pipeline.errors import GoingAway, StartError, first_error
 from server import logs, settings
 from server.app import build_house, create_app
 from server.house import House
+from server.peer import PeerProtocol
 from session.messages import GoingAway as GoingAwayEvent
 
 log = structlog.get_logger(__name__)
@@ -58,10 +59,11 @@ def run(args: argparse.Namespace) -> int:
 
 async def serve(chosen: settings.Settings, listener: socket.socket) -> None:
     """Serve on the bound socket until drained. Raises `StartError`."""
+    host, port = listener.getsockname()[:2]
+    shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
     async with running(chosen, listener) as (_, stopped):
-        host, port = listener.getsockname()[:2]
-        shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
-        print(f"Antiphon is ready: http://{shown}:{port}/", flush=True)
+        if not stopped.done():
+            print(f"Antiphon is ready: http://{shown}:{port}/", flush=True)
         await stopped
 
 
@@ -80,7 +82,7 @@ async def running(
             log_config=None,
             access_log=False,
             lifespan="off",
-            ws="websockets-sansio",
+            ws=PeerProtocol,
             ws_max_size=WS_MAX_BYTES,
             ws_per_message_deflate=False,
             server_header=False,

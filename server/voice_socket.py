@@ -28,12 +28,19 @@ from server.failures import failure_of
 from server.gate import check_origin
 from server.house import House
 from server.outbox import STUCK_S, Outbox
+from server.peer import abort
 from server.wire import native
 from session import limits
 from session.messages import Closing, Command, Configure, Event, Settings, Warned
 from session.session import Identity, Session
 
 log = structlog.get_logger(__name__)
+
+HELLO_S = 10.0
+"""A client that says nothing for so long is not one."""
+CLOSE_S = 2.0
+YIELD_EVERY = 64
+BAD_AUDIO_EVERY_S = 0.25
 
 LIMITS: dict[str, float] = {
     "frame_bytes": limits.FRAME_BYTES,
@@ -54,6 +61,8 @@ async def voice_socket(socket: WebSocket) -> None:
         house.check_open()
         with house.sessions.place() as session_id:
             await _Conversation(socket, house, session_id).run()
+    except TimeoutError:
+        await _close(socket, 1000, "nothing was said")
     except (Unavailable, BadMessage, BadAudio) as error:
         await _refuse(socket, error)
     except WebSocketDisconnect:
@@ -63,8 +72,22 @@ async def voice_socket(socket: WebSocket) -> None:
 async def _refuse(socket: WebSocket, error: AntiphonError) -> None:
     frame = native.encode(Failed(error))
     assert isinstance(frame, str)
-    await socket.send_text(frame)
-    await socket.close(failure_of(error).close, str(error)[:120])
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await socket.send_text(frame)
+    except TimeoutError:
+        abort(socket)
+        return
+    await _close(socket, failure_of(error).close, str(error))
+
+
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
+    """Close, or cut, when the peer does not read what comes before the close."""
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await socket.close(code, reason[:120])
+    except (TimeoutError, WebSocketDisconnect, RuntimeError):
+        abort(socket)
 
 
 class _Conversation:
@@ -80,11 +103,17 @@ class _Conversation:
             round(limits.MESSAGES_PER_S * limits.MESSAGES_WINDOW_S), limits.MESSAGES_WINDOW_S
         )
         self._credit = limits.AudioCredit(time.monotonic())
-        self._warned_at = -1.0
+        self._frames = limits.Window(
+            round(limits.FRAMES_PER_S * limits.MESSAGES_WINDOW_S), limits.MESSAGES_WINDOW_S
+        )
+        self._received = 0
+        self._warned_at = self._bad_audio_at = -1.0
 
     async def run(self) -> None:
         """Wait for the hello, then converse until one side ends it."""
-        hello, first = await self._meet()
+        async with asyncio.timeout(HELLO_S):
+            hello, first = await self._meet()
+        self._house.check_open()
         session = self._make_session(hello)
         if hello.resume is not None:
             log.info("resume_unknown", session=self._id)
@@ -103,9 +132,10 @@ class _Conversation:
             talk = tasks.create_task(self._talk(session))
             read = tasks.create_task(self._read(session, hello.rate_hz, first))
             write = tasks.create_task(self._write(session))
+            guard = tasks.create_task(self._guard())
             talk.add_done_callback(lambda _: read.cancel())
             read.add_done_callback(lambda _: talk.cancel())
-            write.add_done_callback(lambda _: (talk.cancel(), read.cancel()))
+            write.add_done_callback(lambda _: (talk.cancel(), read.cancel(), guard.cancel()))
 
     # --- meeting ---------------------------------------------------------------------------------
 
@@ -128,7 +158,7 @@ class _Conversation:
             except (BadMessage, NotFound) as error:
                 if self._mistakes.hit(time.monotonic()):
                     raise BadMessage("too many mistakes in a row") from error
-                await self._send(Failed(error, ref=native.ref_of(text)))
+                await self._send(Failed(error, ref=_ref(text)))
                 continue
             return message, None
 
@@ -183,6 +213,7 @@ class _Conversation:
                     if data is not None:
                         session.figures.bytes_in += len(data)
                         self._hear(session, data, rate_hz)
+                        await session.room()
                     elif text is not None:
                         session.figures.bytes_in += len(text)
                         await self._obey(session, text)
@@ -194,12 +225,17 @@ class _Conversation:
 
     async def _receive(self) -> tuple[str | None, bytes | None]:
         """A text or a binary frame. Raises `WebSocketDisconnect`."""
+        self._received += 1
+        if self._received % YIELD_EVERY == 0:
+            await asyncio.sleep(0)  # many small frames may lie ready: others want their turn
         message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
         return message.get("text"), message.get("bytes")
 
     def _hear(self, session: Session, data: bytes, rate_hz: int) -> None:
+        if self._frames.hit(time.monotonic()):
+            raise _Fatal(TooManyMessages(f"more than {limits.FRAMES_PER_S} audio frames a second"))
         if not data:
             return
         if len(data) > limits.FRAME_BYTES:
@@ -219,7 +255,9 @@ class _Conversation:
         try:
             session.hear(data)
         except BadAudio as error:
-            self._complain(error, None)
+            if now - self._bad_audio_at >= BAD_AUDIO_EVERY_S:  # a flood of them is one mistake
+                self._bad_audio_at = now
+                self._complain(error, None)
 
     async def _obey(self, session: Session, text: str) -> None:
         if self._texts.hit(time.monotonic()):
@@ -232,7 +270,7 @@ class _Conversation:
                 self._house.catalogue.check(message)
             await session.tell(message)
         except (BadMessage, NotFound) as error:
-            self._complain(error, native.ref_of(text))
+            self._complain(error, _ref(text))
 
     def _complain(self, error: ClientError, ref: str | None) -> None:
         self._outbox.put(Failed(error, ref=ref))
@@ -252,15 +290,21 @@ class _Conversation:
             while (event := await self._outbox.next()) is not None:
                 if isinstance(event, Closing):
                     code = failure_of(event.error).close if event.error else 1000
-                    await self._socket.close(code, event.reason[:120])
+                    await _close(self._socket, code, event.reason)
                     return
                 async with asyncio.timeout(STUCK_S):
                     session.figures.bytes_out += await self._send(event)
         except (SlowClient, TimeoutError):
             log.warning("slow_client_closed")
-            await self._socket.close(1008, "you do not read what is sent to you")
+            await _close(self._socket, 1008, "you do not read what is sent to you")
         except (WebSocketDisconnect, RuntimeError) as gone:
             log.debug("socket_gone", error=repr(gone))
+
+    async def _guard(self) -> None:
+        """Cut the connection of a client for whom more waits than the outbox holds."""
+        await self._outbox.stuck.wait()
+        log.warning("slow_client_cut", waiting=len(self._outbox))
+        abort(self._socket)
 
     async def _send(self, event: Event) -> int:
         frame = native.encode(event)
@@ -269,6 +313,11 @@ class _Conversation:
         elif frame is not None:
             await self._socket.send_text(frame)
         return len(frame or "")
+
+
+def _ref(text: str) -> str | None:
+    """The id of a message that was refused, unless it is too large to be looked at twice."""
+    return native.ref_of(text) if len(text) <= limits.TEXT_BYTES else None
 
 
 class _Fatal(Exception):

@@ -11,6 +11,8 @@ MANUAL_CREDIT_S = 60.0
 AUDIO_PATIENCE_S = 10.0
 """Audio that may be dropped for want of credit before the session is closed."""
 MESSAGES_PER_S, MESSAGES_WINDOW_S = 100, 2.0
+FRAMES_PER_S = 5_000
+"""Audio frames: a minute of 20 ms frames may come at once, before a manual commit."""
 MISTAKES, MISTAKES_WINDOW_S = 3, 10.0
 TEXT_BYTES = 100_000
 """The largest text frame, and with it the longest typed turn or prompt."""
@@ -30,7 +32,8 @@ class AudioCredit:
     def take(self, seconds: float, credit_s: float, now: float) -> bool:
         """Spend credit; False, and nothing spent, when there is not enough."""
         passed = now - self._as_of
-        self._spent = max(0.0, self._spent - passed)
+        # What a more generous mode let pass is no debt in this one.
+        self._spent = min(max(0.0, self._spent - passed), credit_s)
         self.dropped_s = max(0.0, self.dropped_s - passed)
         self._as_of = now
         if self._spent + seconds > credit_s:

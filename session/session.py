@@ -28,7 +28,9 @@ from pipeline.signals import (
     Drop,
     Effect,
     EndTurn,
+    Forget,
     Greet,
+    Heard,
     Look,
     Played,
     Send,
@@ -36,7 +38,7 @@ from pipeline.signals import (
 )
 from pipeline.signals import Event as TurnSignal
 from pipeline.speaking import REPLY_HZ, VoiceChoice
-from pipeline.turn import Phase, TurnConfig, TurnMachine
+from pipeline.turn import ON, Phase, TurnConfig, TurnMachine
 from pipeline.vad import VadBatcher
 
 from .conversation import Conversation
@@ -100,6 +102,22 @@ class _End:
     reason: str
 
 
+_Message = (
+    Configure
+    | Say
+    | Mute
+    | Unmute
+    | CancelReply
+    | Clear
+    | PlaybackReport
+    | Bye
+    | TurnSignal
+    | GoingAway
+    | _End
+)
+"""What the inbox carries. A `Commit` comes in as the `EndTurn` that `tell` makes of it."""
+
+
 @dataclass(slots=True)
 class Figures:
     """What the admin list shows of a session."""
@@ -136,7 +154,7 @@ class Session:
         self._send_out = send
         self._clock = clock
         self._microphone_hz = microphone_hz
-        self._inbox: asyncio.Queue[Command | TurnSignal | GoingAway | _End] = asyncio.Queue(INBOX)
+        self._inbox: asyncio.Queue[_Message] = asyncio.Queue(INBOX)
         self._conversation = Conversation(
             max_items=config.history_items, max_tokens=config.history_tokens
         )
@@ -145,7 +163,7 @@ class Session:
             identity.session, pool, vad, self._inbox.put,
             microphone_hz=microphone_hz, expects_frames=self._expects_frames,
         )  # fmt: skip
-        self._answered: OrderedDict[str, UserTranscript] = OrderedDict()
+        self._answered: OrderedDict[str, int] = OrderedDict()
         self._draining = False
         self._ended: asyncio.Event = asyncio.Event()
         self._active_at = clock()
@@ -155,7 +173,20 @@ class Session:
 
     async def tell(self, command: Command) -> None:
         """Hand over a command; waits while the inbox is full."""
-        await self._inbox.put(command)
+        # The end of a turn is where the audio stands now, not when its turn in the inbox comes.
+        at = self._pipeline.listening.received_to
+        match command:
+            case Commit():
+                await self._inbox.put(EndTurn(at))
+            case Mute():
+                await self._inbox.put(command)
+                await self._inbox.put(EndTurn(at, if_any=True))
+            case _:
+                await self._inbox.put(command)
+
+    async def room(self) -> None:
+        """Wait until the ear has caught up with the audio, as whoever brings it must."""
+        await self._pipeline.listening.room()
 
     def hear(self, pcm: bytes) -> None:
         """Take microphone audio. Raises `BadAudio` when it is not whole samples."""
@@ -210,6 +241,7 @@ class Session:
                         self._send(Closing(None, "idle"))
                         return
                 case Bye():
+                    self._finish_reply()
                     self._send(Closing(None, "bye"))
                     return
                 case _End(error, reason):
@@ -224,16 +256,13 @@ class Session:
                 case Say() as typed:
                     self._say(typed)
                 case Clear():
-                    self._step(Cancel())
+                    self._step(Forget())
                     self._conversation.clear()
                     self._send(Cleared())
                 case Mute():
                     self.muted = True
-                    self._end_turn()
                 case Unmute():
                     self.muted = False
-                case Commit():
-                    self._end_turn()
                 case CancelReply():
                     self._step(Cancel())
                 case PlaybackReport(reply, played_ms, done):
@@ -241,7 +270,7 @@ class Session:
                 case signal:
                     self._step(signal)
 
-    async def _next(self) -> Command | TurnSignal | GoingAway | _End | None:
+    async def _next(self) -> _Message | None:
         """The next message, or None when the machine, or the idle clock, wants to be woken."""
         if not self._inbox.empty():
             return self._inbox.get_nowait()
@@ -258,14 +287,14 @@ class Session:
     def _step(self, signal: TurnSignal | None) -> None:
         now = self._clock()
         self._carry_out(self._machine.step(signal, now))
-        if self._machine.busy:
+        if self._machine.busy or (isinstance(signal, Heard) and signal.probability >= ON):
             self._active_at = now
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Look():
-                    self._pipeline.look(effect, self.settings.language)
+                    self._pipeline.look(effect, self._language())
                 case Draft():
                     self._pipeline.draft(effect, self._prompt(effect), self._voice())
                 case Drop(draft):
@@ -284,19 +313,15 @@ class Session:
 
     # --- commands --------------------------------------------------------------------------------
 
-    def _end_turn(self) -> None:
-        self._step(EndTurn(self._pipeline.listening.received_to))
-
     def _say(self, typed: Say) -> None:
-        if typed.ref is not None and (known := self._answered.get(typed.ref)) is not None:
-            self._send_out(known)  # told again, not said again
+        if typed.ref is not None and (turn := self._answered.get(typed.ref)) is not None:
+            # Told again, not said again.
+            self._send_out(UserTranscript(turn, typed.text, final=True, ref=typed.ref))
             return
         if typed.ref is not None:
             while len(self._answered) >= REFS:
                 self._answered.popitem(last=False)
-            self._answered[typed.ref] = UserTranscript(
-                self._machine.next_turn, typed.text, final=True, ref=typed.ref
-            )
+            self._answered[typed.ref] = self._machine.next_turn
         self._step(Typed(typed.text, typed.ref))
 
     def _configure(self, change: Configure) -> None:
@@ -333,6 +358,10 @@ class Session:
 
     def _expects_frames(self) -> bool:
         return self._machine.inside_speech and not self.muted
+
+    def _language(self) -> str | None:
+        language = self.settings.language
+        return language.lower().split("-")[0] if language else None
 
     def _voice(self) -> VoiceChoice:
         return VoiceChoice(self.settings.voice, self.settings.speed)

@@ -57,8 +57,8 @@ class _Text(Struct, tag="text"):
 
 
 class _Playback(Struct, tag="playback"):
-    reply: Annotated[int, Meta(ge=1)]
-    played_ms: Annotated[float, Meta(ge=0)]
+    reply: Annotated[int, Meta(ge=1, le=2**53)]
+    played_ms: Annotated[float, Meta(ge=0, le=1e9)]
     done: bool = False
 
 

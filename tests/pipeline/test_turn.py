@@ -33,6 +33,7 @@ from pipeline.signals import (
     Effect,
     EndTurn,
     Event,
+    Forget,
     Greet,
     Heard,
     Look,
@@ -602,6 +603,96 @@ def test_long_manual_turns_are_cut_too() -> None:
     for look in scene.all(Look):
         scene.step(Looked(look.key, look.segment, look.attempt, f"part {look.segment}"))
     assert scene.last(UserTranscript).text == "part 0 part 1"
+
+
+def test_a_turn_that_pauses_just_before_its_cut_is_answered() -> None:
+    scene = Scene()
+    scene.speak(CUT_AT / SPEECH_HZ - 0.15)
+    scene.hush(1.0)
+    look = scene.last(Look)
+    scene.step(Looked(look.key, look.segment, look.attempt, "What time is it?"))
+    scene.hush(0.5)
+    assert scene.committed
+
+
+def test_a_turn_that_never_ends_is_ended() -> None:
+    scene = Scene()
+    for _ in range(30):
+        scene.speak(25.0)
+        for look in scene.all(Look)[-40:]:
+            scene.step(Looked(look.key, look.segment, look.attempt, "and on"))
+    assert scene.all(ReplyStarted)
+
+
+def test_every_commit_ends_a_turn_where_it_was_given() -> None:
+    scene = Scene(TurnConfig(detection="manual"))
+    ends = []
+    for seconds in (2.0, 3.0, 4.0):
+        ends.append((ends[-1] if ends else 0) + round(seconds * SPEECH_HZ / FRAME) * FRAME)
+    for end in ends:  # all given before VAD has heard a thing
+        scene.step(EndTurn(end))
+    for number in range(3):
+        scene.speak(5.0)
+        scene.understand(f"part {number}")
+    windows = [(look.start, look.end) for look in scene.all(Look)]
+    assert windows == [(0, ends[0]), (ends[0], ends[1]), (ends[1], ends[2])]
+    finals = [t.text for t in scene.all(UserTranscript) if t.final]
+    assert finals == ["part 0", "part 1", "part 2"]
+
+
+def test_a_long_turn_that_was_ended_before_it_was_heard_is_understood_in_windows() -> None:
+    scene = Scene(TurnConfig(detection="manual"))
+    scene.step(EndTurn(FRAME))
+    scene.sound(2, 0.9)
+    scene.step(EndTurn(70 * SPEECH_HZ))
+    scene.speak(71.0)  # the first turn's words are still on their way
+    scene.understand("first")
+    for look in scene.all(Look)[1:]:
+        assert look.end - look.start <= CUT_AT
+        scene.step(Looked(look.key, look.segment, look.attempt, f"part {look.segment}"))
+    assert scene.last(UserTranscript).text == "part 0 part 1 part 2"
+
+
+def test_muting_without_a_turn_is_no_turn() -> None:
+    scene = Scene(TurnConfig(detection="manual"))
+    scene.step(EndTurn(0, if_any=True))
+    assert not scene.effects
+
+
+def test_what_was_begun_from_a_forgotten_history_is_made_anew() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    scene.understand("I think so.", 0.5)
+    scene.step(Forget())
+    assert scene.last(Drop).draft == 1
+    scene.hush(0.6)
+    assert scene.committed
+    assert scene.last(Draft).draft == 2
+
+
+def test_a_quick_yes_to_a_question_is_an_answer() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer("Shall I go on?", seconds=1.0)
+    scene.wait(0.6)
+    scene.speak(0.3)
+    scene.hush(0.13)
+    scene.understand("Yes.")
+    assert scene.last(Interrupted).reply == 1
+    scene.hush(0.6)
+    assert scene.last(Draft).text == "Yes."
+
+
+def test_a_change_to_manual_does_not_swallow_what_comes_after_a_commit() -> None:
+    scene = Scene()
+    scene.say()
+    heard_to = scene.sample
+    scene.effects += scene.machine.reconfigure(TurnConfig(detection="manual"), scene.now)
+    assert scene.all(ReplyStarted)
+    scene.speak(1.0)
+    scene.step(EndTurn(scene.sample))
+    assert scene.last(Look).start <= heard_to
 
 
 def test_only_the_latest_look_counts() -> None:

@@ -33,6 +33,7 @@ from pipeline.signals import (
     Effect,
     EndTurn,
     Event,
+    Forget,
     Greet,
     Heard,
     Look,
@@ -188,9 +189,10 @@ class Conversation:
         self.step(DraftMade(0))
 
 
+FRAMES = st.integers(1, 40) | st.just(820)  # and one beyond what a window takes
 VOTE = st.sampled_from([None, 0.1, 0.95])
 MOVE = st.one_of(
-    st.tuples(st.just("sound"), st.integers(1, 40), st.sampled_from([0.02, 0.4, 0.6, 0.95])),
+    st.tuples(st.just("sound"), FRAMES, st.sampled_from([0.02, 0.4, 0.6, 0.95])),
     st.tuples(st.just("answer"), st.integers(0, 9), st.sampled_from(WORDS), VOTE),
     st.tuples(st.just("make"), st.sampled_from(["Yes. ", "It is noon. "]), st.integers(0, 3_000)),
     st.tuples(st.just("finish"), st.sampled_from([None, LlmFailed("no")])),
@@ -198,6 +200,7 @@ MOVE = st.one_of(
     st.tuples(st.just("typed")),
     st.tuples(st.just("end")),
     st.tuples(st.just("cancel")),
+    st.tuples(st.just("forget")),
     st.tuples(st.just("greet")),
     st.tuples(st.just("fail")),
     st.tuples(st.just("late")),
@@ -215,6 +218,8 @@ def play(conversation: Conversation, moves: list[tuple]) -> None:  # type: ignor
                 conversation.step(EndTurn(conversation.sample))
             case "cancel":
                 conversation.step(Cancel())
+            case "forget":
+                conversation.step(Forget())
             case "greet":
                 conversation.step(Greet("Hello."))
             case "played":

@@ -101,10 +101,28 @@ async def test_a_client_that_is_stuck_is_given_up() -> None:
 
 async def test_more_events_than_the_box_holds_are_a_stuck_client_too() -> None:
     box = Outbox()
-    for _ in range(MAX_EVENTS + 1):
+    for _ in range(MAX_EVENTS):
         box.put(ReplyText(1, "a"))
-    with pytest.raises(SlowClient):
-        await box.next()
+    assert not box.stuck.is_set()
+    box.put(ReplyText(1, "a"))
+    assert box.stuck.is_set()
+    assert len(box) == MAX_EVENTS
+
+
+async def test_more_text_than_the_box_holds_is_a_stuck_client_too() -> None:
+    box = Outbox()
+    for _ in range(12):
+        box.put(UserTranscript(1, "x" * 100_000, final=True))
+    assert box.stuck.is_set()
+    assert len(box) <= 11
+
+
+async def test_nothing_of_a_reply_overtakes_its_start() -> None:
+    box = Outbox()
+    events = [ReplyStarted(1, 1), Interrupted(1, ""), ReplyDone(1, 1, "interrupted", "", "")]
+    for event in events:
+        box.put(event)
+    assert await drain(box) == events
 
 
 async def test_a_closed_box_gives_what_it_has_and_then_ends() -> None:
