@@ -1,0 +1,136 @@
+"""One session's ear: frames in order, gaps filled, room made, errors survived."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+
+from pipeline.engines.ports import Float32
+from pipeline.errors import SttFailed
+from pipeline.listening import ROOM_S, Listening
+from pipeline.signals import Heard
+
+
+class Ear:
+    """Stands for the VAD: loud is speech; can be made slow or broken."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.go.set()
+        self.broken = False
+
+    async def probability(self, frame: Float32) -> float:
+        await self.go.wait()
+        if self.broken:
+            raise SttFailed("broken")
+        return float(np.abs(frame).max() > 0.1)
+
+
+class Session:
+    def __init__(self, *, expects: bool = False) -> None:
+        self.frames: list[Heard] = []
+        self.more = asyncio.Event()
+        self.expects = expects
+        self.ear = Ear()
+        self.listening = Listening(16_000, self.ear, self.post, lambda: self.expects)  # type: ignore[arg-type]
+
+    async def post(self, heard: Heard) -> None:
+        self.frames.append(heard)
+        self.more.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():
+                self.more.clear()
+                await self.more.wait()
+
+
+def pcm(samples: int, level: float = 0.5) -> bytes:
+    return (np.full(samples, level) * 32_767).astype("<i2").tobytes()
+
+
+async def while_listening(session: Session, act: Callable[[], Awaitable[None]]) -> None:
+    task = asyncio.ensure_future(session.listening.run())
+    try:
+        await act()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_every_frame_is_heard_once_in_order_however_audio_comes() -> None:
+    session = Session()
+
+    async def act() -> None:
+        for size in (100, 1_000, 7, 5_000, 320, 320, 9_000):
+            session.listening.feed(pcm(size))
+        await session.until(lambda: len(session.frames) == 15_747 // 512)
+
+    await while_listening(session, act)
+    assert [frame.end for frame in session.frames] == [512 * n for n in range(1, 31)]
+    assert session.listening.received_to == 15_747
+
+
+async def test_the_window_is_what_was_said() -> None:
+    session = Session()
+    session.listening.feed(pcm(1_000, 0.25))
+    session.listening.feed(pcm(1_000, 0.5))
+    window = session.listening.window(500, 1_500)
+    assert len(window) == 1_000
+    np.testing.assert_allclose(window[[0, -1]], [0.25, 0.5], atol=1e-3)
+
+
+async def test_frames_that_stop_inside_speech_become_silence() -> None:
+    session = Session(expects=True)
+
+    async def act() -> None:
+        session.listening.feed(pcm(512))
+        await session.until(lambda: len(session.frames) > 20)
+
+    await while_listening(session, act)
+    assert [frame.probability for frame in session.frames[:3]] == [1.0, 0.0, 0.0]
+
+
+async def test_outside_of_speech_the_clock_stands_still() -> None:
+    session = Session(expects=False)
+
+    async def act() -> None:
+        session.listening.feed(pcm(512))
+        await session.until(lambda: len(session.frames) == 1)
+        await asyncio.sleep(1.2)  # longer than the gap that would be filled
+
+    await while_listening(session, act)
+    assert len(session.frames) == 1
+
+
+async def test_whoever_brings_audio_waits_until_it_is_heard() -> None:
+    session = Session()
+    session.ear.go.clear()
+
+    async def act() -> None:
+        session.listening.feed(pcm(round((ROOM_S + 1) * 16_000)))
+        waiting = asyncio.ensure_future(session.listening.room())
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        session.ear.go.set()
+        await asyncio.wait_for(waiting, 5)
+        assert session.listening.unheard_s <= ROOM_S
+
+    await while_listening(session, act)
+
+
+async def test_a_frame_that_cannot_be_judged_is_no_speech_and_no_end() -> None:
+    session = Session()
+
+    async def act() -> None:
+        session.ear.broken = True
+        session.listening.feed(pcm(512))
+        await session.until(lambda: len(session.frames) == 1)
+        session.ear.broken = False
+        session.listening.feed(pcm(512))
+        await session.until(lambda: len(session.frames) == 2)
+
+    await while_listening(session, act)
+    assert [frame.probability for frame in session.frames] == [0.0, 1.0]

@@ -1,0 +1,182 @@
+"""Thinking and speaking: a reply's text becomes clauses, and every clause is voiced or listed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.clauses import Clause, ClauseCutter
+from pipeline.config import ScriptConfig
+from pipeline.engines.ports import (
+    EngineInfo,
+    Float32,
+    Message,
+    Prompt,
+    SpeechRequest,
+    Stop,
+    TextDelta,
+    Voice,
+)
+from pipeline.engines.scripted import ScriptedLanguageModel, ScriptedSynthesizer
+from pipeline.errors import LlmFailed, TtsFailed
+from pipeline.pool import LLM, TTS, ResourcePool
+from pipeline.signals import Draft, DraftAudio, DraftClause, DraftText, DraftVoiced, Event
+from pipeline.speaking import BUFFER_S, REPLY_HZ, SENTENCE_PAUSE_S, Speaking, VoiceChoice
+from pipeline.thinking import Thinking
+
+QUICK = ScriptConfig(tts_first_s=0.0, tts_rtf=0.0, tts_s_per_char=0.002, llm_first_token_s=0.0)
+DRAFT = Draft(1, 1, "hello")
+PROMPT = Prompt((Message("user", "hello"),))
+
+
+class Box:
+    """Takes what the stages post."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def post(self, event: Event) -> None:
+        self.events.append(event)
+
+    def of(self, kind: type[Event]) -> list[Event]:  # type: ignore[valid-type]
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+async def speak(text: str, engine: object | None = None) -> tuple[Speaking, Box]:
+    box = Box()
+    async with ResourcePool({TTS: [engine or ScriptedSynthesizer(QUICK)]}) as pool:
+        speaking = Speaking(DRAFT, "anna", VoiceChoice("tone"), pool, box.post)
+        await speaking.run(each(cut(text)))
+    return speaking, box
+
+
+def cut(text: str) -> list[Clause]:
+    cutter = ClauseCutter()
+    return [*cutter.feed(text), *cutter.finish()]
+
+
+async def each(clauses: list[Clause]) -> AsyncIterator[Clause]:
+    for clause in clauses:
+        yield clause
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.text(max_size=300)
+    | st.sampled_from(["👍🏽 ... ---", "Fine. *** Really.", "  \n\n ", "日本語。はい"])
+)
+def test_every_span_of_the_text_is_voiced_or_listed_as_skipped(text: str) -> None:
+    speaking, box = asyncio.run(speak(text))
+    spans = [(e.text_start, e.text_end) for e in box.of(DraftVoiced)]  # type: ignore[attr-defined]
+    assert "".join(text[a:b] for a, b in spans) == text
+    silent = [(e.text_start, e.text_end) for e in box.of(DraftVoiced) if e.start == e.end]  # type: ignore[attr-defined]
+    assert silent == [(clause.start, clause.end) for clause, _ in speaking.skipped]
+    assert all(reason for _, reason in speaking.skipped)
+
+
+async def test_what_cannot_be_spoken_does_not_take_the_rest_with_it() -> None:
+    _, box = await speak("Here it is. 🎉🎉🎉 ... And there it goes.")
+    voiced = [e for e in box.of(DraftVoiced) if e.end > e.start]  # type: ignore[attr-defined]
+    assert len(voiced) >= 2
+    assert voiced[-1].text_end == len("Here it is. 🎉🎉🎉 ... And there it goes.")  # type: ignore[attr-defined]
+
+
+async def test_audio_is_taken_in_order_and_none_of_it_is_lost() -> None:
+    speaking, box = await speak("One sentence. And then another one, a little longer.")
+    made = sum(e.samples for e in box.of(DraftAudio))  # type: ignore[attr-defined]
+    whole = bytearray()
+    for start in range(0, made, 777):
+        whole += speaking.take(start, min(made, start + 777))
+    assert len(whole) == made * 2
+    first, last = box.of(DraftVoiced)[0], box.of(DraftVoiced)[-1]
+    assert (first.start, last.end) == (0, made)  # type: ignore[attr-defined]
+
+
+async def test_an_engine_of_another_rate_is_brought_to_the_replys() -> None:
+    class Low:
+        rate_hz = 12_000
+        voices = (Voice("tone", "en-us"),)
+        info = EngineInfo("low", "none")
+
+        async def synthesize(self, request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]:
+            for _ in range(4):
+                yield np.zeros(3_000, np.float32)
+
+    _, box = await speak("Hello there.", Low())
+    made = sum(e.samples for e in box.of(DraftAudio))  # type: ignore[attr-defined]
+    assert made == REPLY_HZ + round(SENTENCE_PAUSE_S * REPLY_HZ)
+
+
+async def test_speech_is_made_a_bounded_way_ahead() -> None:
+    box = Box()
+    engine = ScriptedSynthesizer(ScriptConfig(tts_first_s=0, tts_rtf=0, tts_s_per_char=0.05))
+    clauses = cut("A sentence that goes on for a good while, as they do. " * 40)
+    async with ResourcePool({TTS: [engine]}) as pool:
+        speaking = Speaking(DRAFT, "anna", VoiceChoice("tone"), pool, box.post)
+        task = asyncio.ensure_future(speaking.run(each(clauses)))
+        for _ in range(3_000):
+            await asyncio.sleep(0)
+        made = sum(e.samples for e in box.of(DraftAudio))  # type: ignore[attr-defined]
+        assert BUFFER_S * REPLY_HZ < made < (BUFFER_S + 15) * REPLY_HZ
+        assert pool.claims("anna") == {"tts": 0}  # who waits for room holds no engine
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_engine_that_fails_ends_the_speaking_with_its_error() -> None:
+    class Broken:
+        rate_hz = REPLY_HZ
+        voices = (Voice("tone", "en-us"),)
+        info = EngineInfo("broken", "none")
+
+        async def synthesize(self, request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]:
+            raise TtsFailed("no")
+            yield
+
+    with pytest.raises(TtsFailed):
+        await speak("Hello there.", Broken())
+
+
+async def think(model: object, box: Box) -> tuple[Thinking, list[Clause]]:
+    async with ResourcePool({LLM: [model]}) as pool:
+        thinking = Thinking(DRAFT, "anna", pool, box.post)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(thinking.run(PROMPT))
+            clauses = [clause async for clause in thinking.clauses()]
+        return thinking, clauses
+
+
+async def test_the_models_text_is_told_and_cut_as_it_comes() -> None:
+    box = Box()
+    thinking, clauses = await think(ScriptedLanguageModel(QUICK), box)
+    text = "".join(event.text for event in box.of(DraftText))  # type: ignore[attr-defined]
+    assert text == QUICK.llm_text == "".join(clause.text for clause in clauses)
+    assert len(box.of(DraftClause)) == len(clauses) > 1
+    assert thinking.error is None
+
+
+async def test_what_a_model_said_before_it_failed_is_kept() -> None:
+    class Breaking:
+        async def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
+            yield TextDelta("  \nHalf a")
+            yield TextDelta(" sentence")
+            raise LlmFailed("broke off")
+
+    thinking, clauses = await think(Breaking(), Box())
+    assert "".join(clause.text for clause in clauses) == "Half a sentence"
+    assert isinstance(thinking.error, LlmFailed)
+
+
+async def test_an_empty_answer_is_a_failure() -> None:
+    class Empty:
+        async def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
+            yield TextDelta("   ")
+
+    thinking, clauses = await think(Empty(), Box())
+    assert isinstance(thinking.error, LlmFailed)
+    assert clauses == []
