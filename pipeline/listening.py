@@ -28,6 +28,8 @@ ROOM_S = 3.0
 GAP_S = 1.0
 """Without frames for so long inside speech, silence is assumed."""
 FILL_S = 0.1
+TRUST_S = 3.0
+"""Silence filled in on one answer of the peer's; then it is asked again."""
 
 
 class Listening:
@@ -39,18 +41,20 @@ class Listening:
         vad: VadStream,
         post: Callable[[Heard], Awaitable[None]],
         expects_frames: Callable[[], bool],
+        peer_answers: Callable[[], Awaitable[bool]],
         *,
         frame_samples: int = 512,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`post` takes the frames' probabilities; `expects_frames` says whether a gap now would be
-        taken for silence.
+        silence, and `peer_answers` whether the line to the microphone is alive.
         """
         self._resampler = Resampler(rate_hz, SPEECH_HZ)
         self._ring = AudioRing(RING_S * SPEECH_HZ)
         self._vad = vad
         self._post = post
         self._expects_frames = expects_frames
+        self._peer_answers = peer_answers
         self._frame = frame_samples
         self._clock = clock
         self._position = 0
@@ -90,7 +94,7 @@ class Listening:
 
     async def run(self) -> None:
         """Hear every frame, in order, until cancelled."""
-        gap_s = GAP_S
+        gap_s, filled_s = GAP_S, 0.0
         while True:
             self._more.clear()
             while self._ring.end - self._position >= self._frame:
@@ -98,14 +102,19 @@ class Listening:
             try:
                 async with asyncio.timeout(gap_s):
                     await self._more.wait()
-                gap_s = GAP_S
+                gap_s, filled_s = GAP_S, 0.0
             except TimeoutError:
-                if not self._expects_frames():
-                    gap_s = GAP_S
+                if not self._expects_frames() or filled_s >= TRUST_S:
+                    gap_s, filled_s = GAP_S, 0.0
                     continue
-                # The first time the whole gap is filled, then as it goes on.
-                self._append(np.zeros(round(gap_s * SPEECH_HZ), np.float32))
-                gap_s = FILL_S
+                # A line that stalls is no silence: what it holds back will still come.
+                if not filled_s and not await self._peer_answers():
+                    continue
+                if self._more.is_set():
+                    continue  # audio came while the peer was asked
+                missing_s = self._clock() - self._arrived
+                self._append(np.zeros(round(missing_s * SPEECH_HZ), np.float32))
+                gap_s, filled_s = FILL_S, filled_s + missing_s
 
     async def _hear_next(self) -> None:
         # Whoever hears a frame too late (the ring has moved on) goes on from what is left.

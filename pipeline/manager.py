@@ -47,11 +47,12 @@ class SpeechPipelineManager:
         *,
         microphone_hz: int,
         expects_frames: Callable[[], bool],
+        peer_answers: Callable[[], Awaitable[bool]],
     ) -> None:
         self._owner = owner
         self._pool = pool
         self._post = post
-        self.listening = Listening(microphone_hz, vad.stream(), post, expects_frames)
+        self.listening = Listening(microphone_hz, vad.stream(), post, expects_frames, peer_answers)
         self._looks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._drafts: dict[int, _Work] = {}
 

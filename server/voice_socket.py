@@ -28,7 +28,7 @@ from server.failures import failure_of
 from server.gate import check_origin
 from server.house import House
 from server.outbox import STUCK_S, Outbox
-from server.peer import abort
+from server.peer import abort, answers
 from server.wire import native
 from session import limits
 from session.messages import Closing, Command, Configure, Event, Settings, Warned
@@ -39,6 +39,8 @@ log = structlog.get_logger(__name__)
 HELLO_S = 10.0
 """A client that says nothing for so long is not one."""
 CLOSE_S = 2.0
+PING_S = 2.0
+"""A peer that answers no ping within this is behind a line that stalls."""
 YIELD_EVERY = 64
 BAD_AUDIO_EVERY_S = 0.25
 
@@ -186,6 +188,7 @@ class _Conversation:
             pool=house.pool,
             vad=house.vad,
             send=self._outbox.put,
+            peer_answers=lambda: answers(self._socket, PING_S),
             limits=LIMITS,
         )
 

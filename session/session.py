@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -141,6 +141,7 @@ class Session:
         pool: ResourcePool,
         vad: VadBatcher,
         send: Callable[[Event], None],
+        peer_answers: Callable[[], Awaitable[bool]],
         limits: dict[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -162,6 +163,7 @@ class Session:
         self._pipeline = SpeechPipelineManager(
             identity.session, pool, vad, self._inbox.put,
             microphone_hz=microphone_hz, expects_frames=self._expects_frames,
+            peer_answers=peer_answers,
         )  # fmt: skip
         self._answered: OrderedDict[str, int] = OrderedDict()
         self._draining = False

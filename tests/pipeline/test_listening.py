@@ -34,7 +34,19 @@ class Session:
         self.more = asyncio.Event()
         self.expects = expects
         self.ear = Ear()
-        self.listening = Listening(16_000, self.ear, self.post, lambda: self.expects)  # type: ignore[arg-type]
+        self.alive = True
+        self.asked = asyncio.Event()
+        self.listening = Listening(
+            16_000,
+            self.ear,  # type: ignore[arg-type]
+            self.post,
+            lambda: self.expects,
+            self.answers,
+        )
+
+    async def answers(self) -> bool:
+        self.asked.set()
+        return self.alive
 
     async def post(self, heard: Heard) -> None:
         self.frames.append(heard)
@@ -91,6 +103,22 @@ async def test_frames_that_stop_inside_speech_become_silence() -> None:
 
     await while_listening(session, act)
     assert [frame.probability for frame in session.frames[:3]] == [1.0, 0.0, 0.0]
+
+
+async def test_on_a_line_that_stalls_the_clock_stands_still() -> None:
+    session = Session(expects=True)
+    session.alive = False
+
+    async def act() -> None:
+        session.listening.feed(pcm(512))
+        await session.asked.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        session.listening.feed(pcm(512))  # what the line held back
+        await session.until(lambda: len(session.frames) == 2)
+
+    await while_listening(session, act)
+    assert [frame.probability for frame in session.frames] == [1.0, 1.0]
 
 
 async def test_outside_of_speech_the_clock_stands_still() -> None:

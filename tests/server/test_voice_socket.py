@@ -73,6 +73,26 @@ async def test_a_commit_without_audio_is_a_turn_without_words() -> None:
         assert transcript["text"] == ""
 
 
+async def test_a_client_that_falls_silent_ends_its_turn() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.speak(tone(1.0))  # and then not another frame; pings are answered
+        await caller.until("transcript", final=True)
+
+
+async def test_a_line_that_stalls_does_not_end_a_turn() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.speak(tone(1.0))
+        await caller.until("speech_started")
+        caller.socket.transport.pause_reading()  # no ping gets through, and no pong back
+        await asyncio.sleep(2.5)
+        await caller.speak(tone(0.5) + silence(1.0))
+        caller.socket.transport.resume_reading()
+        await caller.until("transcript", final=True)
+        assert {started["turn"] for started in caller.of("speech_started")} == {1}
+        stopped = caller.of("speech_stopped")
+        assert stopped[0]["at_ms"] > 1_400
+
+
 async def test_speech_during_a_reply_stops_it() -> None:
     async with live_server() as server, call(server.ws_url, {}) as caller:
         await caller.say("text", text="talk to me")
