@@ -34,9 +34,9 @@ LATER = frozenset(
 sets a secret must not run an open server.
 """
 
+# Short, and without a word of what not to do: a small model speaks of what it reads.
 DEFAULT_PROMPT = (
-    "You are Antiphon, a friendly voice assistant. What you write is spoken aloud, so answer in "
-    "one or two short, plain sentences, without lists, markup or emoji."
+    "You are Antiphon, a friendly voice assistant. Answer in one or two short, plain sentences."
 )
 CORES = os.cpu_count() or 2
 

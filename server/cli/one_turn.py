@@ -30,7 +30,7 @@ CLOSE_CODES = {
     1009: "a message was too big for the server",
     1011: "the server failed; its log has the cause",
     1012: "the server is restarting",
-    1013: "the server is full; try again later",
+    1013: "the server takes nobody in now; try again soon",
     4009: "the session was resumed elsewhere",
     4401: "the server wants a valid token",
     4403: "the server forbids it",

@@ -162,7 +162,10 @@ async def silence(peer: ServerConnection, heard: list[dict[str, Any]], frames: l
     ("script", "line"),
     [
         (error, "antiphon: STT_FAILED: Speech could not be transcribed."),
-        (full, "antiphon: the server is full; try again later (close code 1013: every place"),
+        (
+            full,
+            "antiphon: the server takes nobody in now; try again soon (close code 1013",
+        ),
         (noise, "antiphon: no words were understood"),
         (silence, "has said nothing for 0.2 s"),
     ],
