@@ -72,10 +72,10 @@ class ClausePolicy:
     """
 
     limits: tuple[int, ...] = (48, 60, 120, 200)
-    min_letters: tuple[int, ...] = (6, 12, 30, 60)
+    min_letters: tuple[int, ...] = (4, 12, 30, 60)
     """A clause with fewer letters does not end at a mark (the first may, with enough words)."""
     first_min_words: int = 2
-    first_max_words: int = 4
+    first_max_words: int = 3
     """Where no mark comes the first clause ends after this many words."""
 
     def __post_init__(self) -> None:

@@ -124,8 +124,8 @@ def test_a_clause_is_ready_with_the_token_after_its_mark() -> None:
     cutter = ClauseCutter()
     pieces = ["Sure", ",", " I", " can", " help", ".", " What", " do", " you", " need", "?"]
     ready = [[clause.text for clause in cutter.feed(piece)] for piece in pieces]
-    assert ready == [[]] * 6 + [["Sure, I can help."]] + [[]] * 4
-    assert [clause.text for clause in cutter.finish()] == [" What do you need?"]
+    assert ready == [[], [], ["Sure,"]] + [[]] * 8
+    assert [clause.text for clause in cutter.finish()] == [" I can help. What do you need?"]
 
 
 def test_a_line_break_ends_the_line_at_once() -> None:
@@ -142,7 +142,7 @@ def test_the_first_clause_ends_at_its_first_comma_when_that_says_enough() -> Non
 
 def test_the_first_clause_ends_after_some_words_when_no_mark_comes() -> None:
     text = "one two three four five six seven eight nine ten"
-    assert cut_texts(text) == ["one two three four", " five six seven eight nine ten"]
+    assert cut_texts(text) == ["one two three", " four five six seven eight nine ten"]
     two = ClausePolicy(first_max_words=2)
     assert cut_texts(text, two)[0] == "one two"
 
