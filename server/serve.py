@@ -61,8 +61,8 @@ async def serve(chosen: settings.Settings, listener: socket.socket) -> None:
     """Serve on the bound socket until drained. Raises `StartError`."""
     host, port = listener.getsockname()[:2]
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
-    async with running(chosen, listener) as (_, stopped):
-        if not stopped.done():
+    async with running(chosen, listener) as (house, stopped):
+        if house.stage == "ready":  # and was not told to stop while it loaded
             print(f"Antiphon is ready: http://{shown}:{port}/", flush=True)
         await stopped
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.config import EngineConfig, PoolConfig
 from pipeline.errors import SettingsError
 from pipeline.models import default_models_dir
-from session.session import SessionConfig
+from session.records import SessionConfig
 
 PREFIX = "ANTIPHON_"
 ALIASES = {"MAX_CONCURRENT_GENERATIONS": "ANTIPHON_TTS_SLOTS"}

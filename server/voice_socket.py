@@ -32,7 +32,8 @@ from server.peer import abort, answers
 from server.wire import native
 from session import limits
 from session.messages import Closing, Command, Configure, Event, Settings, Warned
-from session.session import Identity, Session
+from session.records import Identity
+from session.session import Session
 
 log = structlog.get_logger(__name__)
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -61,6 +60,7 @@ from .messages import (
     Unmute,
     Welcome,
 )
+from .records import Figures, Identity, SessionConfig, State
 
 INBOX = 256
 """Messages that may wait. A full inbox makes its senders wait: stages, and the client's reader, so
@@ -68,30 +68,6 @@ that the client's own TCP window fills. Nothing is dropped.
 """
 REFS = 64
 """Typed turns whose ids are remembered, so that one sent again is not answered twice."""
-
-State = Literal["waiting", "listening", "thinking", "speaking", "parked", "closing"]
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who is on the other side, and by which door."""
-
-    session: str
-    protocol: Literal["native", "realtime"]
-    remote: str
-    user: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SessionConfig:
-    """What the server sets for every session."""
-
-    send_ahead_s: float = 1.0
-    greeting: str = ""
-    idle_s: float = 600.0
-    history_items: int = 200
-    history_tokens: int = 1_000
-    reply_tokens: int = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +92,6 @@ _Message = (
     | _End
 )
 """What the inbox carries. A `Commit` comes in as the `EndTurn` that `tell` makes of it."""
-
-
-@dataclass(slots=True)
-class Figures:
-    """What the admin list shows of a session."""
-
-    turns: int = 0
-    latencies_ms: deque[int] = field(default_factory=lambda: deque(maxlen=50))
-    bytes_in: int = 0
-    bytes_out: int = 0
 
 
 class Session:
@@ -310,7 +276,8 @@ class Session:
     def _send(self, event: Event) -> None:
         """Tell the client. The history is a projection of what it was told."""
         self._conversation.note(event)
-        self._note_figures(event)
+        self.figures.note(event)
+        self._log_event(event)
         self._send_out(event)
 
     # --- commands --------------------------------------------------------------------------------
@@ -377,16 +344,13 @@ class Session:
     def _idle_for(self) -> float:
         return self._clock() - self._active_at
 
-    def _note_figures(self, event: Event) -> None:
+    def _log_event(self, event: Event) -> None:
         match event:
             case UserTranscript(turn=turn, final=True, discarded=discarded):
-                self.figures.turns += not discarded
                 self._log.info("turn_committed", turn=turn, discarded=discarded)
             case ReplyStarted(reply, turn):
                 self._log.info("reply_started", turn=turn, reply=reply)
             case ReplyDone() as done:
-                if done.latency is not None:
-                    self.figures.latencies_ms.append(done.latency.total)
                 self._log.info(
                     "reply_done", turn=done.turn, reply=done.reply, status=done.status,
                     latency_ms=done.latency.total if done.latency else None,

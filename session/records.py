@@ -1,0 +1,55 @@
+"""What is known of a session beside its conversation: who it is, its bounds, its figures."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipeline.events import ReplyDone, UserTranscript
+
+from .messages import Event
+
+State = Literal["waiting", "listening", "thinking", "speaking", "parked", "closing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is on the other side, and by which door."""
+
+    session: str
+    protocol: Literal["native", "realtime"]
+    remote: str
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """What the server sets for every session."""
+
+    send_ahead_s: float = 1.0
+    greeting: str = ""
+    idle_s: float = 600.0
+    history_items: int = 200
+    history_tokens: int = 1_000
+    reply_tokens: int = 300
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the admin list shows of a session."""
+
+    turns: int = 0
+    latencies_ms: deque[int] = field(default_factory=lambda: deque(maxlen=50))
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+    def note(self, event: Event) -> None:
+        """Follow an event that the session sends."""
+        match event:
+            case UserTranscript(final=True, discarded=False):
+                self.turns += 1
+            case ReplyDone(latency=latency) if latency is not None:
+                self.latencies_ms.append(latency.total)
+            case _:
+                pass
