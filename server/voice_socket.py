@@ -7,7 +7,6 @@ frames. When any of the three is done the others are ended, and everything is gi
 from __future__ import annotations
 
 import asyncio
-import time
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -16,17 +15,15 @@ from pipeline.errors import (
     AntiphonError,
     BadAudio,
     BadMessage,
-    ClientError,
     NotFound,
     SlowClient,
-    TooManyMessages,
-    TooMuchAudio,
     Unavailable,
 )
 from pipeline.events import Failed
 from server.failures import failure_of
 from server.gate import check_origin
 from server.house import House
+from server.intake import TOO_MUCH_AUDIO, Fatal, Intake
 from server.outbox import STUCK_S, Outbox
 from server.peer import abort, answers
 from server.wire import native
@@ -43,7 +40,6 @@ CLOSE_S = 2.0
 PING_S = 2.0
 """A peer that answers no ping within this is behind a line that stalls."""
 YIELD_EVERY = 64
-BAD_AUDIO_EVERY_S = 0.25
 
 LIMITS: dict[str, float] = {
     "frame_bytes": limits.FRAME_BYTES,
@@ -66,7 +62,9 @@ async def voice_socket(socket: WebSocket) -> None:
             await _Conversation(socket, house, session_id).run()
     except TimeoutError:
         await _close(socket, 1000, "nothing was said")
-    except (Unavailable, BadMessage, BadAudio) as error:
+    except Fatal as fatal:
+        await _refuse(socket, fatal.error)
+    except Unavailable as error:
         await _refuse(socket, error)
     except WebSocketDisconnect:
         pass
@@ -101,16 +99,8 @@ class _Conversation:
         self._house = house
         self._id = session_id
         self._outbox = Outbox()
-        self._mistakes = limits.Window(limits.MISTAKES, limits.MISTAKES_WINDOW_S)
-        self._texts = limits.Window(
-            round(limits.MESSAGES_PER_S * limits.MESSAGES_WINDOW_S), limits.MESSAGES_WINDOW_S
-        )
-        self._credit = limits.AudioCredit(time.monotonic())
-        self._frames = limits.Window(
-            round(limits.FRAMES_PER_S * limits.MESSAGES_WINDOW_S), limits.MESSAGES_WINDOW_S
-        )
+        self._intake = Intake()
         self._received = 0
-        self._warned_at = self._bad_audio_at = -1.0
 
     async def run(self) -> None:
         """Wait for the hello, then converse until one side ends it."""
@@ -147,8 +137,7 @@ class _Conversation:
         while True:
             text, data = await self._receive()
             if data is not None:
-                if len(data) > limits.FRAME_BYTES:
-                    raise BadAudio(f"an audio frame has at most {limits.FRAME_BYTES} bytes")
+                self._intake.check_frame(data)
                 if data:
                     return native.Hello(16_000, Configure()), data
                 continue
@@ -159,8 +148,7 @@ class _Conversation:
                     raise BadMessage("say hello first")
                 self._house.catalogue.check(message.choices)
             except (BadMessage, NotFound) as error:
-                if self._mistakes.hit(time.monotonic()):
-                    raise BadMessage("too many mistakes in a row") from error
+                self._intake.note_mistake()
                 await self._send(Failed(error, ref=_ref(text)))
                 continue
             return message, None
@@ -221,7 +209,7 @@ class _Conversation:
                     elif text is not None:
                         session.figures.bytes_in += len(text)
                         await self._obey(session, text)
-                except _Fatal as fatal:
+                except Fatal as fatal:
                     await session.end(fatal.error, str(fatal.error))
                     await asyncio.Event().wait()  # the session ends us
         except WebSocketDisconnect:
@@ -238,34 +226,22 @@ class _Conversation:
         return message.get("text"), message.get("bytes")
 
     def _hear(self, session: Session, data: bytes, rate_hz: int) -> None:
-        if self._frames.hit(time.monotonic()):
-            raise _Fatal(TooManyMessages(f"more than {limits.FRAMES_PER_S} audio frames a second"))
+        self._intake.check_frame(data)
         if not data:
             return
-        if len(data) > limits.FRAME_BYTES:
-            raise _Fatal(BadAudio(f"an audio frame has at most {limits.FRAME_BYTES} bytes"))
-        seconds = len(data) / 2 / rate_hz
         manual = session.settings.detection == "manual"
-        credit_s = limits.MANUAL_CREDIT_S if manual else limits.AUDIO_CREDIT_S
-        now = time.monotonic()
-        if not self._credit.take(seconds, credit_s, now):
-            error = TooMuchAudio("audio came faster than real time for too long; it was dropped")
-            if self._credit.dropped_s > limits.AUDIO_PATIENCE_S:
-                raise _Fatal(error)
-            if now - self._warned_at >= 1.0:
-                self._warned_at = now
-                self._outbox.put(Warned(error))
+        if not self._intake.take_audio(len(data) / 2 / rate_hz, manual=manual):
+            if self._intake.warns_of_drops():
+                self._outbox.put(Warned(TOO_MUCH_AUDIO))
             return
         try:
             session.hear(data)
         except BadAudio as error:
-            if now - self._bad_audio_at >= BAD_AUDIO_EVERY_S:  # a flood of them is one mistake
-                self._bad_audio_at = now
-                self._complain(error, None)
+            if self._intake.tells_bad_audio():
+                self._outbox.put(Failed(error))
 
     async def _obey(self, session: Session, text: str) -> None:
-        if self._texts.hit(time.monotonic()):
-            raise _Fatal(TooManyMessages(f"more than {limits.MESSAGES_PER_S} messages a second"))
+        self._intake.check_text()
         try:
             message = self._decode(text)
             if isinstance(message, native.Hello):
@@ -274,12 +250,9 @@ class _Conversation:
                 self._house.catalogue.check(message)
             await session.tell(message)
         except (BadMessage, NotFound) as error:
-            self._complain(error, _ref(text))
-
-    def _complain(self, error: ClientError, ref: str | None) -> None:
-        self._outbox.put(Failed(error, ref=ref))
-        if isinstance(error, BadMessage) and self._mistakes.hit(time.monotonic()):
-            raise _Fatal(BadMessage("three messages that are not of the protocol in 10 s"))
+            self._outbox.put(Failed(error, ref=_ref(text)))
+            if isinstance(error, BadMessage):
+                self._intake.note_mistake()
 
     @staticmethod
     def _decode(text: str) -> native.Hello | Command:
@@ -322,14 +295,6 @@ class _Conversation:
 def _ref(text: str) -> str | None:
     """The id of a message that was refused, unless it is too large to be looked at twice."""
     return native.ref_of(text) if len(text) <= limits.TEXT_BYTES else None
-
-
-class _Fatal(Exception):
-    """The client went too far: the session ends with this error."""
-
-    def __init__(self, error: ClientError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 def _figures(session: Session) -> dict[str, object]:
