@@ -11,6 +11,7 @@ import onnxruntime
 from kokoro_onnx.trim import trim
 
 from pipeline.engines import g2p
+from pipeline.engines.kokoro_graph import without_silence
 from pipeline.engines.onnx import load_session
 from pipeline.engines.ports import EngineInfo, Float32, SpeechRequest, Stop, Voice
 from pipeline.engines.threads import EngineThreads
@@ -89,7 +90,11 @@ class KokoroOnnxSynthesizer:
         files = sorted(locate(self._models_dir, VOICES).glob("*.bin"))
         self._styles = {file.stem: file for file in files if file.stem[0] in LANGUAGES}
         self._voices = tuple(Voice(name, LANGUAGES[name[0]]) for name in self._styles)
-        self._model = load_session(path, threads=self._intra_op_threads)
+        try:
+            graph = without_silence(path)
+        except Exception as error:  # no ONNX file, or one of other tensors
+            raise StartError(f"The speech model {path} cannot be used: {error!r}") from error
+        self._model = load_session(graph, threads=self._intra_op_threads)
         try:
             self._render(g2p.phonemes("Hello there, hello.", "en-us"), next(iter(self._styles)), 1)
         except Exception as error:  # a file that is no voice, an espeak that does not load
@@ -134,12 +139,18 @@ class KokoroOnnxSynthesizer:
             "tokens": np.array([[0, *tokens, 0]], dtype=np.int64),
             "style": load_style(self._styles[voice])[len(tokens) - 1],
             "speed": np.array([speed], dtype=np.float32),
+            "last_sound": np.array([_last_sound(piece) + 1], dtype=np.int64),
         }
         try:
             audio = np.asarray(self._model.run(["audio"], feed)[0], dtype=np.float32).ravel()
         except Exception as error:  # onnxruntime's own exceptions share no public base
             raise TtsFailed("The speech model failed on this text.") from error
         return finish(audio)
+
+
+def _last_sound(piece: str) -> int:
+    """Where the last sign stands that is voiced; marks and spaces are not."""
+    return max(index for index, sign in enumerate(piece) if sign.isalpha())
 
 
 def _phonemes(text: str, language: str) -> str:

@@ -11,8 +11,12 @@ from pipeline.errors import StartError
 _ERRORS_ONLY = 3
 
 
-def load_session(file: Path, *, threads: int) -> onnxruntime.InferenceSession:
-    """Open a model for sequential use on `threads` threads; blocks. Raises `StartError`."""
+def load_session(model: Path | bytes, *, threads: int) -> onnxruntime.InferenceSession:
+    """Open a model, a file's or in memory, for sequential use on `threads` threads; blocks.
+
+    Raises `StartError`.
+    """
+    name = model if isinstance(model, Path) else "in memory"
     options = onnxruntime.SessionOptions()
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.inter_op_num_threads = 1
@@ -21,6 +25,10 @@ def load_session(file: Path, *, threads: int) -> onnxruntime.InferenceSession:
     # Idle workers would otherwise spin for a while, on cores that another engine needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            model if isinstance(model, bytes) else str(model),
+            options,
+            providers=["CPUExecutionProvider"],
+        )
     except Exception as error:  # onnxruntime's own exceptions share no public base
-        raise StartError(f"the model {file} cannot be loaded: {error}") from error
+        raise StartError(f"the model {name} cannot be loaded: {error}") from error
