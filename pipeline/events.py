@@ -107,6 +107,21 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeline:
+    """When the steps of a turn were done, in milliseconds after the user's last voiced sample.
+
+    A step before the commit was speculative; None: it never came to it.
+    """
+
+    transcript: int | None = None
+    commit: int | None = None
+    first_token: int | None = None
+    first_clause: int | None = None
+    first_audio: int | None = None
+    first_sent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyDone:
     """The one end of a reply. `latency` is None when no audio was sent."""
 
@@ -116,6 +131,7 @@ class ReplyDone:
     text: str
     heard: str
     latency: Latency | None = None
+    timeline: Timeline = Timeline()
     saved: bool = False
 
 

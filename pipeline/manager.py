@@ -17,7 +17,7 @@ from .engines.ports import Float32, Prompt, SpeechWindow
 from .errors import AntiphonError, EngineError, first_error
 from .listening import Listening
 from .pool import EOT, STT, Purpose, ResourcePool
-from .signals import Draft, DraftMade, Event, Look, Looked, LookFailed
+from .signals import Draft, DraftMade, Event, Look, Looked, LookFailed, Voted
 from .speaking import Speaking, VoiceChoice
 from .thinking import Thinking
 from .vad import VadBatcher
@@ -94,19 +94,19 @@ class SpeechPipelineManager:
 
     async def _look(self, look: Look, audio: Float32, language: str | None) -> None:
         try:
-            async with asyncio.TaskGroup() as both:
-                words = both.create_task(self._transcribe(look, audio, language))
-                vote = both.create_task(self._vote(look, audio))
-        except* AntiphonError as group:
-            await self._post(LookFailed(look.key, look.segment, look.attempt, first_error(group)))
-        except* Exception:
+            words = await self._transcribe(look, audio, language)
+        except AntiphonError as error:
+            await self._post(LookFailed(look.key, look.segment, look.attempt, error))
+        except Exception:
             log.exception("look_failed", session=self._owner)
             failure = EngineError("the transcription failed")
             await self._post(LookFailed(look.key, look.segment, look.attempt, failure))
         else:
-            await self._post(
-                Looked(look.key, look.segment, look.attempt, words.result(), vote.result())
-            )
+            await self._post(Looked(look.key, look.segment, look.attempt, words))
+        # After the words, not beside them: they are what a reply can be begun with, and on two
+        # cores each of the two models would make the other one late.
+        if look.final and (vote := await self._vote(audio)) is not None:
+            await self._post(Voted(look.key, look.segment, look.attempt, vote))
 
     async def _transcribe(self, look: Look, audio: Float32, language: str | None) -> str:
         window = SpeechWindow(audio, language)
@@ -115,9 +115,7 @@ class SpeechPipelineManager:
             transcript = await slot.call(lambda model, stop: model.transcribe(window, stop))
         return transcript.text
 
-    async def _vote(self, look: Look, audio: Float32) -> float | None:
-        if not look.final:
-            return None
+    async def _vote(self, audio: Float32) -> float | None:
         try:
             async with self._pool.lease(EOT, self._owner, purpose=Purpose.FINAL) as slot:
                 return await slot.call(lambda model, stop: model.probability(audio, stop))

@@ -21,6 +21,7 @@ from .events import (
     ReplyStarted,
     ReplyStatus,
     ReplyText,
+    Timeline,
 )
 from .playback import Playback
 from .signals import (
@@ -44,12 +45,24 @@ class Marks:
     voiced: float = 0.0
     """The user's last voiced sample arrived, or the typed text."""
     endpoint: float = 0.0
+    """The turn was known to be over, but for its words."""
     transcript: float = 0.0
+    commit: float = 0.0
     first_text: float | None = None
     clause: float | None = None
     """The first clause left for the synthesizer."""
     audio: float | None = None
     sent: float | None = None
+
+    def commit_to(self, turn: Marks) -> None:
+        """A reply begun early is for this turn after all: its clock is that turn's."""
+        self.voiced, self.endpoint = turn.voiced, turn.endpoint
+        self.transcript, self.commit = turn.transcript, turn.commit
+
+    def timeline(self) -> Timeline:
+        """Every mark on the clock that begins with the last voiced sample."""
+        marks = (self.transcript, self.commit, self.first_text, self.clause, self.audio, self.sent)
+        return Timeline(*(round((at - self.voiced) * 1000) if at else None for at in marks))
 
     def latency(self) -> Latency | None:
         """The parts between the marks. They add up, and a mark out of order has none."""
@@ -242,4 +255,7 @@ class Replies:
         assert reply.number is not None
         self.current = None
         heard = reply.text if status == "completed" else reply.playback.heard(reply.text, now)
-        return ReplyDone(reply.number, reply.turn, status, reply.text, heard, reply.marks.latency())
+        marks = reply.marks
+        return ReplyDone(
+            reply.number, reply.turn, status, reply.text, heard, marks.latency(), marks.timeline()
+        )

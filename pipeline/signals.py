@@ -23,13 +23,22 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """The answer to a `Look`: the words, and the end-of-turn model's vote."""
+    """The answer to a `Look`: the words."""
 
     key: int
     segment: int
     attempt: int
     text: str
-    end_of_turn: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Voted:
+    """The end-of-turn model's answer to a `Look`: how likely it is that the turn is over."""
+
+    key: int
+    segment: int
+    attempt: int
+    end_of_turn: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +138,7 @@ Event = (
     Heard
     | Looked
     | LookFailed
+    | Voted
     | EndTurn
     | Typed
     | Greet

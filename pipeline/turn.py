@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
-from .barge_in import Verdict, judge
+from .barge_in import Verdict
+from .cutting_in import CUT_IN_LOOK, CutIn
 from .endpointing import Pace, patience_s
 from .events import Failed, SpeechStarted, SpeechStopped, UserTranscript
 from .playback import Playback
@@ -37,14 +38,17 @@ from .signals import (
     LookFailed,
     Played,
     Typed,
+    Voted,
 )
+from .speculation import Speculation
 from .utterance import FRAME, SPEECH_HZ, Segment, Utterance
 
 ON, OFF = 0.5, 0.35
 ONSET_FRAMES = 2
 """Voiced frames in a row that make speech: a click is shorter."""
-LOOK_AFTER = 2 * FRAME
-"""Silence after which the words are asked for: they are there when the decision is due."""
+LOOK_AFTER = FRAME
+"""Silence after which the words are asked for: they are there when the decision is due. The voice
+detector itself sees the end of speech some 100 ms late, so no word is cut."""
 STOPPED_AFTER = 6 * FRAME
 """Silence that the client is told of."""
 WORDLESS_S = 0.5
@@ -53,10 +57,6 @@ PREROLL = SPEECH_HZ * 3 // 10
 """Audio before the onset that belongs to the turn: a soft first consonant stays below ON."""
 PARTIAL_EVERY = SPEECH_HZ * 3 // 2
 """Speech after which a transcript so far is asked for."""
-CUT_IN_LOOK = 9 * FRAME
-"""Speech over a reply after which its words are asked for: there in time for the decision."""
-CUT_IN_DECIDE = 17 * FRAME
-"""Speech over a reply, from its onset, after which it is decided: 544 ms."""
 MOST_SEGMENTS = 24
 """After some ten minutes a turn is ended."""
 MOST_ENDS = 32
@@ -89,15 +89,6 @@ class TurnConfig:
     """Begin a reply before its turn is surely over."""
 
 
-@dataclass(slots=True)
-class Speculation:
-    """How often a reply was begun before its turn was over, and what came of it."""
-
-    begun: int = 0
-    wasted: int = 0
-    saved_ms: int = 0
-
-
 class TurnMachine:
     """One conversation's turns. Feed it every event; carry out every effect, in order."""
 
@@ -107,6 +98,7 @@ class TurnMachine:
         self.next_turn = next_turn
         self.replies = Replies(next_reply)
         self.speculation = Speculation()
+        self._cut_in = CutIn(self.replies)
         self._turn: Utterance | None = None
         self._next_key = 1
         self._onset = 0
@@ -161,6 +153,8 @@ class TurnMachine:
                 yield from self._heard(event, now)
             case Looked() | LookFailed():
                 yield from self._looked(event, now)
+            case Voted():
+                yield from self._voted(event, now)
             case EndTurn():
                 self._end(event)
                 yield from self._maybe_end(now)
@@ -174,7 +168,7 @@ class TurnMachine:
                 yield from self._cancel(now)
             case Forget():
                 if self._turn is not None and self._speculating:
-                    yield from self._take_back(self._turn)
+                    yield from self._take_back()
                 yield from self._cancel(now)
             case Played():
                 self.replies.played(event, now)
@@ -213,26 +207,25 @@ class TurnMachine:
             self.next_turn += 1
             yield SpeechStarted(turn.number, _ms(start))
         else:
-            yield from self._take_back(turn)
+            yield from self._take_back()
             if turn.stop_told:
                 yield SpeechStarted(turn.number, _ms(start))
             turn.stop_told = False
         self.phase = Phase.SPEAKING
         turn.voice(frame)
         if self.replies.started is not None and not self.replies.held:
-            turn.over_reply = start
-            yield from self.replies.hold(now)
+            yield from self._cut_in.suspect(start, now)
 
     def _voice(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
         turn.voice(frame)
         yield from self._cut_long(turn, frame, now)
-        if turn.over_reply is None:
-            due = frame.end - turn.asked_to >= PARTIAL_EVERY
-        else:
-            due = frame.end - max(turn.over_reply, turn.asked_to) >= CUT_IN_LOOK
-        if due:
+        onset = self._cut_in.onset
+        asked_to, pause = turn.asked_to, PARTIAL_EVERY
+        if onset is not None:
+            asked_to, pause = max(onset, asked_to), CUT_IN_LOOK
+        if frame.end - asked_to >= pause:
             yield turn.look(frame.end, now)
-        yield from self._decide_cut_in(turn, now)
+        yield from self._cut_in.decide(turn, frame.end, now, speaking=True)
 
     def _silence(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
         silence = frame.end - turn.voiced_end
@@ -244,7 +237,7 @@ class TurnMachine:
         if not turn.stop_told and silence >= STOPPED_AFTER:
             turn.stop_told = True
             yield SpeechStopped(turn.number, _ms(turn.voiced_end))
-        yield from self._decide_cut_in(turn, now)
+        yield from self._cut_in.decide(turn, frame.end, now, speaking=False)
         yield from self._decide(now)
 
     def _heard_manual(self, frame: Heard, now: float) -> Iterator[Effect]:
@@ -278,50 +271,15 @@ class TurnMachine:
         else:
             yield Failed(answer.error, turn=turn.number or None)
         if not turn.manual:
-            yield from self._judge_words(turn, now)
+            yield from self._cut_in.understand(turn.text, now, silent=self.phase is Phase.PAUSED)
         yield from self._decide(now, waited_for_words=True)
         yield from self._maybe_end(now)
 
-    # --- cutting in ------------------------------------------------------------------------------
-
-    def _judge_words(self, turn: Utterance, now: float) -> Iterator[Effect]:
-        """Words were heard over a reply: real ones end it, nothing but others lets it go on."""
-        if self.replies.started is None:
-            return
-        silent = self.phase is Phase.PAUSED
-        if self._verdict(turn) is not Verdict.CUT_IN:
-            if silent:
-                yield from self._let_go_on(turn, now)
-        elif silent or turn.over_reply is None:
-            # Half a word may be taken for any: it is believed at its end, or when it goes on.
-            yield from self._cut_in(turn, now)
-
-    def _decide_cut_in(self, turn: Utterance, now: float) -> Iterator[Effect]:
-        """A held reply is decided on in time, with what is known by then."""
-        if turn.over_reply is None or self._heard_to - turn.over_reply < CUT_IN_DECIDE:
-            return
-        answered = turn.segments[-1].answered_to > turn.over_reply
-        if answered and self._verdict(turn) is not Verdict.CUT_IN:
-            yield from self._let_go_on(turn, now)
-        elif self.phase is Phase.SPEAKING:
-            yield from self._cut_in(turn, now)
-        else:  # it was short and its words are late; if it has any, they still cut in
-            yield from self._let_go_on(turn, now)
-
-    def _verdict(self, turn: Utterance) -> Verdict:
-        reply = self.replies.started
-        verdict = judge(turn.text, reply.text if reply else "")
-        if verdict is Verdict.BACKCHANNEL and self.replies.asks:
-            return Verdict.CUT_IN  # "Yes." is the answer, a little early
-        return verdict
-
-    def _cut_in(self, turn: Utterance, now: float) -> Iterator[Effect]:
-        turn.over_reply = None
-        yield from self.replies.interrupt(now)
-
-    def _let_go_on(self, turn: Utterance, now: float) -> Iterator[Effect]:
-        turn.over_reply = None
-        yield from self.replies.resume(now)
+    def _voted(self, vote: Voted, now: float) -> Iterator[Effect]:
+        turn = self._turn
+        if turn is not None and self.phase is not Phase.COMMITTED and turn.expects(vote):
+            turn.end_of_turn = vote.end_of_turn
+            yield from self._decide(now)
 
     # --- deciding --------------------------------------------------------------------------------
 
@@ -372,6 +330,7 @@ class TurnMachine:
         if turn.forced or silence_s >= wait_s:
             if not turn.forced:
                 turn.marks.endpoint = turn.asked_at if waited_for_words else now
+            turn.marks.commit = now
             yield from self._commit(turn, now)
         elif self.config.speculate and silence_s >= wait_s - SPECULATE_S:
             yield from self._speculate(turn, now)
@@ -380,21 +339,20 @@ class TurnMachine:
         """A sign of listening, or an echo, while a reply is spoken: nothing to answer."""
         if turn.forced or self.replies.started is None:
             return False
-        return self._verdict(turn) is not Verdict.CUT_IN
+        return self._cut_in.verdict(turn.text) is not Verdict.CUT_IN
 
     def _discard(self, turn: Utterance, now: float) -> Iterator[Effect]:
-        yield from self._take_back(turn)
+        yield from self._take_back()
         yield UserTranscript(turn.number, "", final=True, discarded=True)
         self._end_turn(turn)
         yield from self.replies.resume(now)
 
     def _commit(self, turn: Utterance, now: float) -> Iterator[Effect]:
         marks = replace(turn.marks, voiced=turn.voiced_at)
-        begun = self.replies.drafted if turn.drafted == turn.text else None
+        begun = self.replies.drafted if self.speculation.words == turn.text else None
         if begun is not None:
-            self.speculation.saved_ms += round((now - turn.drafted_at) * 1000)
-            begun.marks.voiced = marks.voiced
-            begun.marks.endpoint, begun.marks.transcript = marks.endpoint, marks.transcript
+            self.speculation.keep(now)
+            begun.marks.commit_to(marks)
             self.phase = Phase.COMMITTED
         else:
             yield from self._supersede(now)
@@ -422,7 +380,7 @@ class TurnMachine:
         if self.phase is Phase.COMMITTED:  # it was said, though its answer never leaves
             yield from self._finalise()
         elif self._turn is not None:
-            yield from self._take_back(self._turn)
+            yield from self._take_back()
         yield from self.replies.drop()
         yield from self.replies.interrupt(now)
 
@@ -431,27 +389,23 @@ class TurnMachine:
     @property
     def _speculating(self) -> bool:
         """The reply in the making is for a turn that may still go on."""
-        turn = self._turn
-        return turn is not None and turn.drafted is not None and self.phase is not Phase.COMMITTED
+        return self.speculation.words is not None and self.phase is not Phase.COMMITTED
 
     def _speculate(self, turn: Utterance, now: float) -> Iterator[Effect]:
         """Begin a reply to what was understood so far; it is held until the turn is committed."""
-        if turn.drafted == turn.text:
+        if self.speculation.words == turn.text:
             return
-        yield from self._take_back(turn)
+        yield from self._take_back()
         if self.replies.current is None:
-            turn.drafted, turn.drafted_at = turn.text, now
-            self.speculation.begun += 1
+            self.speculation.begin(turn.text, now)
             marks = replace(turn.marks, voiced=turn.voiced_at)
             yield from self._draft(turn.number, turn.text, marks, speculative=True)
 
-    def _take_back(self, turn: Utterance) -> Iterator[Effect]:
+    def _take_back(self) -> Iterator[Effect]:
         """The turn goes on: what was being made for it is gone without a trace."""
-        if turn.drafted is not None:
-            self.speculation.wasted += 1
-        if turn.drafted is not None or self.phase is Phase.COMMITTED:
+        if self.speculation.words is not None or self.phase is Phase.COMMITTED:
             yield from self.replies.drop()
-        turn.drafted = None
+        self.speculation.waste()
 
     # --- replying --------------------------------------------------------------------------------
 
@@ -482,6 +436,8 @@ class TurnMachine:
     def _end_turn(self, turn: Utterance) -> None:
         self._turn = None
         self.phase = Phase.QUIET
+        self._cut_in.settle()
+        self.speculation.settle()
         self._earliest = max(self._earliest, turn.voiced_end)
 
 

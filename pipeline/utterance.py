@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .replies import Marks
-from .signals import Heard, Look, Looked, LookFailed
+from .signals import Heard, Look, Looked, LookFailed, Voted
 
 SPEECH_HZ = 16_000
 FRAME = 512
@@ -49,11 +49,6 @@ class Utterance:
     stop_told: bool = False
     end_of_turn: float | None = None
     asked_at: float = 0.0
-    over_reply: int | None = None
-    """The sample where its onset held a reply that is not yet decided on."""
-    drafted: str | None = None
-    """The words that a reply was begun for before the turn was over."""
-    drafted_at: float = 0.0
     marks: Marks = field(default_factory=Marks)
     quietest: tuple[float, int] = (1.0, 0)
     """In a long segment: the lowest speech probability so far, and the sample after it."""
@@ -82,6 +77,7 @@ class Utterance:
         segment = self.segments[-1]
         segment.attempt += 1
         segment.asked_to = end
+        self.end_of_turn = None
         self.asked_at = now
         index = len(self.segments) - 1
         return Look(self.key, index, segment.attempt, segment.start, end, final)
@@ -113,7 +109,7 @@ class Utterance:
         self.quietest = (1.0, frame.end)
         return look
 
-    def expects(self, answer: Looked | LookFailed) -> bool:
+    def expects(self, answer: Looked | LookFailed | Voted) -> bool:
         """Whether this is the latest answer of one of its segments."""
         return answer.key == self.key and answer.attempt == self.segments[answer.segment].attempt
 
@@ -121,7 +117,7 @@ class Utterance:
         """Take an expected answer; True when the words are other ones than before."""
         segment = self.segments[answer.segment]
         changed = segment.text != answer.text
-        segment.text, self.end_of_turn = answer.text, answer.end_of_turn
+        segment.text = answer.text
         self._settle(segment, now)
         return changed
 

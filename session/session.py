@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import structlog
 
@@ -354,6 +354,7 @@ class Session:
                 self._log.info(
                     "reply_done", turn=done.turn, reply=done.reply, status=done.status,
                     latency_ms=done.latency.total if done.latency else None,
+                    timeline_ms=asdict(done.timeline),
                 )  # fmt: skip
             case Failed(error, turn, reply):
                 self._log.warning("request_failed", turn=turn, reply=reply, error=str(error))

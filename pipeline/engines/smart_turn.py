@@ -17,6 +17,8 @@ from pipeline.models import locate
 MODEL = "smart-turn-v3.2"
 WINDOW_S = 8
 WINDOW_SAMPLES = WINDOW_S * SPEECH_HZ
+NICE = 19
+"""The vote has time until the first clause is voiced; the words and the reply's text do not."""
 _VARIANCE_FLOOR = 1e-7
 """So that silence stays silence when it is normalised (Hugging Face's feature extractor)."""
 
@@ -27,7 +29,7 @@ class SmartTurnModel:
     def __init__(self, models_dir: Path, slots: int = 1, threads: int = 1) -> None:
         self._models_dir = models_dir
         self._cpu_threads = threads
-        self._threads = EngineThreads("smart-turn", slots)
+        self._threads = EngineThreads("smart-turn", slots, nice=NICE)
         self._features = FeatureExtractor(chunk_length=WINDOW_S)
         self._session: onnxruntime.InferenceSession | None = None
 

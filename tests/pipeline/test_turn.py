@@ -42,6 +42,7 @@ from pipeline.signals import (
     Played,
     Send,
     Typed,
+    Voted,
 )
 from pipeline.turn import Phase, TurnConfig, TurnMachine
 from pipeline.utterance import CUT_AT, FRAME, SPEECH_HZ
@@ -83,7 +84,9 @@ class Scene:
     def understand(self, text: str, end_of_turn: float | None = None) -> None:
         """The latest look brings these words."""
         look = self.last(Look)
-        self.step(Looked(look.key, look.segment, look.attempt, text, end_of_turn))
+        self.step(Looked(look.key, look.segment, look.attempt, text))
+        if end_of_turn is not None:
+            self.step(Voted(look.key, look.segment, look.attempt, end_of_turn))
 
     def say(self, text: str = "What time is it?", seconds: float = 1.0) -> None:
         """A whole turn, understood and committed."""
@@ -152,7 +155,7 @@ def test_a_question_is_answered_after_a_short_silence() -> None:
     scene.understand("What time is it?")
     while not scene.committed:
         scene.hush(0.032)
-    assert 0.25 <= scene.now - spoke_until <= 0.30
+    assert 0.34 <= scene.now - spoke_until <= 0.39
     assert scene.last(Draft).text == "What time is it?"
 
 
@@ -392,7 +395,7 @@ def test_a_reply_is_begun_before_the_turn_is_over_and_held_until_it_is() -> None
     scene = Scene()
     scene.speak()
     scene.hush(0.13)
-    scene.understand("I think so.", 0.5)
+    scene.understand("I like it.", 0.95)
     begun = scene.now
     assert scene.last(Draft).speculative
     scene.answer("Fine.")
@@ -411,7 +414,7 @@ def test_a_wasted_speculation_leaves_nothing() -> None:
     scene = Scene()
     scene.speak()
     scene.hush(0.13)
-    scene.understand("I think so.", 0.5)
+    scene.understand("I like it.", 0.95)
     scene.answer("Fine.")
     scene.speak(0.5)
     assert scene.last(Drop).draft == 1
@@ -430,11 +433,11 @@ def test_a_speculation_on_other_words_is_made_anew() -> None:
     scene = Scene()
     scene.speak(2.0)
     scene.hush(0.13)
-    scene.understand("I think so.", 0.5)
+    scene.understand("I like it.", 0.95)
     first = scene.last(Draft).draft
     scene.sound(0.032, 0.9)  # a frame of voice, too short for speech
     look = scene.last(Look)
-    scene.step(Looked(look.key, look.segment, look.attempt, "I think not.", 0.5))
+    scene.step(Looked(look.key, look.segment, look.attempt, "I think not."))
     assert scene.last(Drop).draft == first
     assert scene.last(Draft).text == "I think not."
 
@@ -443,7 +446,7 @@ def test_cancel_does_not_end_a_turn_whose_reply_nobody_knows_of() -> None:
     scene = Scene()
     scene.speak()
     scene.hush(0.13)
-    scene.understand("I think so.", 0.5)
+    scene.understand("I like it.", 0.95)
     scene.step(Cancel())
     assert not scene.all(ReplyStarted)
     scene.hush(0.6)
@@ -454,7 +457,7 @@ def test_speculation_can_be_switched_off() -> None:
     scene = Scene(TurnConfig(speculate=False))
     scene.speak()
     scene.hush(0.13)
-    scene.understand("I think so.", 0.5)
+    scene.understand("I like it.", 0.95)
     assert not scene.all(Draft)
     scene.hush(0.6)
     assert not scene.last(Draft).speculative
@@ -663,7 +666,7 @@ def test_what_was_begun_from_a_forgotten_history_is_made_anew() -> None:
     scene = Scene()
     scene.speak()
     scene.hush(0.13)
-    scene.understand("I think so.", 0.5)
+    scene.understand("I like it.", 0.95)
     scene.step(Forget())
     assert scene.last(Drop).draft == 1
     scene.hush(0.6)
@@ -788,7 +791,7 @@ def test_a_patient_user_is_waited_for_longer() -> None:
         scene.speak()
         began = scene.now
         scene.hush(0.13)
-        scene.understand("I think so.", 0.5)
+        scene.understand("I like it.", 0.95)
         while not scene.committed:
             scene.hush(0.032)
         return scene.now - began

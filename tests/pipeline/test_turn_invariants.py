@@ -42,6 +42,7 @@ from pipeline.signals import (
     Played,
     Send,
     Typed,
+    Voted,
 )
 from pipeline.turn import TurnConfig, TurnMachine
 from pipeline.utterance import FRAME, SPEECH_HZ
@@ -162,7 +163,9 @@ class Conversation:
     def answer(self, index: int, words: str, vote: float | None) -> None:
         if self.looks:
             look = self.looks.pop(index % len(self.looks))
-            self.step(Looked(look.key, look.segment, look.attempt, words, vote))
+            self.step(Looked(look.key, look.segment, look.attempt, words))
+            if vote is not None:
+                self.step(Voted(look.key, look.segment, look.attempt, vote))
 
     def fail(self) -> None:
         if self.looks:

@@ -1,0 +1,78 @@
+"""Speech over a reply: the reply is held at once, and decided on within 544 ms. Pure.
+
+Words decide (`barge_in.judge`): real ones end the reply; a cough, "mm-hm" or the reply's own echo
+lets it go on where it stood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .barge_in import Verdict, judge
+from .replies import Replies
+from .signals import Effect
+from .utterance import FRAME, Utterance
+
+CUT_IN_LOOK = 9 * FRAME
+"""Speech over a reply after which its words are asked for: there in time for the decision."""
+CUT_IN_DECIDE = 17 * FRAME
+"""Speech over a reply, from its onset, after which it is decided: 544 ms."""
+
+
+class CutIn:
+    """What becomes of the reply that somebody speaks over."""
+
+    def __init__(self, replies: Replies) -> None:
+        self._replies = replies
+        self.onset: int | None = None
+        """The sample where somebody began to speak over a reply that is not yet decided on."""
+
+    def suspect(self, onset: int, now: float) -> Iterator[Effect]:
+        """Somebody may be cutting in: hold the reply."""
+        self.onset = onset
+        yield from self._replies.hold(now)
+
+    def settle(self) -> None:
+        """There is nothing to decide any more."""
+        self.onset = None
+
+    def verdict(self, text: str) -> Verdict:
+        """What these words over the reply are."""
+        reply = self._replies.started
+        verdict = judge(text, reply.text if reply else "")
+        if verdict is Verdict.BACKCHANNEL and self._replies.asks:
+            return Verdict.CUT_IN  # "Yes." is the answer, a little early
+        return verdict
+
+    def understand(self, text: str, now: float, *, silent: bool) -> Iterator[Effect]:
+        """Words were heard over a reply: real ones end it, nothing but others lets it go on."""
+        if self._replies.started is None:
+            return
+        if self.verdict(text) is not Verdict.CUT_IN:
+            if silent:
+                yield from self._let_go_on(now)
+        elif silent or self.onset is None:
+            # Half a word may be taken for any: it is believed at its end, or when it goes on.
+            yield from self._end_reply(now)
+
+    def decide(
+        self, turn: Utterance, heard_to: int, now: float, *, speaking: bool
+    ) -> Iterator[Effect]:
+        """A held reply is decided on in time, with what is known by then."""
+        if self.onset is None or heard_to - self.onset < CUT_IN_DECIDE:
+            return
+        answered = turn.segments[-1].answered_to > self.onset
+        if answered and self.verdict(turn.text) is not Verdict.CUT_IN:
+            yield from self._let_go_on(now)
+        elif speaking:
+            yield from self._end_reply(now)
+        else:  # it was short and its words are late; if it has any, they still cut in
+            yield from self._let_go_on(now)
+
+    def _end_reply(self, now: float) -> Iterator[Effect]:
+        self.onset = None
+        yield from self._replies.interrupt(now)
+
+    def _let_go_on(self, now: float) -> Iterator[Effect]:
+        self.onset = None
+        yield from self._replies.resume(now)
