@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
 
 from .clauses import Clause, ClauseCutter
 from .engines.ports import Prompt
@@ -13,6 +15,11 @@ from .signals import Draft, DraftClause, DraftText, Event
 
 CLAUSES_AHEAD = 64
 """Clauses that may wait to be voiced; the model's stream is read no faster than that."""
+QUIET_CLAUSES = 2
+"""A model on the voice's own processor is quiet while these are voiced; after them enough audio
+lies ready for both to work at once."""
+LISTEN_S = 1.0
+"""The longest that it is quiet at a time."""
 
 
 class Thinking:
@@ -32,6 +39,11 @@ class Thinking:
         self._post = post
         self._cutter = ClauseCutter()
         self._clauses: asyncio.Queue[Clause | None] = asyncio.Queue(CLAUSES_AHEAD)
+        self._text = ""
+        self._tokens = 0
+        """Asked for so far."""
+        self._spoken = 0
+        """Clauses that have left for the synthesizer."""
         self.error: AntiphonError | None = None
         """Why the text ends early; what came before it is still spoken."""
 
@@ -42,25 +54,54 @@ class Thinking:
 
     async def run(self, prompt: Prompt) -> None:
         """Ask the model. An error of the model's is kept in `error`, not raised."""
-        empty = True
         try:
-            purpose = Purpose.SPECULATION if self._speculative else Purpose.FIRST_CLAUSE
-            async with self._pool.lease(LLM, self._owner, purpose=purpose) as slot:
-                async for delta in slot.stream(lambda model, stop: model.generate(prompt, stop)):
-                    text = delta.text.lstrip() if empty else delta.text
-                    if text:
-                        empty = False
-                        await self._take(text)
-            if empty:
+            cut_short = await self._think(prompt, first=True)
+            while cut_short and self._tokens_left(prompt) > 0:
+                await self._listen()
+                cut_short = await self._think(prompt, first=False)
+            if not self._text:
                 raise LlmFailed("the language model gave an empty answer")
         except AntiphonError as error:
             self.error = error
         await self._finish()
 
+    async def _think(self, prompt: Prompt, *, first: bool) -> bool:
+        """One request to the model; returns whether the reply would go on after it."""
+        if self._speculative:
+            purpose = Purpose.SPECULATION
+        else:
+            purpose = Purpose.FIRST_CLAUSE if first else Purpose.LATER_CLAUSE
+        async with self._pool.lease(LLM, self._owner, purpose=purpose) as slot:
+            left, breath = self._tokens_left(prompt), slot.engine.breath_tokens
+            if breath is None or self._spoken >= QUIET_CLAUSES:
+                tokens = left
+            else:
+                tokens = min(left, breath * (1 + self._spoken))
+            self._tokens += tokens
+            part = replace(prompt, max_tokens=tokens, begun=self._text)
+            cut_short = False
+            async for delta in slot.stream(lambda model, stop: model.generate(part, stop)):
+                text = delta.text if self._text else delta.text.lstrip()
+                cut_short = delta.cut_short
+                if text:
+                    self._text += text
+                    await self._take(text)
+        return cut_short and breath is not None
+
+    def _tokens_left(self, prompt: Prompt) -> int:
+        return prompt.max_tokens - self._tokens
+
+    async def _listen(self) -> None:
+        """Be quiet until the clauses so far are voiced."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LISTEN_S):
+                await self._clauses.join()
+
     async def clauses(self) -> AsyncIterator[Clause]:
         """The clauses in order, each as soon as it is known."""
         while (clause := await self._clauses.get()) is not None:
             yield clause
+            self._clauses.task_done()
 
     async def _take(self, text: str) -> None:
         await self._post(DraftText(self._draft, text))
@@ -74,3 +115,4 @@ class Thinking:
         for clause in clauses:
             await self._post(DraftClause(self._draft))
             await self._clauses.put(clause)
+            self._spoken += 1

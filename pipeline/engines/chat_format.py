@@ -50,8 +50,9 @@ class _Models(msgspec.Struct):
     data: list[_Model]
 
 
-def read_chunk(payload: str) -> tuple[str, bool]:
-    """An event's data -> the text in it ("" for none), and whether the reply ends with it.
+def read_chunk(payload: str) -> tuple[str, str | None]:
+    """An event's data -> the text in it ("" for none), and the reason why the reply ends with it
+    ("stop", "length", ...; None: it goes on).
 
     Raises `LlmFailed` for an error in the stream, and for what is no chunk.
     """
@@ -62,10 +63,10 @@ def read_chunk(payload: str) -> tuple[str, bool]:
     if chunk.error is not None:
         raise LlmFailed(f"The language model failed: {_line(chunk.error)}.")
     if not chunk.choices:
-        return "", False  # usage, say
+        return "", None  # usage, say
     choice = chunk.choices[0]
     text = choice.delta.content if choice.delta is not None else None
-    return text or "", choice.finish_reason is not None
+    return text or "", choice.finish_reason
 
 
 def read_refusal(body: bytes) -> str:

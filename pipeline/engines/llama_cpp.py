@@ -28,9 +28,9 @@ BATCH_TOKENS = 128
 """A prompt is read in pieces of this size (about 0.3 s on 2 cores), so that a long one does not
 hold up the other replies, nor its own end when nobody wants it any more."""
 
-NICE = 19
-"""Below every speech engine: the first clause is voiced while the rest of the reply is thought of,
-and on two cores it takes twice as long when both get the same share."""
+BREATH_TOKENS = 8
+"""Enough for a first clause, as a rule. While that is voiced the model is quiet: beside it, at
+whatever nice value, the voice takes up to twice as long on two cores."""
 
 SAMPLING: dict[str, object] = {
     "temperature": 0.2,
@@ -84,9 +84,13 @@ class LlamaCppLanguageModel:
         self._book = SlotBook(slots)
         self._key = secrets.token_urlsafe(32)
         # The server's threads are children of this one and inherit its nice value.
-        self._worker = EngineThreads("llama", 1, nice=NICE)
+        self._worker = EngineThreads("llama", 1)
         self._server: xllamacpp.Server | None = None
         self._client: OpenAILanguageModel | None = None
+
+    @property
+    def breath_tokens(self) -> int | None:
+        return BREATH_TOKENS
 
     @property
     def info(self) -> EngineInfo:

@@ -15,7 +15,7 @@ import httpx
 import msgspec
 
 from pipeline.engines.chat_format import DONE, read_chunk, read_first_model, read_refusal
-from pipeline.engines.ports import EngineInfo, Prompt, Stop, TextDelta
+from pipeline.engines.ports import EngineInfo, Message, Prompt, Stop, TextDelta
 from pipeline.engines.sse import EventParser, EventTooLong
 from pipeline.errors import LlmFailed, RateLimited, StartError
 
@@ -56,6 +56,11 @@ class OpenAILanguageModel:
             # A proxy from the environment has no way to this machine's loopback.
             trust_env=not _is_loopback(url.host),
         )
+
+    @property
+    def breath_tokens(self) -> int | None:
+        """None: it runs on a machine of its own, as far as we know."""
+        return None
 
     @property
     def info(self) -> EngineInfo:
@@ -107,7 +112,7 @@ class OpenAILanguageModel:
             "POST", "chat/completions", json={**self._body(prompt), **(extra or {})}
         )
         try:
-            response = await self._client.send(request, stream=True)
+            response = await self._send(request)
             try:
                 if response.status_code != httpx.codes.OK:
                     raise await _refusal(response)
@@ -120,10 +125,17 @@ class OpenAILanguageModel:
             if not stop.is_set:  # nobody waits for the rest: its failure is nobody's concern
                 raise LlmFailed(f"The language model failed: {_why(error)}.") from error
 
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._client.send(request, stream=True)
+        except httpx.RemoteProtocolError:
+            # A kept connection that the server was just closing. Nothing has come back: once more.
+            return await self._client.send(request, stream=True)
+
     def _body(self, prompt: Prompt) -> dict[str, object]:
         body: dict[str, object] = {
             "model": self._model,
-            "messages": [msgspec.to_builtins(message) for message in prompt.messages],
+            "messages": [msgspec.to_builtins(message) for message in _messages(prompt)],
             "max_tokens": prompt.max_tokens,
             "temperature": prompt.temperature,
             "stream": True,
@@ -150,15 +162,21 @@ class OpenAILanguageModel:
                     if payload == DONE:
                         finished = True  # read on: a response read to its end frees its connection
                         continue
-                    text, finished = read_chunk(payload)
-                    if text:
-                        yield TextDelta(text)
+                    text, reason = read_chunk(payload)
+                    finished = reason is not None
+                    if text or reason == "length":
+                        yield TextDelta(text, cut_short=reason == "length")
                         last_token_s = clock()  # what the reader took is not the server's stall
         except httpx.HTTPError:
             if not finished:
                 raise
         if not finished and not stop.is_set:
             raise LlmFailed("The language model failed: its stream broke off.")
+
+
+def _messages(prompt: Prompt) -> tuple[Message, ...]:
+    begun = (Message("assistant", prompt.begun),) if prompt.begun else ()
+    return prompt.messages + begun
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[str | None]:

@@ -185,13 +185,17 @@ class Prompt:
     session: str = ""
     """Whose conversation it is: a backend with a prompt cache keeps it warm by this."""
     stop_sequences: tuple[str, ...] = field(default=())
+    begun: str = ""
+    """The reply's own first words, made before; what comes goes on from them."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """The next piece of a reply's text; never empty."""
+    """The next piece of a reply's text; empty only where `cut_short` says all there is to say."""
 
     text: str
+    cut_short: bool = False
+    """The reply would go on, but for `max_tokens`."""
 
 
 class LanguageModel(Engine, Protocol):
@@ -199,5 +203,13 @@ class LanguageModel(Engine, Protocol):
 
     Raises `LlmFailed` (refused, stalled, broken stream), `RateLimited`, or `GpuOutOfMemory`.
     """
+
+    @property
+    def breath_tokens(self) -> int | None:
+        """For a model on the voice's own processor, which can go on from `Prompt.begun`: it is
+        asked for so many tokens at a time until there is a first clause, and is quiet while that is
+        voiced. None for all others.
+        """
+        ...
 
     def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]: ...

@@ -122,6 +122,10 @@ class ScriptedLanguageModel(_Scripted):
     `{user}` in it becomes the user's last message, `{n}` the number of messages in the prompt.
     """
 
+    @property
+    def breath_tokens(self) -> int | None:
+        return None
+
     async def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
         wait_s = self._script.llm_first_token_s
         for word in self._words(prompt)[: prompt.max_tokens]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,9 +65,9 @@ async def answer(model: LanguageModel, prompt: Prompt, stop: Stop | None = None)
 
 class TestEveryLanguageModel:
     async def test_answers_in_pieces_none_of_them_empty(self, model: LanguageModel) -> None:
-        pieces = await answer(model, asking("Say hello."))
-        assert len(pieces) > 1
-        assert all(pieces)
+        deltas = [delta async for delta in model.generate(asking("Say hello."), Stop())]
+        assert len(deltas) > 1
+        assert all(delta.text or delta.cut_short for delta in deltas)
 
     async def test_answers_several_at_once(self, model: LanguageModel) -> None:
         prompts = [asking(f"Count to {n}.", session=str(n)) for n in range(3)]
@@ -94,9 +95,20 @@ class TestLlamaCpp:
     async def test_keeps_to_the_length_it_is_given(self, models_dir: Path) -> None:
         model = LlamaCppLanguageModel(models_dir, 1, 2)
         await model.start()
-        short = await answer(model, asking("Tell me a story.", max_tokens=5))
+        prompt = asking("Tell me a story.", max_tokens=5)
+        short = [delta async for delta in model.generate(prompt, Stop())]
         await model.close()
-        assert 1 <= len(short) <= 5
+        assert 1 <= len([delta for delta in short if delta.text]) <= 5
+        assert [delta.cut_short for delta in short] == [False] * (len(short) - 1) + [True]
+
+    async def test_goes_on_from_what_it_has_said(self, models_dir: Path) -> None:
+        model = LlamaCppLanguageModel(models_dir, 1, 2)
+        await model.start()
+        prompt = asking("Count from one to ten.", session="ada")
+        begun = "One, two, three, four,"
+        rest = "".join(await answer(model, replace(prompt, begun=begun, max_tokens=8)))
+        await model.close()
+        assert rest.strip().lower().startswith("five")
 
     async def test_a_prompt_over_its_context_fails_and_the_next_is_answered(
         self, models_dir: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,36 @@ async def test_asks_as_the_chat_format_has_it(
         }
     ]
     assert backend.keys[-1] == "bearer sk-secret"
+
+
+async def test_a_reply_that_is_begun_is_gone_on_with(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    prompt = replace(PROMPT, begun="Hello", max_tokens=7)
+    backend.answer = sends(head(), chunk(", you."), chunk(finish="length"), DONE)
+    deltas = [delta async for delta in model.generate(prompt, Stop())]
+    assert backend.requests[-1]["messages"][-1] == {"role": "assistant", "content": "Hello"}
+    assert [(delta.text, delta.cut_short) for delta in deltas] == [(", you.", False), ("", True)]
+
+
+async def test_a_kept_connection_that_was_just_closed_is_no_failure(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    async def hang_up_once(writer: asyncio.StreamWriter) -> None:
+        backend.answer = sends(head(), reply("fine"))
+
+    backend.answer = hang_up_once
+    assert await answer(model) == "fine"
+    assert len(backend.requests) == 2
+
+
+async def test_a_server_that_only_hangs_up_is_a_failure(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    backend.answer = sends()
+    with pytest.raises(LlmFailed, match="broke"):
+        await answer(model)
+    assert len(backend.requests) == 2
 
 
 @pytest.mark.parametrize("text", ["naïve", "你好", "a 👩‍🚀 b", "line\u2028break \x85"])
