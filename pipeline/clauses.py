@@ -71,12 +71,15 @@ class ClausePolicy:
     counts as three. No clause has more characters than its limit.
     """
 
-    limits: tuple[int, ...] = (48, 60, 120, 200)
-    min_letters: tuple[int, ...] = (4, 12, 30, 60)
+    limits: tuple[int, ...] = (36, 36, 72, 120, 200)
+    """Each about what can be voiced while the one before is played, on two busy cores."""
+    min_letters: tuple[int, ...] = (4, 12, 24, 40, 60)
     """A clause with fewer letters does not end at a mark (the first may, with enough words)."""
     first_min_words: int = 2
     first_max_words: int = 3
-    """Where no mark comes the first clause ends after this many words."""
+    first_enough: int = 12
+    """Where no mark comes the first clause ends after so many words, or with a word that makes it
+    so many letters."""
 
     def __post_init__(self) -> None:
         ascending = all(a <= b for a, b in zip(self.limits, self.limits[1:], strict=False))
@@ -250,7 +253,7 @@ class ClauseCutter:
         if self._index > 0:
             return enough and strength is Strength.SENTENCE
         if strength is Strength.SPACE:
-            return held.words >= policy.first_max_words
+            return held.words >= policy.first_max_words or held.letters >= policy.first_enough
         return enough or held.words >= policy.first_min_words
 
     def _best_place(self) -> int:

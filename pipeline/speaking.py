@@ -8,13 +8,15 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
+import numpy as np
 import structlog
 
 from .audio import Resampler, float_to_pcm16
 from .clauses import Clause
-from .engines.ports import SpeechRequest, Synthesizer
+from .engines.ports import Float32, SpeechRequest, Synthesizer
 from .errors import Unspeakable
 from .pool import TTS, Purpose, ResourcePool, Slot
+from .seams import ClauseShaper, line_break_s, pause_s
 from .signals import Draft, DraftAudio, DraftVoiced, Event
 
 log = structlog.get_logger(__name__)
@@ -23,9 +25,6 @@ REPLY_HZ = 24_000
 """The rate of every reply's audio; engines of another rate are resampled."""
 BUFFER_S = 10.0
 """Audio that may lie ready and unsent; then the next clause waits."""
-SENTENCE_PAUSE_S, CLAUSE_PAUSE_S = 0.18, 0.06
-"""Engines trim the silence around a clause; this much is put back behind it."""
-_SENTENCE_END = (".", "!", "?", "…", "。", "！", "？", "।", ":", "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,8 @@ class Speaking:
         self._ready: deque[bytes] = deque()
         self._made = 0
         self._taken = 0
+        self._before = ""
+        """What the last voiced clause said."""
         self._room = asyncio.Event()
         self.skipped: list[tuple[Clause, str]] = []
         """Clauses that were not voiced, with the reason."""
@@ -106,27 +107,26 @@ class Speaking:
             TTS, self._owner, deadline=self._clock() + unsent_s, purpose=purpose
         ) as slot:
             try:
-                await self._stream(slot, request)
+                await self._stream(slot, request, line_break_s(self._before, clause.text))
             except Unspeakable as reason:
                 self._skip(clause, str(reason))
                 return
-        pause_s = (
-            SENTENCE_PAUSE_S
-            if clause.text.rstrip(" \"')]”’").endswith(_SENTENCE_END)
-            else (CLAUSE_PAUSE_S)
-        )
-        await self._add(bytes(2 * round(pause_s * REPLY_HZ)))
+        self._before = clause.speech
 
-    async def _stream(self, slot: Slot[Synthesizer], request: SpeechRequest) -> None:
-        rate_hz = slot.engine.rate_hz
-        resampler = Resampler(rate_hz, REPLY_HZ) if rate_hz != REPLY_HZ else None
+    async def _stream(
+        self, slot: Slot[Synthesizer], request: SpeechRequest, opening_s: float
+    ) -> None:
+        resampler = Resampler(slot.engine.rate_hz, REPLY_HZ)
+        shaper = ClauseShaper(REPLY_HZ)
         async for chunk in slot.stream(lambda engine, stop: engine.synthesize(request, stop)):
-            await self._add(float_to_pcm16(resampler.feed(chunk) if resampler else chunk))
-        if resampler:
-            await self._add(float_to_pcm16(resampler.flush()))
+            await self._add(_silence(opening_s), shaper.feed(resampler.feed(chunk)))
+            opening_s = 0.0
+        await self._add(
+            shaper.feed(resampler.flush()), shaper.finish(), _silence(pause_s(request.text))
+        )
 
-    async def _add(self, pcm: bytes) -> None:
-        if pcm:
+    async def _add(self, *pieces: Float32) -> None:
+        if pcm := float_to_pcm16(np.concatenate(pieces)):
             self._ready.append(pcm)
             self._made += len(pcm) // 2
             await self._post(DraftAudio(self._draft, len(pcm) // 2))
@@ -139,3 +139,7 @@ class Speaking:
         while self._made - self._taken > BUFFER_S * REPLY_HZ:
             self._room.clear()
             await self._room.wait()
+
+
+def _silence(seconds: float) -> Float32:
+    return np.zeros(round(seconds * REPLY_HZ), np.float32)

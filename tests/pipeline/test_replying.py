@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,8 +26,9 @@ from pipeline.engines.ports import (
 from pipeline.engines.scripted import ScriptedLanguageModel, ScriptedSynthesizer
 from pipeline.errors import LlmFailed, TtsFailed
 from pipeline.pool import LLM, TTS, ResourcePool
+from pipeline.seams import SENTENCE_PAUSE_S
 from pipeline.signals import Draft, DraftAudio, DraftClause, DraftText, DraftVoiced, Event
-from pipeline.speaking import BUFFER_S, REPLY_HZ, SENTENCE_PAUSE_S, Speaking, VoiceChoice
+from pipeline.speaking import BUFFER_S, REPLY_HZ, Speaking, VoiceChoice
 from pipeline.thinking import Thinking
 
 QUICK = ScriptConfig(tts_first_s=0.0, tts_rtf=0.0, tts_s_per_char=0.002, llm_first_token_s=0.0)
@@ -142,6 +144,31 @@ async def test_an_engine_that_fails_ends_the_speaking_with_its_error() -> None:
         await speak("Hello there.", Broken())
 
 
+class Remote:
+    """A model on a machine of its own."""
+
+    breath_tokens: int | None = None
+
+
+class Breathing:
+    """A model on the voice's own processor; it says `text` a character a token."""
+
+    breath_tokens = 10
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.prompts: list[Prompt] = []
+
+    async def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
+        self.prompts.append(prompt)
+        assert self.text.startswith(prompt.begun)
+        rest = self.text[len(prompt.begun) :]
+        for letter in rest[: prompt.max_tokens]:
+            yield TextDelta(letter)
+        if len(rest) > prompt.max_tokens:
+            yield TextDelta("", cut_short=True)
+
+
 async def think(model: object, box: Box) -> tuple[Thinking, list[Clause]]:
     async with ResourcePool({LLM: [model]}) as pool:
         thinking = Thinking(DRAFT, "anna", pool, box.post)
@@ -161,7 +188,7 @@ async def test_the_models_text_is_told_and_cut_as_it_comes() -> None:
 
 
 async def test_what_a_model_said_before_it_failed_is_kept() -> None:
-    class Breaking:
+    class Breaking(Remote):
         async def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
             yield TextDelta("  \nHalf a")
             yield TextDelta(" sentence")
@@ -173,10 +200,48 @@ async def test_what_a_model_said_before_it_failed_is_kept() -> None:
 
 
 async def test_an_empty_answer_is_a_failure() -> None:
-    class Empty:
+    class Empty(Remote):
         async def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
             yield TextDelta("   ")
 
     thinking, clauses = await think(Empty(), Box())
     assert isinstance(thinking.error, LlmFailed)
     assert clauses == []
+
+
+async def test_a_model_beside_the_voice_says_the_same_in_breaths() -> None:
+    text = "Well, I am glad that you ask. " * 6
+    model = Breathing(text)
+    thinking, clauses = await think(model, Box())
+    assert "".join(clause.text for clause in clauses) == text
+    assert thinking.error is None
+    assert [prompt.max_tokens for prompt in model.prompts[:2]] == [10, 20]
+    assert model.prompts[-1].max_tokens > 100  # and after the first clauses in one go
+
+
+async def test_a_model_beside_the_voice_is_quiet_while_a_clause_is_voiced() -> None:
+    model = Breathing("Well, I am glad that you ask. There is more to it.")
+    async with ResourcePool({LLM: [model]}) as pool:
+        thinking = Thinking(DRAFT, "anna", pool, Box().post)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(thinking.run(PROMPT))
+            clauses = thinking.clauses()
+            await anext(clauses)
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert len(model.prompts) == 1  # the first clause is being voiced
+            await anext(clauses)
+            assert len(model.prompts) == 2  # it is done: the next is asked for
+            async for _ in clauses:
+                pass
+
+
+async def test_a_reply_in_breaths_keeps_to_its_length() -> None:
+    model = Breathing("on and on " * 50)
+    async with ResourcePool({LLM: [model]}) as pool:
+        thinking = Thinking(DRAFT, "anna", pool, Box().post)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(thinking.run(replace(PROMPT, max_tokens=55)))
+            said = "".join([clause.text async for clause in thinking.clauses()])
+    assert len(said) == 55
+    assert sum(prompt.max_tokens for prompt in model.prompts) == 55
