@@ -12,20 +12,20 @@ RECIPE := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run setup models test test-all check format bench soak
+.PHONY: help run setup models test test-all check format bench bench-peers soak
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile $(if $(wildcard benchmarks/soak.py),,| grep -v " soak ")
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile $(if $(wildcard benchmarks/soak.py),,| grep -v " soak ")
 
 run: $(STAMPS)/run models ## the server on port 8000 (PORT=... for another); Ctrl-C ends it
 	@exec $(BIN)/antiphon serve --port $(PORT)
 
-setup: $(STAMPS)/dev $(EXTRAS:%=$(STAMPS)/extra-%) models ## only the set-up (EXTRAS="..." adds optional parts)
+setup: $(STAMPS)/dev $(EXTRAS:%=$(STAMPS)/extra-%) models $(EXTRAS:%=models-of-%) ## only the set-up (EXTRAS="..." adds optional parts)
 
 test: setup ## the tests of the default install
 	@$(BIN)/python -m pytest -m "not slow and not browser"
 
-test-all: $(STAMPS)/extra-browser setup ## the checks, then every test
+test-all: $(STAMPS)/extra-browser $(STAMPS)/extra-piper setup models-of-piper ## the checks, then every test
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/python -m pytest
 
@@ -42,6 +42,18 @@ format: $(STAMPS)/dev ## what the formatter and the linter can mend, mended
 bench: setup ## the benchmarks that README quotes
 	@$(BIN)/python -m benchmarks
 
+# Pipecat in an environment of its own: its pins are not ours.
+PEER := .venv-pipecat
+
+bench-peers: setup $(PEER)/.installed ## the same calls, to Pipecat
+	@$(BIN)/python -m benchmarks.peers.pipecat
+
+$(PEER)/.installed: benchmarks/peers/pipecat/requirements.txt | $(BIN)/python
+	@echo "installing Pipecat into $(PEER): some 950 MB"
+	@$(BIN)/python -m venv $(PEER)
+	@$(PEER)/bin/python -m pip install -qq --disable-pip-version-check --no-input -r $<
+	@touch $@
+
 ifneq ($(wildcard benchmarks/soak.py),)
 soak: setup ## the long soak
 	@$(BIN)/python -m benchmarks.soak
@@ -54,6 +66,12 @@ endif
 
 models: | $(STAMPS)/run
 	@$(BIN)/antiphon models pull
+
+# What an extra speaks or listens with, besides the default models.
+MODELS_OF_piper := piper-en-us-joe
+
+models-of-%: models
+	@$(if $(MODELS_OF_$*),$(BIN)/antiphon models pull $(MODELS_OF_$*),:)
 
 # A python is taken by what it says when run: a name on PATH may be a shim that leads nowhere.
 $(BIN)/python:

@@ -16,7 +16,7 @@ class EngineConfig:
     stt_model: str = "tiny.en"
     stt_slots: int = 1
     stt_threads: int = 2
-    tts_engine: Literal["auto", "kokoro-onnx", "scripted"] = "auto"
+    tts_engine: Literal["auto", "kokoro-onnx", "piper", "scripted"] = "auto"
     tts_slots: int = 1
     """Instances of the synthesizer; each voices one clause at a time."""
     tts_threads: int = 2

@@ -92,7 +92,7 @@ class Settings(BaseModel):
     stt_model: str = Field("tiny.en", description="the recogniser's model")
     stt_slots: int = Field(1, ge=1, le=64, description="windows transcribed at once")
     stt_threads: int = Field(min(2, CORES), ge=1, le=64, description="CPU threads of each")
-    tts_engine: Literal["auto", "kokoro-onnx", "scripted"] = Field(
+    tts_engine: Literal["auto", "kokoro-onnx", "piper", "scripted"] = Field(
         "auto", description="text to speech"
     )
     tts_voice: str = Field("", description="the default voice; empty: af_heart, or the first one")

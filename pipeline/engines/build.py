@@ -90,6 +90,10 @@ def _synthesizer(config: EngineConfig) -> Synthesizer:
             from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
 
             return KokoroOnnxSynthesizer(config.models_dir, config.tts_threads)
+        case "piper":
+            from pipeline.engines.piper import PiperSynthesizer
+
+            return PiperSynthesizer(config.models_dir, config.tts_threads)
 
 
 def _language_model(config: EngineConfig) -> LanguageModel:

