@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import latency, wer
+from benchmarks import latency, wer, windows
 from benchmarks.serving import ServerFailed, serving
 
 PACKAGES = ("antiphon", "faster-whisper", "ctranslate2", "onnxruntime", "kokoro-onnx", "xllamacpp")
@@ -38,7 +38,9 @@ def machine() -> dict[str, object]:
 def main() -> int:
     """Run what is asked for; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="latency, wer (default: all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="latency, wer, windows (default: all)"
+    )
     parser.add_argument("--turns", type=int, default=latency.TURNS, help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
     parser.add_argument("--url", help="a running server (default: start one for each benchmark)")
@@ -47,12 +49,19 @@ def main() -> int:
         "latency": lambda url: latency.main(url, args.turns),
         "wer": wer.main,
     }
-    if unknown := set(args.names) - set(benchmarks):
-        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there is {', '.join(benchmarks)}")
+    # These need no server.
+    alone: dict[str, Callable[[], dict[str, object]]] = {"windows": windows.main}
+    names = [*benchmarks, *alone]
+    if unknown := set(args.names) - set(names):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there is {', '.join(names)}")
     here = machine()
     results: dict[str, object] = {"machine": here}
     print(f"{here['cpu']}, {here['cores']} cores; {here['versions']}\n")
-    for name in args.names or benchmarks:
+    for name in args.names or names:
+        if name in alone:
+            results[name] = alone[name]()
+            print()
+            continue
         try:
             with nullcontext(args.url) if args.url else serving() as url:
                 results[name] = benchmarks[name](url)

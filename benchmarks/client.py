@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from websockets.asyncio.client import ClientConnection, connect
 
+from benchmarks.line import Connect, Line, native_line
 from benchmarks.playback import Playback
 from server.cli.wav import Recording
 
@@ -90,15 +90,17 @@ def last_voiced(samples: Int16) -> int:
 
 
 @asynccontextmanager
-async def calling(url: str, *, rate_hz: int = 16_000, **settings: object) -> AsyncIterator[Caller]:
+async def calling(
+    url: str, *, line: Connect = native_line, rate_hz: int = 16_000, **settings: object
+) -> AsyncIterator[Caller]:
     """Connect, say hello in `auto` turn detection, and run a caller for as long as the block.
 
     Raises what `websockets` raises, alone or in an ExceptionGroup, when the connection fails.
     """
-    async with connect(url, compression=None, max_size=None, proxy=None) as socket:
+    async with line(url) as connected:
         hello = {"type": "hello", "audio": {"rate": rate_hz}, "turn_detection": "auto", **settings}
-        await socket.send(json.dumps(hello))
-        caller = Caller(socket, rate_hz)
+        await connected.send(json.dumps(hello))
+        caller = Caller(connected, rate_hz)
         async with asyncio.TaskGroup() as group:
             caller.start(group)
             try:
@@ -112,8 +114,8 @@ async def calling(url: str, *, rate_hz: int = 16_000, **settings: object) -> Asy
 class Caller:
     """A person on the line. Made by `calling`."""
 
-    def __init__(self, socket: ClientConnection, rate_hz: int) -> None:
-        self._socket = socket
+    def __init__(self, line: Line, rate_hz: int) -> None:
+        self._line = line
         self._rate_hz = rate_hz
         self._reply_hz = 24_000
         self._frame = round(rate_hz * FRAME_S)
@@ -206,7 +208,7 @@ class Caller:
         await self._changed.wait()
 
     async def _send(self, message: Json) -> None:
-        await self._socket.send(json.dumps(message))
+        await self._line.send(json.dumps(message))
 
     async def _microphone(self) -> None:
         """Frames in real time, without end: what is said, else noise."""
@@ -219,11 +221,11 @@ class Caller:
             self._sent_samples += len(frame)
             recorded_at = self._started_at + self._sent_samples / self._rate_hz
             await asyncio.sleep(recorded_at - time.monotonic())
-            await self._socket.send(frame.astype("<i2").tobytes())
+            await self._line.send(frame.astype("<i2").tobytes())
 
     async def _ears(self) -> None:
         """Note every message, and put every piece of audio on the loudspeaker."""
-        async for raw in self._socket:
+        async for raw in self._line:
             now = time.monotonic()
             if isinstance(raw, bytes):
                 if self._sounding is not None and not self._sounding.flushed.is_set():

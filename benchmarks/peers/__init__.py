@@ -1,0 +1,1 @@
+"""The same calls to other voice servers, with the same models behind them."""

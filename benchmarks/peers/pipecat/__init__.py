@@ -1,0 +1,1 @@
+"""Pipecat, called as our own server is: `python -m benchmarks.peers.pipecat`."""

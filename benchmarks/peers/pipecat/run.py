@@ -1,0 +1,171 @@
+"""`python -m benchmarks.peers.pipecat`: the calls of benchmarks/latency.py, answered by Pipecat."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import latency
+from benchmarks.__main__ import machine
+from benchmarks.client import calling
+from benchmarks.peers.crowd import ARRIVAL_S, Calls, crowd
+from benchmarks.peers.pipecat import processes
+from benchmarks.peers.pipecat.line import pipecat_line
+from benchmarks.peers.pipecat.options import MODELS, TTS, BotOptions, Models, Tts
+from benchmarks.serving import ROOT, ServerFailed
+from pipeline.engines import kokoro_onnx, llama_cpp
+from pipeline.models import locate
+from server.settings import load
+
+PYTHON = ROOT / ".venv-pipecat" / "bin" / "python"
+WHISPER = "whisper-tiny.en"
+VOICE = "af_heart"
+
+METHOD = f"""Each caller in a session of its own; clips without inner pauses in 20 ms frames in real
+time, then noise at -60 dBFS. From the last sample above -40 dB of the clip's peak to the first
+reply sample above -50 dBFS at a real-time playback without a jitter buffer. Each reply is listened
+to for {latency.LISTEN_S:g} s, then interrupted by the client. Several callers arrive at random
+within {ARRIVAL_S:g} s. The first turn is counted too; a turn that begins to be answered before its
+end is a cut-off and has no latency; one without an answer after 30 s has none.
+Pipecat as its documentation and templates build a bot: FastAPI WebSocket transport (raw PCM16 and
+RTVI messages, uvicorn on uvloop, no compression), SileroVADAnalyzer, the default turn strategies
+(VAD stop after 0.2 s, Smart Turn v3, at most 3 s of silence), WhisperSTTService, OpenAILLMService,
+sentences as the unit of speech, PiperTTSService or KokoroTTSService, 24 kHz out, interruptions on,
+metrics off, log level WARNING. All defaults but for these: Whisper tiny.en as int8 on the CPU,
+OMP_NUM_THREADS at the number of cores, voices en_US-joe-medium and {VOICE} (int8 model).
+The language model is Antiphon's own SmolLM2 in llama.cpp, its settings, sampling and length the
+same, in a process of its own at usual priority, with its prompt cache, without pinned slots.
+Models "per-session": each call's services load theirs, while it waits; "shared": one Whisper, one
+Piper or Kokoro, loaded and run once before the first call, handed to every service; Silero and
+Smart Turn stay per session in both. RSS is the bot's, without the language model's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run's choices."""
+
+    tts: Tts
+    models: Models
+    callers: int
+    turns: int
+    seed: int
+
+
+@contextmanager
+def peer(python: Path, tts: Tts, models: Models) -> Iterator[tuple[processes.Process, str]]:
+    """A Pipecat bot with its language model; gives its process and address.
+
+    Raises `ServerFailed` when one does not come up, `ModelMissing` when a model is not there.
+    """
+    ours = load(env_file=None)
+    models_dir = ours.engine_config().models_dir
+    with (
+        tempfile.TemporaryDirectory(prefix="antiphon-pipecat-") as folder,
+        processes.language_model(
+            models_dir, slots=ours.llm_slots, threads=ours.llm_threads
+        ) as language_model,
+    ):
+        voices = Path(folder) / "voices.npz"
+        _write_voice(locate(models_dir, kokoro_onnx.VOICES) / f"{VOICE}.bin", voices)
+        options = BotOptions(
+            tts=tts,
+            models=models,
+            whisper=str(locate(models_dir, WHISPER)),
+            kokoro=str(next(locate(models_dir, kokoro_onnx.MODEL).glob("*.onnx"))),
+            kokoro_voices=str(voices),
+            kokoro_voice=VOICE,
+            llm_url=language_model.url,
+            llm_model=llama_cpp.MODEL,
+            llm_request={"max_tokens": ours.reply_tokens, **llama_cpp.SAMPLING},
+            instructions=latency.INSTRUCTIONS,
+        )
+        with processes.bot(python, options) as bot:
+            yield bot, bot.url
+
+
+def _write_voice(style: Path, archive: Path) -> None:
+    """Our file of one voice, as kokoro-onnx wants voices: an .npz archive of arrays by name."""
+    voices: dict[str, Any] = {style.stem: kokoro_onnx.load_style(style)}
+    np.savez(archive, **voices)
+
+
+def measure(python: Path, run: Run) -> dict[str, object]:
+    """Start the peer, call it, and print what came of it; returns what `--json` writes."""
+    print(f"Pipecat, {run.tts}, models {run.models}, {run.callers} at once, {run.turns} turns each")
+    with peer(python, run.tts, run.models) as (bot, url):
+        idle_mb = bot.rss_mb
+        calls = asyncio.run(
+            crowd(
+                lambda: calling(url, line=pipecat_line),
+                callers=run.callers,
+                turns=run.turns,
+                seed=run.seed,
+            )
+        )
+        memory = {"idle": idle_mb, "peak": bot.peak_rss_mb}
+        versions = bot.ready["versions"]
+    _print(calls, memory)
+    choices = {"tts": run.tts, "models": run.models, "callers": run.callers}
+    return {**choices, **calls.summary(), "rss_mb": memory, "versions": versions}
+
+
+def _print(calls: Calls, memory: dict[str, float]) -> None:
+    summary = calls.summary()
+    if latencies_ms := calls.latencies_ms:
+        print(f"\n  voice-to-voice  {latency.Quantiles.of(latencies_ms)}")
+    print(
+        f"  {summary['answered']} of {summary['turns']} turns answered, "
+        f"{summary['cut_off']} cut off, {summary['no_answer']} without an answer, "
+        f"{summary['stalls']} stalls ({summary['stalled_s']} s, "
+        f"longest {summary['longest_stall_s']} s)"
+    )
+    print(f"  RSS {memory['idle']:.0f} MB before the first call, {memory['peak']:.0f} MB at most\n")
+
+
+def main() -> int:
+    """Run what is asked for; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.pipecat", description=__doc__)
+    parser.add_argument("--turns", type=int, default=latency.TURNS, help="default: %(default)s")
+    parser.add_argument("--tts", nargs="+", choices=TTS, default=TTS, help="default: all")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="default: both")
+    parser.add_argument("--callers", nargs="+", type=int, default=[1], help="default: 1")
+    parser.add_argument("--seed", type=int, default=0, help="of the arrivals")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
+    parser.add_argument(
+        "--python",
+        type=Path,
+        default=Path(os.environ.get("PIPECAT_PYTHON") or PYTHON),
+        help="Pipecat's environment (default: %(default)s; `make bench-peers` makes it)",
+    )
+    args = parser.parse_args()
+    if not args.python.exists():
+        parser.error(f"there is no {args.python}: `make bench-peers` makes it, --python names it")
+    here = machine()
+    print(f"{here['cpu']}, {here['cores']} cores\n{METHOD}\n")
+    runs = [
+        Run(tts, models, callers, args.turns, args.seed)
+        for tts in args.tts
+        for models in args.models
+        for callers in args.callers
+    ]
+    try:
+        results = [measure(args.python, run) for run in runs]
+    except ServerFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    print(f"versions: {results[-1]['versions']}")
+    if args.json:
+        document = {"machine": here, "method": METHOD, "runs": results}
+        args.json.write_text(json.dumps(document, indent=2) + "\n")
+    return 0
