@@ -1,4 +1,4 @@
-"""The `antiphon` command: serve, talk, models, doctor."""
+"""The `antiphon` command: serve, talk, models, doctor, replay."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from server import serve
-from server.cli import doctor, models, talk
+from server.cli import doctor, models, replay, talk
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="antiphon", description="A real-time, multi-user voice chat server."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, talk, models, doctor):
+    for command in (serve, talk, models, doctor, replay):
         command.add_parser(commands)
     args = parser.parse_args(argv)
     status: int = args.run(args)

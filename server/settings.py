@@ -81,6 +81,11 @@ class Settings(BaseModel):
         1_000, ge=100, le=1_000_000, description="history that the language model gets to see"
     )
     reply_tokens: int = Field(200, ge=1, le=4_096, description="the longest reply")
+    record_dir: Path | None = Field(
+        None,
+        description="a folder for records of sessions, for `antiphon replay`: what is said is in"
+        " them, as words; empty: none are kept",
+    )
     pool_wait_s: float = Field(
         20, gt=0, le=600, description="the longest wait for an engine; past it: TIMEOUT"
     )
@@ -142,6 +147,7 @@ class Settings(BaseModel):
             idle_s=self.idle_s,
             history_tokens=self.history_tokens,
             reply_tokens=self.reply_tokens,
+            record_dir=self.record_dir,
         )
 
 

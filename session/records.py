@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from pipeline.events import ReplyDone, UserTranscript
@@ -33,6 +34,8 @@ class SessionConfig:
     history_items: int = 200
     history_tokens: int = 1_000
     reply_tokens: int = 300
+    record_dir: Path | None = None
+    """Where sessions are recorded for `antiphon replay`; None: they are not."""
 
 
 @dataclass(slots=True)

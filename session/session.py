@@ -21,6 +21,7 @@ from pipeline.errors import GoingAway as ServerGoingAway
 from pipeline.events import Failed, ReplyAudio, ReplyDone, ReplyStarted, UserTranscript
 from pipeline.manager import SpeechPipelineManager
 from pipeline.pool import ResourcePool
+from pipeline.recording import RecordedMachine
 from pipeline.signals import (
     Cancel,
     Draft,
@@ -60,6 +61,7 @@ from .messages import (
     Unmute,
     Welcome,
 )
+from .recorder import Recorder
 from .records import Figures, Identity, SessionConfig, State
 
 INBOX = 256
@@ -125,7 +127,8 @@ class Session:
         self._conversation = Conversation(
             max_items=config.history_items, max_tokens=config.history_tokens
         )
-        self._machine = TurnMachine(self._turn_config())
+        self._recorder: Recorder | None = None
+        self._machine = self._new_machine()
         self._pipeline = SpeechPipelineManager(
             identity.session, pool, vad, self._inbox.put,
             microphone_hz=microphone_hz, expects_frames=self._expects_frames,
@@ -196,6 +199,8 @@ class Session:
                 await self._converse()
         finally:
             self._ended.set()
+            if self._recorder is not None:
+                self._recorder.close()
 
     async def _converse(self) -> None:
         while True:
@@ -319,6 +324,12 @@ class Session:
         )
 
     # --- what the stages need --------------------------------------------------------------------
+
+    def _new_machine(self) -> TurnMachine:
+        if self._config.record_dir is None:
+            return TurnMachine(self._turn_config())
+        self._recorder = Recorder(self._config.record_dir, self.identity.session)
+        return RecordedMachine(self._turn_config(), self._recorder.write)
 
     def _turn_config(self) -> TurnConfig:
         return TurnConfig(

@@ -1,0 +1,150 @@
+"""What a recorded machine was told can be told again, with the same to follow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import LlmFailed, SttFailed
+from pipeline.events import ReplyDone
+from pipeline.recording import BadRecording, RecordedMachine, replay
+from pipeline.signals import (
+    Cancel,
+    DraftAudio,
+    DraftMade,
+    DraftText,
+    EndTurn,
+    Event,
+    Forget,
+    Greet,
+    Heard,
+    Looked,
+    LookFailed,
+    Played,
+    Typed,
+    Voted,
+)
+from pipeline.turn import TurnConfig
+from server.__main__ import main
+from session.recorder import Recorder
+from tests.support import call, live_server, silence, tone
+
+FRAME = 512
+
+EVENTS = st.one_of(
+    st.none(),
+    st.builds(Typed, st.text(min_size=1), st.none() | st.text()),
+    st.builds(Greet, st.just("Hello.")),
+    st.just(Cancel()),
+    st.just(Forget()),
+    st.builds(EndTurn, st.integers(0, 10**6), st.booleans()),
+    st.builds(Looked, st.just(1), st.just(0), st.integers(1, 4), st.sampled_from(["Hi?", "so"])),
+    st.builds(Voted, st.just(1), st.just(0), st.integers(1, 4), st.floats(0, 1)),
+    st.builds(LookFailed, st.just(1), st.just(0), st.integers(1, 4), st.just(SttFailed("no"))),
+    st.builds(DraftText, st.integers(1, 3), st.text(min_size=1)),
+    st.builds(DraftAudio, st.integers(1, 3), st.integers(1, 48_000)),
+    st.builds(DraftMade, st.integers(1, 3), st.none() | st.just(LlmFailed("broke"))),
+    st.builds(Played, st.integers(1, 3), st.floats(0, 5_000), st.booleans()),
+    st.sampled_from([0.02, 0.95]),
+)
+
+
+@given(st.lists(EVENTS, max_size=80))
+def test_a_replay_follows_the_conversation_step_by_step(events: list[Event | float | None]) -> None:
+    lines: list[str] = []
+    machine = RecordedMachine(TurnConfig(), lines.append, next_turn=3, next_reply=5)
+    followed, now, end = [], 100.0, 0
+    for event in events:
+        if isinstance(event, float):  # a second of the microphone
+            for _ in range(31):
+                now, end = now + 0.032, end + FRAME
+                followed.append(machine.step(Heard(event, end, now), now))
+        else:
+            now += 0.01
+            followed.append(machine.step(event, now))
+    followed.append(machine.reconfigure(TurnConfig(detection="manual"), now))
+    assert [str(moment.effects) for moment in replay(lines)] == [str(f) for f in followed]
+
+
+@pytest.mark.parametrize(
+    "line", ["", "{}", "no", '{"antiphon_recording": 2}', '{"antiphon_recording": 1}', "[]"]
+)
+def test_what_is_no_recording_is_refused(line: str) -> None:
+    with pytest.raises(BadRecording):
+        list(replay([line]))
+
+
+@pytest.mark.parametrize("line", ["{", "{}", '{"at": 1, "event": "Nap", "of": {}}', "[]"])
+def test_a_line_that_no_recording_has_is_named(line: str) -> None:
+    lines: list[str] = []
+    RecordedMachine(TurnConfig(), lines.append)
+    with pytest.raises(BadRecording, match="line 2"):
+        list(replay([*lines, line]))
+
+
+def test_the_command_prints_what_followed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorder = Recorder(tmp_path / "new", "s_1")
+    machine = RecordedMachine(TurnConfig(), recorder.write)
+    machine.step(Heard(0.02, FRAME, 1.0), 1.0)
+    machine.step(Typed("What time is it?"), 2.5)
+    recorder.close()
+    assert main(["replay", str(tmp_path / "new" / "s_1.jsonl")]) == 0
+    out = capsys.readouterr().out
+    assert "1.500  Typed(text='What time is it?'" in out
+    assert "-> Draft(draft=1, turn=1, text='What time is it?'" in out
+    assert "Heard" not in out
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(tmp_path / "none.jsonl")]) == 1
+    assert "none.jsonl" in capsys.readouterr().err
+
+
+def test_a_disk_that_fails_ends_the_record_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    recorder = Recorder(tmp_path / "file", "s_1")
+    recorder.write("a line")
+    recorder.close()
+
+
+def test_a_record_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("session.recorder.MOST_BYTES", 100)
+    recorder = Recorder(tmp_path, "s_1")
+    for _ in range(50):
+        recorder.write("ten bytes")
+    recorder.close()
+    assert (tmp_path / "s_1.jsonl").stat().st_size == 100
+
+
+async def test_a_session_can_be_replayed_as_it_was(tmp_path: Path) -> None:
+    hello = {"audio": {"rate": 16_000}}
+    async with (
+        live_server(ANTIPHON_RECORD_DIR=str(tmp_path)) as server,
+        call(server.ws_url, hello) as caller,
+    ):
+        await caller.speak(tone(1.0) + silence(1.5))
+        spoken = await caller.play()
+        await caller.say("text", text="And now?")
+        typed = await caller.play()
+        await caller.say("bye")
+        await caller.closed()
+    (record,) = tmp_path.glob("*.jsonl")
+    assert record.stat().st_mode & 0o077 == 0
+    with record.open() as lines:
+        effects = [effect for moment in replay(lines) for effect in moment.effects]
+    done = [effect for effect in effects if isinstance(effect, ReplyDone)]
+    assert [reply.heard for reply in done] == [spoken["heard"], typed["heard"]]
+    assert [reply.turn for reply in done] == [1, 2]
+
+
+async def test_nothing_is_recorded_unless_it_is_asked_for(tmp_path: Path) -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.say("text", text="Hello?")
+        await caller.play()
+        (session,) = server.house.sessions
+        assert session._recorder is None
