@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 import structlog
@@ -16,7 +17,7 @@ import structlog
 from .engines.ports import Float32, Prompt, SpeechWindow
 from .errors import AntiphonError, EngineError, first_error
 from .listening import Listening
-from .pool import EOT, STT, Purpose, ResourcePool
+from .pool import EOT, LLM, STT, Purpose, ResourcePool
 from .signals import Draft, DraftMade, Event, Look, Looked, LookFailed, Voted
 from .speaking import Speaking, VoiceChoice
 from .thinking import Thinking
@@ -55,6 +56,7 @@ class SpeechPipelineManager:
         self.listening = Listening(microphone_hz, vad.stream(), post, expects_frames, peer_answers)
         self._looks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._drafts: dict[int, _Work] = {}
+        self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> SpeechPipelineManager:
         self._tasks = asyncio.TaskGroup()
@@ -74,6 +76,8 @@ class SpeechPipelineManager:
             task.cancel()
         for work in self._drafts.values():
             work.task.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
         await self._tasks.__aexit__(None, None, None)
 
     # --- understanding ---------------------------------------------------------------------------
@@ -131,6 +135,23 @@ class SpeechPipelineManager:
         speaking = Speaking(draft, self._owner, voice, self._pool, self._post)
         make = self._make(draft.draft, thinking, speaking, prompt, draft.say)
         self._drafts[draft.draft] = _Work(speaking, self._tasks.create_task(make))
+
+    def prepare(self, prompt: Prompt) -> None:
+        """Let a model beside the voice read a prompt's beginning before anybody waits for it.
+
+        It would else read it when the next turn is to be answered: what was heard of a reply that
+        was cut short, and, once the oldest items are dropped, all of the history (2.4 s, measured).
+        """
+        if prompt.messages and (self._reading is None or self._reading.done()):
+            self._reading = self._tasks.create_task(self._read(prompt))
+
+    async def _read(self, prompt: Prompt) -> None:
+        with suppress(AntiphonError):  # the next reply will meet it, and tell
+            async with self._pool.lease(LLM, self._owner, purpose=Purpose.BATCH) as slot:
+                if slot.engine.breath_tokens is not None:
+                    one = replace(prompt, max_tokens=1)
+                    async for _ in slot.stream(lambda model, stop: model.generate(one, stop)):
+                        pass
 
     def drop(self, draft: int) -> None:
         """Stop making it: its claims are gone now, what is unsent too."""

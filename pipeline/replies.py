@@ -132,8 +132,7 @@ class Replies:
     def start(self) -> Iterator[Effect]:
         """The draft leaves for the client."""
         reply = self.drafted
-        if reply is None:
-            return
+        assert reply is not None
         reply.number = self.next_reply
         self.next_reply += 1
         yield ReplyStarted(reply.number, reply.turn)
@@ -160,9 +159,9 @@ class Replies:
                 reply.playback.add_audio(samples)
             case DraftVoiced():
                 reply.playback.add_clause(news.text_start, news.text_end, news.start, news.end)
-            case DraftMade(_, error):
+            case _:
                 reply.playback.complete = True
-                reply.error = error
+                reply.error = news.error
 
     @property
     def ready(self) -> bool:

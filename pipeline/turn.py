@@ -46,9 +46,6 @@ from .utterance import FRAME, SPEECH_HZ, Segment, Utterance
 ON, OFF = 0.5, 0.35
 ONSET_FRAMES = 2
 """Voiced frames in a row that make speech: a click is shorter."""
-LOOK_AFTER = FRAME
-"""Silence after which the words are asked for: they are there when the decision is due. The voice
-detector itself sees the end of speech some 100 ms late, so no word is cut."""
 STOPPED_AFTER = 6 * FRAME
 """Silence that the client is told of."""
 WORDLESS_S = 0.5
@@ -231,9 +228,10 @@ class TurnMachine:
         silence = frame.end - turn.voiced_end
         if self.phase is Phase.SPEAKING:
             yield from self._cut_long(turn, frame, now)
-            if silence >= LOOK_AFTER:
-                self.phase = Phase.PAUSED
-                yield turn.look(frame.end, now, final=True)
+            # At the first silent frame: the voice detector itself sees the end of speech some
+            # 100 ms late, so no word is cut, and the words are there when the decision is due.
+            self.phase = Phase.PAUSED
+            yield turn.look(frame.end, now, final=True)
         if not turn.stop_told and silence >= STOPPED_AFTER:
             turn.stop_told = True
             yield SpeechStopped(turn.number, _ms(turn.voiced_end))

@@ -269,12 +269,16 @@ class Session:
                 case Look():
                     self._pipeline.look(effect, self._language())
                 case Draft():
-                    self._pipeline.draft(effect, self._prompt(effect), self._voice())
+                    prompt = self._prompt(effect.turn, effect.text)
+                    self._pipeline.draft(effect, prompt, self._voice())
                 case Drop(draft):
                     self._pipeline.drop(draft)
                 case Send(draft, reply, start, end):
                     pcm = self._pipeline.audio(draft, start, end)
                     self._send(ReplyAudio(reply, start, pcm))
+                case ReplyDone():
+                    self._send(effect)
+                    self._pipeline.prepare(self._prompt())
                 case _:
                     self._send(effect)
 
@@ -346,10 +350,9 @@ class Session:
     def _voice(self) -> VoiceChoice:
         return VoiceChoice(self.settings.voice, self.settings.speed)
 
-    def _prompt(self, draft: Draft) -> Prompt:
-        messages = self._conversation.messages(
-            self.settings.instructions, turn=draft.turn, text=draft.text
-        )
+    def _prompt(self, turn: int = 0, text: str = "") -> Prompt:
+        """What was said so far, and the words of a turn that may not be in it yet."""
+        messages = self._conversation.messages(self.settings.instructions, turn=turn, text=text)
         return Prompt(messages, self._config.reply_tokens, session=self.identity.session)
 
     def _idle_for(self) -> float:

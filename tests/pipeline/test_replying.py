@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -23,13 +24,19 @@ from pipeline.engines.ports import (
     TextDelta,
     Voice,
 )
-from pipeline.engines.scripted import ScriptedLanguageModel, ScriptedSynthesizer
+from pipeline.engines.scripted import (
+    ScriptedLanguageModel,
+    ScriptedSynthesizer,
+    ScriptedVoiceActivity,
+)
 from pipeline.errors import LlmFailed, TtsFailed
+from pipeline.manager import SpeechPipelineManager
 from pipeline.pool import LLM, TTS, ResourcePool
 from pipeline.seams import SENTENCE_PAUSE_S
 from pipeline.signals import Draft, DraftAudio, DraftClause, DraftText, DraftVoiced, Event
 from pipeline.speaking import BUFFER_S, REPLY_HZ, Speaking, VoiceChoice
 from pipeline.thinking import Thinking
+from pipeline.vad import VadBatcher
 
 QUICK = ScriptConfig(tts_first_s=0.0, tts_rtf=0.0, tts_s_per_char=0.002, llm_first_token_s=0.0)
 DRAFT = Draft(1, 1, "hello")
@@ -245,3 +252,57 @@ async def test_a_reply_in_breaths_keeps_to_its_length() -> None:
             said = "".join([clause.text async for clause in thinking.clauses()])
     assert len(said) == 55
     assert sum(prompt.max_tokens for prompt in model.prompts) == 55
+
+
+@asynccontextmanager
+async def pipeline(model: object) -> AsyncIterator[SpeechPipelineManager]:
+    async def alive() -> bool:
+        return True
+
+    async with (
+        ResourcePool({LLM: [model]}) as pool,
+        VadBatcher(ScriptedVoiceActivity()) as vad,
+        SpeechPipelineManager(
+            "anna", pool, vad, Box().post,
+            microphone_hz=16_000, expects_frames=lambda: False, peer_answers=alive,
+        ) as manager,
+    ):  # fmt: skip
+        yield manager
+
+
+async def settle() -> None:
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def test_a_model_beside_the_voice_reads_ahead() -> None:
+    model = Breathing("Yes.")
+    async with pipeline(model) as manager:
+        manager.prepare(PROMPT)
+        manager.prepare(PROMPT)  # one at a time is enough
+        await settle()
+    assert [(prompt.messages, prompt.max_tokens) for prompt in model.prompts] == [
+        (PROMPT.messages, 1)
+    ]
+
+
+async def test_another_model_is_not_asked_for_nothing() -> None:
+    class Counting(Remote):
+        asked = 0
+
+        async def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
+            Counting.asked += 1
+            yield TextDelta("Yes.")
+
+    async with pipeline(Counting()) as manager:
+        manager.prepare(PROMPT)
+        await settle()
+    assert Counting.asked == 0
+
+
+async def test_nothing_said_is_nothing_to_read() -> None:
+    model = Breathing("Yes.")
+    async with pipeline(model) as manager:
+        manager.prepare(Prompt(()))
+        await settle()
+    assert model.prompts == []

@@ -808,3 +808,82 @@ def test_a_change_of_detection_ends_the_turn_under_way(detection: str) -> None:
     scene.effects += scene.machine.reconfigure(changed, scene.now)
     scene.understand("said before")
     assert scene.last(UserTranscript).text == "said before"
+
+
+# --- Corners, so that every branch is walked ------------------------------------------------------
+
+
+def test_half_a_word_over_a_reply_is_not_believed_before_its_end() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer(seconds=5.0)
+    scene.speak(0.4)  # long enough to be asked for, too short to be decided on
+    scene.understand("Stop that, please")
+    assert scene.all(ReplyPaused)
+    assert not scene.all(Interrupted)
+    scene.speak(0.3)
+    assert scene.all(Interrupted)
+
+
+def test_only_inside_speech_would_a_gap_be_silence() -> None:
+    scene = Scene()
+    assert not scene.machine.inside_speech
+    scene.speak(0.3)
+    assert scene.machine.inside_speech
+    scene.hush(0.13)
+    assert scene.machine.inside_speech
+    scene.understand("What time is it?")
+    scene.hush(0.4)
+    assert scene.committed
+    assert not scene.machine.inside_speech
+
+
+def test_a_pause_can_be_declared_the_end() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.2)
+    scene.understand("I like it because", 0.1)
+    scene.step(EndTurn(scene.sample))
+    scene.hush(0.032)
+    assert scene.committed or scene.all(UserTranscript)[-1].final
+    assert scene.last(Draft).text == "I like it because"
+
+
+def test_more_ends_than_can_wait_are_one_at_the_latest() -> None:
+    scene = Scene(TurnConfig(detection="manual"))
+    for ahead in range(1, 40):
+        scene.step(EndTurn(ahead * 1_600))
+    assert len(scene.machine._ends) == 32
+    assert scene.machine._ends[-1].at == 39 * 1_600
+
+
+def test_no_second_reply_is_begun_while_one_is_spoken() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer("Shall I go on with it?", seconds=9.0)
+    scene.speak(0.2)
+    scene.hush(0.1)
+    scene.understand("No, stop there, it is enough.", 0.99)
+    assert scene.all(Interrupted)
+    assert len(scene.all(Draft)) == 2
+
+
+def test_word_of_a_reply_that_has_ended_is_ignored() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer(seconds=0.5)
+    scene.wait(1.0)
+    ended = len(scene.effects)
+    scene.step(Played(1, 500, done=True))
+    scene.step(Played(7, 500, done=True))
+    assert len(scene.effects) == ended
+
+
+def test_a_long_turn_is_cut_where_it_was_quietest() -> None:
+    scene = Scene()
+    scene.speak(23.0)
+    quiet_at = scene.sample
+    scene.sound(0.032, 0.55)
+    scene.speak(4.0)
+    first = next(look for look in scene.all(Look) if look.final)
+    assert abs(first.end - quiet_at) <= FRAME
