@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import pytest
 
-from pipeline.errors import LlmFailed, SttFailed
 from pipeline.endpointing import SURE_S
+from pipeline.errors import LlmFailed, SttFailed
 from pipeline.events import (
     Failed,
     Interrupted,
