@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks import latency, wer, windows
+from benchmarks.pauses import report as pauses
 from benchmarks.serving import ServerFailed, serving
 
 PACKAGES = ("antiphon", "faster-whisper", "ctranslate2", "onnxruntime", "kokoro-onnx", "xllamacpp")
@@ -39,7 +40,7 @@ def main() -> int:
     """Run what is asked for; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="latency, wer, windows (default: all)"
+        "names", nargs="*", metavar="NAME", help="latency, wer, windows, pauses (default: all)"
     )
     parser.add_argument("--turns", type=int, default=latency.TURNS, help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
@@ -50,7 +51,10 @@ def main() -> int:
         "wer": wer.main,
     }
     # These need no server.
-    alone: dict[str, Callable[[], dict[str, object]]] = {"windows": windows.main}
+    alone: dict[str, Callable[[], dict[str, object]]] = {
+        "windows": windows.main,
+        "pauses": pauses.main,
+    }
     names = [*benchmarks, *alone]
     if unknown := set(args.names) - set(names):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there is {', '.join(names)}")

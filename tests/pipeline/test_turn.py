@@ -200,11 +200,11 @@ def test_who_goes_on_before_the_reply_leaves_was_never_cut_off() -> None:
     scene.step(DraftAudio(draft, RATE))  # late news of a dropped draft
     assert not scene.all(ReplyStarted)
     scene.hush(0.13)
-    scene.understand("Is it late? I am tired.", 0.95)
+    scene.understand("Is it late? Tell me.", 0.95)
     scene.hush(0.3)
     assert scene.last(Draft).turn == 1
     scene.answer()
-    assert [t.text for t in scene.all(UserTranscript) if t.final] == ["Is it late? I am tired."]
+    assert [t.text for t in scene.all(UserTranscript) if t.final] == ["Is it late? Tell me."]
     assert scene.last(ReplyStarted) == ReplyStarted(1, 1)
 
 
