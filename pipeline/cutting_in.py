@@ -1,4 +1,4 @@
-"""Speech over a reply: the reply is held at once, and decided on within 544 ms. Pure.
+"""Speech over a reply: the reply is held at once, and decided on within 480 ms. Pure.
 
 Words decide (`barge_in.judge`): real ones end the reply; a cough, "mm-hm" or the reply's own echo
 lets it go on where it stood.
@@ -13,10 +13,10 @@ from .replies import Replies
 from .signals import Effect
 from .utterance import FRAME, Utterance
 
-CUT_IN_LOOK = 9 * FRAME
+CUT_IN_LOOK = 8 * FRAME
 """Speech over a reply after which its words are asked for: there in time for the decision."""
-CUT_IN_DECIDE = 17 * FRAME
-"""Speech over a reply, from its onset, after which it is decided: 544 ms."""
+CUT_IN_DECIDE = 15 * FRAME
+"""Speech over a reply, from its onset, after which it is decided: 480 ms."""
 
 
 class CutIn:

@@ -131,6 +131,8 @@ class SpeechPipelineManager:
 
     def draft(self, draft: Draft, prompt: Prompt, voice: VoiceChoice) -> None:
         """Begin to make a reply to the prompt, or of the words that are given."""
+        if self._reading is not None:
+            self._reading.cancel()
         thinking = Thinking(draft, self._owner, self._pool, self._post)
         speaking = Speaking(draft, self._owner, voice, self._pool, self._post)
         make = self._make(draft.draft, thinking, speaking, prompt, draft.say)
@@ -139,8 +141,9 @@ class SpeechPipelineManager:
     def prepare(self, prompt: Prompt) -> None:
         """Let a model beside the voice read a prompt's beginning before anybody waits for it.
 
-        It would else read it when the next turn is to be answered: what was heard of a reply that
-        was cut short, and, once the oldest items are dropped, all of the history (2.4 s, measured).
+        It would else read it when the next turn is to be answered: the words of a long one, what
+        was heard of a reply that was cut short, and, once the oldest items are dropped, all of the
+        history (2.4 s, measured).
         """
         if prompt.messages and (self._reading is None or self._reading.done()):
             self._reading = self._tasks.create_task(self._read(prompt))

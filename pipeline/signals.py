@@ -14,11 +14,12 @@ from .events import TurnEvent
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A frame of the microphone: its speech probability, its end, and when it had arrived."""
+    """A frame of the microphone: its speech probability, its end, its arrival, and its level."""
 
     probability: float
     end: int
     arrived: float
+    level_dbfs: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,12 +69,12 @@ class Scene:
         self.effects += new
         return new
 
-    def sound(self, seconds: float, probability: float) -> None:
+    def sound(self, seconds: float, probability: float, dbfs: float = 0.0) -> None:
         """The microphone hears something for so long."""
         for _ in range(round(seconds * SPEECH_HZ / FRAME)):
             self.now += FRAME / SPEECH_HZ
             self.sample += FRAME
-            self.step(Heard(probability, self.sample, self.now))
+            self.step(Heard(probability, self.sample, self.now, dbfs))
 
     def speak(self, seconds: float = 1.0) -> None:
         self.sound(seconds, 0.95)
@@ -158,6 +158,49 @@ def test_a_question_is_answered_after_a_short_silence() -> None:
         scene.hush(0.032)
     assert SURE_S <= scene.now - spoke_until + 1e-9 <= SURE_S + 2 * FRAME / SPEECH_HZ
     assert scene.last(Draft).text == "What time is it?"
+
+
+def test_a_voice_that_falls_away_is_answered_before_its_end_is_certain() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.sound(0.032, 0.9, dbfs=-50)  # the detector still hears it
+    look = scene.last(Look)
+    assert look.end == scene.sample
+    scene.understand("What time is it?")
+    assert scene.last(Draft).speculative
+    scene.hush(0.064)
+    assert scene.last(Look) == look  # these are its words
+    scene.hush(0.3)
+    assert scene.committed
+    assert len(scene.all(Draft)) == 1
+
+
+def test_a_voice_that_comes_back_takes_its_draft_back() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.sound(0.032, 0.9, dbfs=-50)
+    scene.understand("What time is it?")
+    scene.speak(0.3)
+    assert scene.last(Drop).draft == scene.last(Draft).draft
+    scene.hush(0.064)
+    assert scene.last(Look).end == scene.sample - FRAME
+
+
+def test_an_old_fall_is_looked_at_again() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.sound(0.032, 0.9, dbfs=-50)
+    before = scene.last(Look)
+    scene.sound(0.32, 0.9, dbfs=-50)
+    scene.hush(0.032)
+    assert scene.last(Look).end > before.end
+
+
+def test_without_speculation_nothing_is_foreseen() -> None:
+    scene = Scene(TurnConfig(speculate=False))
+    scene.speak()
+    scene.sound(0.064, 0.9, dbfs=-50)
+    assert not scene.all(Look)
 
 
 def test_an_unfinished_sentence_is_waited_for() -> None:
