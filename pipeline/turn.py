@@ -441,10 +441,11 @@ class TurnMachine:
             yield from self.replies.start()
 
     def _finalise(self) -> Iterator[Effect]:
+        """The committed turn is not taken back any more."""
         turn = self._turn
-        if turn is not None and self.phase is Phase.COMMITTED:
-            yield UserTranscript(turn.number, turn.text, final=True)
-            self._end_turn(turn)
+        assert turn is not None
+        yield UserTranscript(turn.number, turn.text, final=True)
+        self._end_turn(turn)
 
     def _end_turn(self, turn: Utterance) -> None:
         self._turn = None

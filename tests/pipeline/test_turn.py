@@ -303,6 +303,15 @@ def test_a_report_of_the_end_ends_the_reply() -> None:
     assert scene.last(ReplyDone).status == "completed"
 
 
+def test_a_report_of_another_reply_is_nothing() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer(seconds=0.5)
+    scene.now += 0.1
+    scene.step(Played(7, 490, done=True))
+    assert not scene.all(ReplyDone)
+
+
 def test_reports_hold_the_audio_back() -> None:
     scene = Scene()
     scene.say()
@@ -348,6 +357,27 @@ def over_a_reply(words: str = "I shall tell you all about the sea and its ships"
     scene.answer(words, seconds=6.0)
     scene.wait(1.0)
     return scene
+
+
+def test_a_yes_is_the_answer_as_soon_as_the_question_has_left() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer("Shall I go on?", seconds=1.3)  # of which the last 0.3 s are still here
+    scene.speak(0.3)
+    scene.hush(0.13)
+    scene.understand("Yes.")
+    assert scene.last(ReplyResumed) == ReplyResumed(1)
+    assert not scene.all(Interrupted)
+    scene.hush(1.2)
+    assert scene.last(Draft).text == "Yes."
+    assert scene.last(ReplyDone).reply == 1
+
+
+def test_a_held_reply_is_held_once() -> None:
+    scene = over_a_reply()
+    replies = scene.machine.replies
+    assert list(replies.hold(scene.now)) == [ReplyPaused(1)]
+    assert not list(replies.hold(scene.now))
 
 
 def test_speech_over_a_reply_holds_it_at_once() -> None:
@@ -931,3 +961,53 @@ def test_a_long_turn_is_cut_where_it_was_quietest() -> None:
     scene.speak(4.0)
     first = next(look for look in scene.all(Look) if look.final)
     assert abs(first.end - quiet_at) <= FRAME
+
+
+def test_the_client_may_say_that_it_has_played_everything() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer(seconds=0.5)
+    scene.now += 0.1
+    scene.step(Played(1, 120, done=True))  # its loudspeaker was flushed
+    assert scene.last(ReplyDone).status == "completed"
+
+
+def test_a_vote_for_words_that_are_old_counts_no_more() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.064)
+    old = scene.last(Look)
+    scene.speak(0.3)
+    scene.hush(0.064)
+    scene.step(Looked(scene.last(Look).key, 0, scene.last(Look).attempt, "I think so, too."))
+    scene.step(Voted(old.key, old.segment, old.attempt, 0.99))
+    scene.hush(0.3)
+    assert not scene.committed
+
+
+def test_what_is_forgotten_while_it_is_being_answered_is_answered_anew() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    scene.understand("What time is it?")
+    first = scene.last(Draft)
+    assert first.speculative
+    scene.step(Forget())
+    assert scene.last(Drop).draft == first.draft
+    scene.hush(0.3)
+    assert scene.last(Draft).draft != first.draft
+
+
+def test_another_pace_ends_no_turn_and_another_detection_does() -> None:
+    scene = Scene()
+    scene.speak()
+    assert not scene.machine.reconfigure(TurnConfig(pace="patient"), scene.now)
+    scene.effects += scene.machine.reconfigure(TurnConfig(detection="manual"), scene.now)
+    scene.understand("What time is it?")
+    assert [t.text for t in scene.all(UserTranscript) if t.final] == ["What time is it?"]
+
+
+def test_a_reply_that_is_being_heard_is_not_made_from_what_is_forgotten_any_more() -> None:
+    scene = over_a_reply()
+    scene.step(Forget())
+    assert scene.last(ReplyDone).status == "cancelled"
