@@ -14,12 +14,14 @@ from types import TracebackType
 
 import structlog
 
+from .audio import pcm16_to_float
+from .echo import Loudspeaker
 from .engines.ports import Float32, Prompt, SpeechWindow
 from .errors import AntiphonError, EngineError, first_error
 from .listening import Listening
 from .pool import EOT, LLM, STT, Purpose, ResourcePool
 from .signals import Draft, DraftMade, Event, Look, Looked, LookFailed, Voted
-from .speaking import Speaking, VoiceChoice
+from .speaking import REPLY_HZ, Speaking, VoiceChoice
 from .thinking import Thinking
 from .vad import VadBatcher
 
@@ -54,6 +56,7 @@ class SpeechPipelineManager:
         self._pool = pool
         self._post = post
         self.listening = Listening(microphone_hz, vad.stream(), post, expects_frames, peer_answers)
+        self._loudspeaker = Loudspeaker(REPLY_HZ)
         self._looks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._drafts: dict[int, _Work] = {}
         self._reading: asyncio.Task[None] | None = None
@@ -97,6 +100,9 @@ class SpeechPipelineManager:
             del self._looks[place]
 
     async def _look(self, look: Look, audio: Float32, language: str | None) -> None:
+        if look.over_reply and self._loudspeaker.echoes_in(audio):
+            await self._post(Looked(look.key, look.segment, look.attempt, "", echo=True))
+            return
         try:
             words = await self._transcribe(look, audio, language)
         except AntiphonError as error:
@@ -163,7 +169,9 @@ class SpeechPipelineManager:
 
     def audio(self, draft: int, start: int, end: int) -> bytes:
         """The samples [start, end) of a draft's audio, as PCM16."""
-        return self._drafts[draft].speaking.take(start, end)
+        pcm = self._drafts[draft].speaking.take(start, end)
+        self._loudspeaker.play(pcm16_to_float(pcm))
+        return pcm
 
     async def _make(
         self, draft: int, thinking: Thinking, speaking: Speaking, prompt: Prompt, say: str | None

@@ -21,7 +21,7 @@ from enum import Enum
 from typing import Literal
 
 from .barge_in import Verdict
-from .cutting_in import CUT_IN_LOOK, CutIn
+from .cutting_in import CUT_IN_LOOK, ECHO_LOOK, CutIn
 from .edges import OFF, ON, Fall, Onset
 from .endpointing import Pace, patience_s
 from .events import Failed, SpeechStarted, SpeechStopped, UserTranscript
@@ -220,9 +220,11 @@ class TurnMachine:
         asked_to, pause = turn.asked_to, PARTIAL_EVERY
         if onset is not None:
             asked_to, pause = max(onset, asked_to), CUT_IN_LOOK
+        elif self._cut_in.echoes and self._over_reply:
+            pause = ECHO_LOOK
         if frame.end - asked_to >= pause:
-            yield turn.look(frame.end, now)
-        elif onset is None and self.config.speculate:
+            yield turn.look(frame.end, now, over_reply=self._over_reply)
+        elif self.config.speculate:
             yield from self._foresee(turn, frame, now)
         yield from self._cut_in.decide(turn, frame.end, now, speaking=True)
 
@@ -232,7 +234,11 @@ class TurnMachine:
         if self._fall.hear(frame.level_dbfs, frame.end):
             yield from self._take_back()
         elif fell_before is None and self._fall.at is not None:
-            yield turn.look(frame.end, now, final=True)
+            yield turn.look(frame.end, now, final=True, over_reply=self._over_reply)
+
+    @property
+    def _over_reply(self) -> bool:
+        return self.replies.started is not None
 
     def _silence(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
         silence = frame.end - turn.voiced_end
@@ -244,7 +250,7 @@ class TurnMachine:
             self._onset.forget()
             fell_at, self._fall.at = self._fall.at, None
             if fell_at is None or frame.end - fell_at > FALL_HOLDS or fell_at < turn.asked_to:
-                yield turn.look(frame.end, now, final=True)
+                yield turn.look(frame.end, now, final=True, over_reply=self._over_reply)
         if not turn.stop_told and silence >= STOPPED_AFTER:
             turn.stop_told = True
             yield SpeechStopped(turn.number, _ms(turn.voiced_end))
@@ -274,7 +280,10 @@ class TurnMachine:
         turn = self._turn
         if turn is None or self.phase is Phase.COMMITTED or not turn.expects(answer):
             return
-        if isinstance(answer, Looked):
+        if isinstance(answer, Looked) and answer.echo:
+            turn.disown(answer, now)
+            yield from self._cut_in.hear_echo(now)
+        elif isinstance(answer, Looked):
             if turn.understand(answer, now) and turn.number and turn.text:
                 yield UserTranscript(turn.number, turn.text, final=False)
         elif (again := turn.misunderstand(answer, now)) is not None:

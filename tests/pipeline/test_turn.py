@@ -373,6 +373,69 @@ def test_a_yes_is_the_answer_as_soon_as_the_question_has_left() -> None:
     assert scene.last(ReplyDone).reply == 1
 
 
+def echo(scene: Scene) -> None:
+    look = scene.last(Look)
+    assert look.over_reply
+    scene.step(Looked(look.key, look.segment, look.attempt, "", echo=True))
+
+
+def test_an_echo_of_the_reply_lets_it_go_on_and_is_transcribed_no_more() -> None:
+    scene = over_a_reply()
+    scene.speak(0.3)
+    heard_to = scene.last(Look).end
+    echo(scene)
+    assert scene.last(ReplyResumed) == ReplyResumed(1)
+    scene.speak(2.0)
+    assert scene.last(Look).start == heard_to
+    assert not scene.all(Interrupted)
+
+
+def test_a_client_that_echoes_is_not_held_at_every_word_and_may_cut_in() -> None:
+    scene = over_a_reply()
+    scene.speak(0.3)
+    echo(scene)
+    scene.hush(0.1)
+    echo(scene)
+    scene.hush(0.7)
+    assert scene.last(UserTranscript).discarded
+    scene.speak(0.3)
+    echo(scene)
+    assert len(scene.all(ReplyPaused)) == 1
+    scene.speak(0.6)
+    scene.understand("Stop, I want to say something")
+    assert scene.last(Interrupted).reply == 1
+
+
+def test_a_word_that_is_known_at_its_end_ends_the_reply_at_once() -> None:
+    scene = over_a_reply()
+    scene.speak(0.25)
+    scene.sound(0.032, 0.9, dbfs=-50)  # it falls away
+    scene.understand("Stop.")
+    assert not scene.all(Interrupted)  # it may be half a word
+    scene.hush(0.032)
+    assert scene.last(Interrupted).reply == 1
+
+
+def test_a_short_word_is_waited_for_a_little_and_then_the_reply_goes_on() -> None:
+    scene = over_a_reply()
+    scene.speak(0.35)
+    scene.hush(0.19)
+    assert not scene.all(ReplyResumed)
+    scene.hush(0.1)
+    assert scene.last(ReplyResumed) == ReplyResumed(1)
+    scene.understand("Stop.")
+    assert scene.last(Interrupted).reply == 1
+
+
+def test_speech_over_a_reply_that_the_client_stops_is_plain_speech() -> None:
+    scene = over_a_reply()
+    scene.speak(0.2)
+    scene.step(Cancel())
+    looks = len(scene.all(Look))
+    scene.speak(1.0)
+    assert len(scene.all(Look)) - looks <= 1
+
+
 def test_a_held_reply_is_held_once() -> None:
     scene = over_a_reply()
     replies = scene.machine.replies

@@ -163,7 +163,8 @@ class Conversation:
     def answer(self, index: int, words: str, vote: float | None) -> None:
         if self.looks:
             look = self.looks.pop(index % len(self.looks))
-            self.step(Looked(look.key, look.segment, look.attempt, words))
+            echo = look.over_reply and not words
+            self.step(Looked(look.key, look.segment, look.attempt, words, echo))
             if vote is not None:
                 self.step(Voted(look.key, look.segment, look.attempt, vote))
 
