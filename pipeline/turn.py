@@ -291,7 +291,7 @@ class TurnMachine:
             return
         else:
             yield Failed(answer.error, turn=turn.number or None)
-        if not turn.manual:
+        if not turn.manual and not (isinstance(answer, Looked) and answer.echo):
             yield from self._cut_in.understand(turn.text, now, silent=self.phase is Phase.PAUSED)
         yield from self._decide(now, waited_for_words=True)
         yield from self._maybe_end(now)

@@ -122,9 +122,9 @@ class Utterance:
         return changed
 
     def disown(self, answer: Looked, now: float) -> None:
-        """What was heard up to here is nobody's: it is not listened to again."""
+        """What was heard up to here is nobody's: it has no words, and is not listened to again."""
         segment = self.segments[answer.segment]
-        segment.start = segment.asked_to
+        segment.start, segment.text = segment.asked_to, ""
         self._settle(segment, now)
 
     def misunderstand(self, failed: LookFailed, now: float) -> Look | None:
