@@ -185,14 +185,17 @@ class Slot(Generic[E]):
     def stream(self, function: Callable[[E, Stop], AsyncIterator[T]]) -> AsyncIterator[T]:
         """Run one engine call that gives a stream of results.
 
-        The call runs in a task of the pool's. Leaving this iterator, or the lease, stops it. Out of
-        memory is tried once more, and then `GpuOutOfMemory`; what no engine should raise becomes
-        the kind's failure.
+        The call runs in a task of the pool's. Leaving this iterator, or the lease, stops it, and so
+        does another call in the same slot, which begins when this one has left. Out of memory is
+        tried once more, and then `GpuOutOfMemory`; what no engine should raise becomes the kind's
+        failure.
         """
         instances, seat = self._station.instances, self._seat
         call: Call[E, T] = Call(
             self._station.kind, instances.supply.hang_s, lambda: instances.hang(seat)
         )
+        for earlier in self._calls:
+            earlier.fail(EngineError("another call took its place"))
         self._calls.append(call)
         seat.running += 1
         self._pool._start(self._run(function, call))
@@ -201,7 +204,7 @@ class Slot(Generic[E]):
     async def _run(self, function: Callable[[E, Stop], AsyncIterator[T]], call: Call[E, T]) -> None:
         error: Exception | None = None
         try:
-            error = await call.run(self.engine, function)
+            error = await call.run(self.engine, function, self._seat.turn)
         finally:
             self._station.instances.ended(self._seat, error)
         await call.end(error)
