@@ -12,11 +12,25 @@ from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import barge_in, latency, users, wer, windows
+from benchmarks import barge_in, latency, pool, users, wer, windows
 from benchmarks.pauses import report as pauses
 from benchmarks.serving import ServerFailed, serving
 
 PACKAGES = ("antiphon", "faster-whisper", "ctranslate2", "onnxruntime", "kokoro-onnx", "xllamacpp")
+
+WITH_SERVER: dict[str, Callable[..., dict[str, object]]] = {
+    "latency": latency.main,
+    "wer": wer.main,
+    "barge_in": barge_in.main,
+}
+"""Each measures the server at an address."""
+ALONE: dict[str, Callable[[], dict[str, object]]] = {
+    "windows": windows.main,
+    "pauses": pauses.main,
+    "users": users.main,
+    "pool": pool.main,
+}
+"""These need no server, or start their own."""
 
 
 def machine() -> dict[str, object]:
@@ -43,37 +57,27 @@ def main() -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help="latency, wer, barge_in, windows, pauses, users (default: all)",
+        help=f"{', '.join([*WITH_SERVER, *ALONE])} (default: all)",
     )
     parser.add_argument("--turns", type=int, default=latency.TURNS, help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
     parser.add_argument("--url", help="a running server (default: start one for each benchmark)")
     args = parser.parse_args()
-    benchmarks: dict[str, Callable[[str], dict[str, object]]] = {
-        "latency": lambda url: latency.main(url, args.turns),
-        "wer": wer.main,
-        "barge_in": barge_in.main,
-    }
-    # These need no server, or start their own.
-    alone: dict[str, Callable[[], dict[str, object]]] = {
-        "windows": windows.main,
-        "pauses": pauses.main,
-        "users": users.main,
-    }
-    names = [*benchmarks, *alone]
+    names = [*WITH_SERVER, *ALONE]
     if unknown := set(args.names) - set(names):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there is {', '.join(names)}")
     here = machine()
     results: dict[str, object] = {"machine": here}
     print(f"{here['cpu']}, {here['cores']} cores; {here['versions']}\n")
     for name in args.names or names:
-        if name in alone:
-            results[name] = alone[name]()
+        if name in ALONE:
+            results[name] = ALONE[name]()
             print()
             continue
         try:
             with nullcontext(args.url) if args.url else serving() as url:
-                results[name] = benchmarks[name](url)
+                more = {"turns": args.turns} if name == "latency" else {}
+                results[name] = WITH_SERVER[name](url, **more)
         except ServerFailed as failure:
             print(failure, file=sys.stderr)
             return 1
