@@ -236,8 +236,10 @@ class ChatBackend:
             await asyncio.gather(answering, leaving, return_exceptions=True)
 
     async def _answer(self, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
+        try:
             await self.answer(writer)
+        except ConnectionError:
+            self.left.set()
 
     async def _watch(self, reader: asyncio.StreamReader) -> None:
         with suppress(ConnectionError):
