@@ -109,10 +109,19 @@ class Settings(BaseModel):
     llm_engine: Literal["auto", "openai", "llama-cpp", "scripted"] = Field(
         "auto", description="language model; auto: openai if a URL is set, else llama-cpp"
     )
-    llm_base_url: str = Field("", description="an OpenAI-compatible URL, such as http://host/v1")
+    llm_base_url: str = Field(
+        "", description="OpenAI-compatible URLs, one or several (comma-separated): http://host/v1"
+    )
     llm_model: str = Field("", description="the model to ask for; empty: the first one there is")
     llm_api_key: str = Field("", description="sent as a bearer token", repr=False)
     llm_slots: int = Field(8, ge=1, le=1_024, description="replies generated at once")
+    llm_first_token_s: float = Field(
+        10, gt=0, le=300,
+        description="the longest wait for a reply's first token from a URL, all tries together",
+    )  # fmt: skip
+    llm_gap_s: float = Field(
+        5, gt=0, le=300, description="a reply in which no token comes for so long has failed"
+    )
     llm_threads: int = Field(
         max(1, CORES // 2), ge=1, le=64,
         description="CPU threads of an in-process model; as many as cores would starve the speech",

@@ -8,15 +8,13 @@ Why none of the libraries: docs/decisions/0007-llm-backends.md.
 
 from __future__ import annotations
 
-from typing import Literal
+from .ports import BreakerState
 
 FAILURES = 3
 """In a row, and the breaker opens. One or two may be a restart, or a connection's bad luck."""
 REST_S = 2.0
 """The first rest; each one in a row is twice as long, up to `LONGEST_REST_S`."""
 LONGEST_REST_S = 30.0
-
-BreakerState = Literal["closed", "open", "half_open"]
 
 
 class Breaker:

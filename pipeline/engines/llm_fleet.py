@@ -17,9 +17,9 @@ from functools import partial
 
 import structlog
 
-from pipeline.engines.llm_router import BackendStatus, Router, Trial
+from pipeline.engines.llm_router import Router, Trial
 from pipeline.engines.openai_llm import FIRST_TOKEN_S, OpenAILanguageModel
-from pipeline.engines.ports import EngineInfo, Prompt, Stop, TextDelta
+from pipeline.engines.ports import BackendStatus, EngineInfo, Prompt, Stop, TextDelta
 from pipeline.engines.retry import TRIES, first_token_s, pause_s
 from pipeline.errors import (
     LlmFailed,

@@ -11,8 +11,9 @@ from collections import OrderedDict
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from .breaker import Breaker, BreakerState
+from .breaker import Breaker
 from .concurrency import AdaptiveLimit
+from .ports import BackendStatus
 
 MARGIN = 2
 """Replies that a conversation's own backend may have under way beyond another's, and keep it: what
@@ -21,23 +22,6 @@ MOST_HOMES = 4_096
 """Conversations whose backend is remembered."""
 LONGEST_REST_S = 600.0
 """A longer Retry-After is taken as this: one header must not switch a backend off for good."""
-
-
-@dataclass(frozen=True, slots=True)
-class BackendStatus:
-    """One backend as `/status` shows it."""
-
-    url: str
-    model: str
-    breaker: BreakerState
-    outstanding: int
-    limit: int
-    ttft_ms: float | None
-    """Its usual time to first token when it has little to do."""
-    retry_in_s: float
-    """So long it is not asked; 0: now."""
-    failure: str
-    """Why it failed last; "" when it has not since it last answered."""
 
 
 @dataclass(eq=False, slots=True)

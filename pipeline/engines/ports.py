@@ -13,7 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -231,3 +231,33 @@ class LanguageModel(Engine, Protocol):
         ...
 
     def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]: ...
+
+
+BreakerState = Literal["closed", "open", "half_open"]
+"""Closed: it is asked. Open: it has failed and is left alone. Half open: one call finds out."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStatus:
+    """One of the servers behind an engine, as `/status` shows it."""
+
+    url: str
+    model: str
+    breaker: BreakerState
+    outstanding: int
+    """Calls under way."""
+    limit: int
+    """How many it is asked for at once, at most: learned from its time to first token."""
+    ttft_ms: float | None
+    """Its time to first token when it has little to do."""
+    retry_in_s: float
+    """So long it is not asked; 0: it may be now."""
+    failure: str
+    """Why it failed last; "" once it has answered since."""
+
+
+@runtime_checkable
+class HasBackends(Protocol):
+    """An engine whose work is done by servers elsewhere."""
+
+    def backends(self) -> tuple[BackendStatus, ...]: ...

@@ -1,0 +1,80 @@
+"""A server whose language models run elsewhere: what its users and its operator see."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+import pytest
+
+from pipeline.config import EngineConfig
+from server.settings import load
+from tests.contract.chat_backend import ChatBackend, chat_backend, head, refuses, reply, sends
+from tests.support import Caller, LiveServer, call, live_server
+
+
+@asynccontextmanager
+async def served(count: int, **environ: str) -> AsyncIterator[tuple[LiveServer, list[ChatBackend]]]:
+    """A server with so many backends."""
+    async with AsyncExitStack() as stack:
+        backends = [await stack.enter_async_context(chat_backend()) for _ in range(count)]
+        urls = ", ".join(backend.url for backend in backends)
+        server = await stack.enter_async_context(
+            live_server(ANTIPHON_LLM_ENGINE="openai", ANTIPHON_LLM_BASE_URL=urls, **environ)
+        )
+        yield server, backends
+
+
+async def asked(caller: Caller, text: str) -> dict[str, object]:
+    """A typed turn, heard to its end."""
+    await caller.say("text", text=text)
+    return await caller.play()
+
+
+async def status(server: LiveServer) -> dict[str, dict[str, object]]:
+    async with httpx.AsyncClient() as http:
+        pool: dict[str, dict[str, object]] = (await http.get(f"{server.url}/status")).json()["pool"]
+        return pool
+
+
+@pytest.mark.parametrize("written", ["http://a,http://b", " http://a , http://b ,, http://a"])
+def test_several_urls_are_separated_by_commas(written: str) -> None:
+    config = load({"ANTIPHON_LLM_BASE_URL": written}, env_file=None).engine_config()
+    assert isinstance(config, EngineConfig)
+    assert config.llm_base_urls == ("http://a", "http://b")
+
+
+async def test_a_broken_backend_is_shown_and_not_noticed() -> None:
+    async with served(2) as (server, backends):
+        backends[0].answer = refuses(500)
+        backends[1].answer = sends(head(), reply("I am here."))
+        async with call(server.ws_url, {}) as caller:
+            for _ in range(3):
+                assert (await asked(caller, "Hello?"))["text"] == "I am here."
+        pool = await status(server)
+        assert pool["llm"]["breaker"] == "closed"
+        assert pool["tts"]["breaker"] is None
+        first, second = pool["llm"]["backends"]  # type: ignore[misc]
+        assert "HTTP 500" in first["failure"]  # type: ignore[index]
+        assert (second["breaker"], second["outstanding"]) == ("closed", 0)  # type: ignore[index]
+
+
+async def test_when_all_are_down_it_shows_as_open() -> None:
+    async with served(1) as (server, backends):
+        await backends[0].refuse()
+        async with call(server.ws_url, {}) as caller:
+            done = await asked(caller, "Hello?")
+            assert done["status"] == "failed"
+            assert [error["code"] for error in caller.of("error")] == ["LLM_FAILED"]
+        assert (await status(server))["llm"]["breaker"] == "open"
+
+
+async def test_when_all_ask_for_patience_the_client_is_told_for_how_long() -> None:
+    async with served(1) as (server, backends):
+        backends[0].answer = refuses(429, retry_after="30")
+        async with call(server.ws_url, {}) as caller:
+            assert (await asked(caller, "Hello?"))["status"] == "failed"
+            (error,) = caller.of("error")
+            assert error["code"] == "RATE_LIMITED"
+            assert 28_000 <= error["retry_after_ms"] <= 30_000
