@@ -129,9 +129,10 @@ class SpeechPipelineManager:
 
     # --- answering -------------------------------------------------------------------------------
 
-    def draft(self, draft: Draft, prompt: Prompt, voice: VoiceChoice) -> None:
-        """Begin to make a reply to the prompt, or of the words that are given."""
-        thinking = Thinking(draft, self._owner, self._pool, self._post)
+    def draft(self, draft: Draft, prompt: Prompt, voice: VoiceChoice, apology: str = "") -> None:
+        """Begin to make a reply to the prompt, or of the words that are given; if the model says
+        nothing, of the apology."""
+        thinking = Thinking(draft, self._owner, self._pool, self._post, apology)
         speaking = Speaking(draft, self._owner, voice, self._pool, self._post)
         make = self._make(draft.draft, thinking, speaking, prompt, draft.say)
         self._drafts[draft.draft] = _Work(speaking, self._tasks.create_task(make))
@@ -175,4 +176,4 @@ class SpeechPipelineManager:
         except* Exception:
             log.exception("reply_failed", session=self._owner)
             error = EngineError("the reply failed")
-        await self._post(DraftMade(draft, error or thinking.error))
+        await self._post(DraftMade(draft, thinking.error or error))

@@ -10,8 +10,16 @@ import pytest
 
 from pipeline.config import EngineConfig
 from server.settings import load
-from tests.contract.chat_backend import ChatBackend, chat_backend, head, refuses, reply, sends
-from tests.support import Caller, LiveServer, call, live_server
+from tests.contract.chat_backend import (
+    ChatBackend,
+    chat_backend,
+    chunk,
+    head,
+    refuses,
+    reply,
+    sends,
+)
+from tests.support import Caller, LiveServer, call, live_server, silence, tone
 
 
 @asynccontextmanager
@@ -60,14 +68,72 @@ async def test_a_broken_backend_is_shown_and_not_noticed() -> None:
         assert (second["breaker"], second["outstanding"]) == ("closed", 0)  # type: ignore[index]
 
 
-async def test_when_all_are_down_it_shows_as_open() -> None:
-    async with served(1) as (server, backends):
+async def test_when_all_are_down_an_apology_is_spoken_and_the_reply_has_failed() -> None:
+    async with served(1, ANTIPHON_APOLOGY="So sorry.") as (server, backends):
         await backends[0].refuse()
         async with call(server.ws_url, {}) as caller:
             done = await asked(caller, "Hello?")
-            assert done["status"] == "failed"
-            assert [error["code"] for error in caller.of("error")] == ["LLM_FAILED"]
+            assert (done["status"], done["text"], done["heard"]) == (
+                "failed", "So sorry.", "So sorry.",
+            )  # fmt: skip
+            assert caller.audio[1]
+            (error,) = caller.of("error")
+            assert (error["code"], error["reply"]) == ("LLM_FAILED", 1)
         assert (await status(server))["llm"]["breaker"] == "open"
+
+
+async def test_the_model_never_reads_that_it_apologised() -> None:
+    async with served(1) as (server, backends):
+        backends[0].answer = refuses(400)
+        async with call(server.ws_url, {}) as caller:
+            assert (await asked(caller, "Hello?"))["status"] == "failed"
+            backends[0].answer = sends(head(), reply("Hello."))
+            assert (await asked(caller, "Are you there?"))["status"] == "completed"
+            await asked(caller, "Good.")
+        said = [(each["role"], each["content"]) for each in backends[0].requests[-1]["messages"]]
+        assert said[1:] == [
+            ("user", "Hello?"),
+            ("user", "Are you there?"),
+            ("assistant", "Hello."),
+            ("user", "Good."),
+        ]
+
+
+async def test_without_an_apology_the_reply_fails_in_silence() -> None:
+    async with served(1, ANTIPHON_APOLOGY="") as (server, backends):
+        await backends[0].refuse()
+        async with call(server.ws_url, {}) as caller:
+            done = await asked(caller, "Hello?")
+            assert (done["status"], done["text"], done["latency_ms"]) == ("failed", "", None)
+            assert not caller.audio
+
+
+async def test_an_apology_is_in_the_language_of_the_session() -> None:
+    async with served(1, ANTIPHON_APOLOGY="Sorry.; en=I am sorry.") as (server, backends):
+        await backends[0].refuse()
+        async with call(server.ws_url, {"language": "en-GB"}) as caller:
+            assert (await asked(caller, "Hello?"))["text"] == "I am sorry."
+
+
+async def test_what_a_model_had_said_before_it_broke_off_is_kept() -> None:
+    async with served(1) as (server, backends):
+        backends[0].answer = sends(head(), chunk("It is noon. And"))
+        async with call(server.ws_url, {}) as caller:
+            done = await asked(caller, "What time is it?")
+            assert (done["status"], done["heard"]) == ("failed", "It is noon. And")
+            backends[0].answer = sends(head(), reply("Noon."))
+            await asked(caller, "Pardon?")
+        said = [each["content"] for each in backends[0].requests[-1]["messages"]]
+        assert said[1:] == ["What time is it?", "It is noon. And", "Pardon?"]
+
+
+async def test_a_spoken_turn_is_apologised_to_as_well() -> None:
+    async with served(1, ANTIPHON_APOLOGY="So sorry.") as (server, backends):
+        backends[0].answer = refuses(500)
+        async with call(server.ws_url, {}) as caller:
+            await caller.speak(tone(1.0) + silence(1.5))
+            done = await caller.play()
+            assert (done["status"], done["text"]) == ("failed", "So sorry.")
 
 
 async def test_when_all_ask_for_patience_the_client_is_told_for_how_long() -> None:
