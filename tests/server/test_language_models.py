@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -18,6 +19,7 @@ from tests.contract.chat_backend import (
     refuses,
     reply,
     sends,
+    stalls,
 )
 from tests.support import Caller, LiveServer, call, live_server, silence, tone
 
@@ -125,6 +127,23 @@ async def test_what_a_model_had_said_before_it_broke_off_is_kept() -> None:
             await asked(caller, "Pardon?")
         said = [each["content"] for each in backends[0].requests[-1]["messages"]]
         assert said[1:] == ["What time is it?", "It is noon. And", "Pardon?"]
+
+
+async def test_a_cancelled_reply_of_a_stalled_backend_holds_nothing() -> None:
+    async with served(1, ANTIPHON_LLM_GAP_S="60") as (server, backends):
+        backends[0].answer = stalls(head(), chunk("Well, "))
+        async with call(server.ws_url, {}) as caller:
+            await caller.say("text", text="Hello?")
+            await caller.until("reply_text")
+            await caller.say("cancel")
+            assert (await caller.until("reply_done"))["status"] == "cancelled"
+            async with asyncio.timeout(10):
+                await backends[0].left.wait()
+                while (llm := (await status(server))["llm"])["stopping"]:
+                    await asyncio.sleep(0)
+        assert (llm["claimed"], llm["busy"]) == (0, 0)
+        assert llm["backends"][0]["outstanding"] == 0  # type: ignore[index]
+        assert llm["breaker"] == "closed"
 
 
 async def test_a_spoken_turn_is_apologised_to_as_well() -> None:
