@@ -46,7 +46,6 @@ class House:
 
     fleet: LanguageModelFleet
     backends: list[ChatBackend]
-    models: list[OpenAILanguageModel]
     clock: Clock
 
     async def answer(self, session: str = "", stop: Stop | None = None) -> str:
@@ -63,7 +62,7 @@ class House:
         return [backend.breaker for backend in self.fleet.backends()]
 
     def at_rest(self) -> bool:
-        return all(in_use(model) == 0 for model in self.models) and all(
+        return in_use(self.fleet) == 0 and all(
             backend.outstanding == 0 for backend in self.fleet.backends()
         )
 
@@ -85,7 +84,7 @@ async def house(
         stack.push_async_callback(fleet.close)
         if start:
             await fleet.start()
-        made = House(fleet, backends, models, clock)
+        made = House(fleet, backends, clock)
         yield made
         assert made.at_rest()
 
