@@ -287,11 +287,19 @@ async def test_a_flood_without_text_is_ended(
 async def test_a_reader_that_takes_its_time_is_not_a_stall(
     backend: ChatBackend, model: OpenAILanguageModel
 ) -> None:
-    backend.answer, heard = sends(head(), chunk("a"), chunk("b"), reply("c")), ""
+    taken, heard = asyncio.Event(), ""
+
+    async def one_and_later_the_rest(writer: asyncio.StreamWriter) -> None:
+        writer.write(head() + chunk("a"))
+        await taken.wait()
+        writer.write(reply("b"))
+
+    backend.answer = one_and_later_the_rest
     async for delta in model.generate(PROMPT, Stop()):
         heard += delta.text
         await asyncio.sleep(0.25)  # longer than the gap
-    assert heard == "abc"
+        taken.set()
+    assert heard == "ab"
 
 
 FAULTS = {
