@@ -161,20 +161,22 @@ class LanguageModelFleet:
         """Tell the router how a try ended; a stop, and whatever is not the backend's, is `left`."""
         router, now, at = self._router, self._clock(), trial.backend
         closed = router.closed(at)
+        cause = failure.__cause__ if failure is not None else None
+        why = str(cause if isinstance(cause, StartError) else failure)
         match failure:
             case None if not whole:
                 router.left(trial)
             case None | PromptRefused():
                 router.done(trial)
             case RateLimited(retry_after_s=wait_s) | LlmFailed(retry_after_s=float() as wait_s):
-                router.limited(trial, now, wait_s or 0.0, str(failure))
+                router.limited(trial, now, wait_s or 0.0, why)
             case LlmStalled() if not trial.spoken:
-                router.missed(trial, now, str(failure))
+                router.missed(trial, now, why)
             case _:
-                router.failed(trial, now, str(failure))
+                router.failed(trial, now, why)
         if closed and not router.closed(at):
             where = self._backends[at].info.device
-            log.warning("llm_breaker_opened", backend=where, error=str(failure))
+            log.warning("llm_breaker_opened", backend=where, error=why)
 
     async def _meet(self, at: int) -> StartError | None:
         """At the start: see that it answers; None when it does."""
@@ -194,7 +196,8 @@ class LanguageModelFleet:
         try:
             await self._backends[at].start(within_s)
         except StartError as error:
-            raise LlmFailed(str(error)) from error
+            # The operator's story, with addresses in it, is not the client's.
+            raise LlmFailed("The language model failed: it is not ready.") from error
         self._started.add(at)
 
     # --- waiting for one -------------------------------------------------------------------------

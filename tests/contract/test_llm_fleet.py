@@ -302,6 +302,17 @@ class TestStart:
             assert await here.answer() == "This is 0."
             assert here.breakers == ["closed", "closed"]
 
+    async def test_where_a_backend_is_that_never_came_is_not_told_to_users(self) -> None:
+        async with house(2, start=False) as here:
+            await here.backends[0].refuse()
+            await here.fleet.start()
+            await here.backends[1].refuse()
+            here.clock.ahead_s = LONGEST_REST_S
+            with pytest.raises(LlmFailed) as failure:
+                await here.answer()
+            assert "http" not in str(failure.value)
+            assert here.backends[0].url in here.fleet.backends()[0].failure
+
     async def test_when_none_answers_each_is_named(self) -> None:
         async with house(2, start=False) as here:
             for backend in here.backends:
