@@ -25,12 +25,22 @@ class EngineConfig:
     """CPU threads of an instance that is alone; one of several gets its share of the cores."""
     llm_engine: Literal["auto", "openai", "llama-cpp", "scripted"] = "auto"
     llm_base_url: str = ""
+    """One or several, comma-separated."""
     llm_model: str = ""
     llm_api_key: str = ""
     llm_slots: int = 8
     llm_threads: int = 2
+    llm_first_token_s: float = 10.0
+    """Of a backend elsewhere; all tries together."""
+    llm_gap_s: float = 5.0
     vad_engine: Literal["silero", "scripted"] = "silero"
     script: ScriptConfig = field(default_factory=lambda: ScriptConfig())
+
+    @property
+    def llm_base_urls(self) -> tuple[str, ...]:
+        """Each of the backends, once."""
+        urls = (url.strip() for url in self.llm_base_url.split(","))
+        return tuple(dict.fromkeys(url for url in urls if url))
 
 
 @dataclass(frozen=True, slots=True)

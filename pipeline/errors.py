@@ -19,6 +19,8 @@
     ├── EngineError              a model or its backend failed this one request
     │   ├── SttFailed
     │   ├── LlmFailed
+    │   │   ├── LlmStalled       no token came in time
+    │   │   └── PromptRefused    no backend would take this prompt: asking again is no use
     │   ├── TtsFailed
     │   │   └── Unspeakable      this text has nothing to voice: skip it, go on with the next
     │   └── GpuOutOfMemory
@@ -110,6 +112,14 @@ class SttFailed(EngineError):
 
 class LlmFailed(EngineError):
     """The language model gave no answer."""
+
+
+class LlmStalled(LlmFailed):
+    """The language model's first token, or the next one, did not come in time."""
+
+
+class PromptRefused(LlmFailed):
+    """The language model does not take this prompt: too long, say."""
 
 
 class TtsFailed(EngineError):

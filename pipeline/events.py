@@ -123,7 +123,10 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class ReplyDone:
-    """The one end of a reply. `latency` is None when no audio was sent."""
+    """The one end of a reply. `latency` is None when no audio was sent.
+
+    An `apology` was spoken in place of an answer: the user heard it, and the model never said it.
+    """
 
     reply: int
     turn: int
@@ -133,6 +136,7 @@ class ReplyDone:
     latency: Latency | None = None
     timeline: Timeline = Timeline()
     saved: bool = False
+    apology: bool = False
 
 
 @dataclass(frozen=True, slots=True)

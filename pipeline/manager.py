@@ -144,13 +144,19 @@ class SpeechPipelineManager:
 
     # --- answering -------------------------------------------------------------------------------
 
-    def draft(self, draft: Draft, prompt: Prompt, voice: VoiceChoice) -> None:
-        """Begin to make a reply to the prompt, or of the words that are given."""
+    def draft(self, draft: Draft, prompt: Prompt, voice: VoiceChoice, apology: str = "") -> None:
+        """Begin to make a reply to the prompt, or of the words that are given; if the model says
+        nothing, of the apology."""
         if self._reading is not None:
             self._reading.cancel()
         speaking = Speaking(draft, self._owner, voice, self._pool, self._post)
         thinking = Thinking(
-            draft, self._owner, self._pool, self._post, runs_dry_at=speaking.runs_dry_at
+            draft,
+            self._owner,
+            self._pool,
+            self._post,
+            apology=apology,
+            runs_dry_at=speaking.runs_dry_at,
         )
         make = self._make(draft.draft, thinking, speaking, prompt, draft.say)
         self._drafts[draft.draft] = _Work(thinking, speaking, self._tasks.create_task(make))
@@ -204,4 +210,4 @@ class SpeechPipelineManager:
         except* Exception:
             log.exception("reply_failed", session=self._owner)
             error = EngineError("the reply failed")
-        await self._post(DraftMade(draft, error or thinking.error))
+        await self._post(DraftMade(draft, thinking.error or error))

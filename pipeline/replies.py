@@ -85,6 +85,8 @@ class Reply:
     marks: Marks
     number: int | None = None
     text: str = ""
+    apology: bool = False
+    """The text is no model's: there was no answer."""
     error: Exception | None = None
     error_told: bool = False
     end_told: bool = False
@@ -147,7 +149,8 @@ class Replies:
         if reply is None or news.draft != reply.draft:
             return
         match news:
-            case DraftText(_, text):
+            case DraftText(_, text, apology):
+                reply.apology = apology
                 reply.marks.first_text = reply.marks.first_text or now
                 reply.text += text
                 if reply.number is not None:
@@ -256,5 +259,6 @@ class Replies:
         heard = reply.text if status == "completed" else reply.playback.heard(reply.text, now)
         marks = reply.marks
         return ReplyDone(
-            reply.number, reply.turn, status, reply.text, heard, marks.latency(), marks.timeline()
-        )
+            reply.number, reply.turn, status, reply.text, heard, marks.latency(), marks.timeline(),
+            apology=reply.apology,
+        )  # fmt: skip

@@ -98,8 +98,11 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class DraftText:
+    """More of a reply's text; an `apology` is spoken in place of one, and no model said it."""
+
     draft: int
     text: str
+    apology: bool = False
 
 
 @dataclass(frozen=True, slots=True)

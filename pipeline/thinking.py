@@ -32,9 +32,11 @@ class Thinking:
         pool: ResourcePool,
         post: Callable[[Event], Awaitable[None]],
         *,
+        apology: str = "",
         runs_dry_at: Callable[[], float] | None = None,
     ) -> None:
-        """`runs_dry_at` says when the audio made so far will have been played."""
+        """`apology` is said if the model says nothing at all; "": then nothing is. `runs_dry_at`
+        says when the audio made so far will have been played."""
         self._draft = draft.draft
         self._wanted = asyncio.Event()
         """Set unless the draft is speculative still."""
@@ -44,6 +46,7 @@ class Thinking:
         self._owner = owner
         self._pool = pool
         self._post = post
+        self._apology = apology
         self._cutter = ClauseCutter()
         self._clauses: asyncio.Queue[Clause | None] = asyncio.Queue(CLAUSES_AHEAD)
         self._text = ""
@@ -52,7 +55,7 @@ class Thinking:
         self._spoken = 0
         """Clauses that have left for the synthesizer."""
         self.error: AntiphonError | None = None
-        """Why the text ends early; what came before it is still spoken."""
+        """Why the text ends early, or there is an apology only; what there is is still spoken."""
 
     def confirm(self) -> None:
         """The draft was speculative and is wanted now."""
@@ -76,6 +79,8 @@ class Thinking:
                 raise LlmFailed("the language model gave an empty answer")
         except AntiphonError as error:
             self.error = error
+            if not self._text and self._apology:
+                await self._take(self._apology, apology=True)
         await self._finish()
 
     async def _think(self, prompt: Prompt, *, first: bool) -> bool:
@@ -120,8 +125,8 @@ class Thinking:
             yield clause
             self._clauses.task_done()
 
-    async def _take(self, text: str) -> None:
-        await self._post(DraftText(self._draft, text))
+    async def _take(self, text: str, *, apology: bool = False) -> None:
+        await self._post(DraftText(self._draft, text, apology))
         await self._hand_over(self._cutter.feed(text))
 
     async def _finish(self) -> None:

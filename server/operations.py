@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pipeline.engines.ports import Engine
+from pipeline.engines.ports import Engine, HasBackends
+from pipeline.pool import LLM
 from server.gate import check_admin
 from server.house import House
 from session.session import Session
@@ -52,7 +53,10 @@ async def status(request: Request) -> Response:
                 "waiting": 0,
                 "max": house.sessions.max_sessions,
             },
-            "pool": {kind: _pool(asdict(state)) for kind, state in house.pool.status().items()},
+            "pool": {
+                kind: {**_pool(asdict(state)), **_breaker(engines.language_model, kind)}
+                for kind, state in house.pool.status().items()
+            },
         }
     )
 
@@ -121,6 +125,16 @@ def _pool(state: dict[str, Any]) -> dict[str, Any]:
     p50, p95 = state.pop("wait_ms_p50"), state.pop("wait_ms_p95")
     oldest = state.pop("oldest_ms")
     return {**state, "wait_ms": {"p50": p50, "p95": p95, "oldest": oldest}}
+
+
+def _breaker(model: Engine, kind: str) -> dict[str, Any]:
+    """The best of the backends' breakers, null where there is none to break, and each backend."""
+    if kind != LLM.name or not isinstance(model, HasBackends):
+        return {"breaker": None}
+    backends = model.backends()
+    states = {backend.breaker for backend in backends}
+    best = next(state for state in ("closed", "half_open", "open") if state in states)
+    return {"breaker": best, "backends": [asdict(backend) for backend in backends]}
 
 
 def _session(house: House, session: Session) -> dict[str, Any]:

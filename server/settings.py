@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.config import EngineConfig, PoolConfig
 from pipeline.errors import SettingsError
 from pipeline.models import default_models_dir
+from session.apologies import read_apologies
 from session.records import SessionConfig
 
 PREFIX = "ANTIPHON_"
@@ -38,6 +39,7 @@ sets a secret must not run an open server.
 DEFAULT_PROMPT = (
     "You are Antiphon, a friendly voice assistant. Answer in one or two short, plain sentences."
 )
+DEFAULT_APOLOGY = "Sorry, I cannot answer just now. Please try again."
 CORES = os.cpu_count() or 2
 
 
@@ -68,6 +70,11 @@ class Settings(BaseModel):
         DEFAULT_PROMPT, max_length=20_000, description="instructions of a session that brings none"
     )
     greeting: str = Field("", max_length=1_000, description="spoken when a session starts")
+    apology: str = Field(
+        DEFAULT_APOLOGY, max_length=2_000,
+        description="spoken when the language model gives no answer; empty: nothing is. Sentences"
+        " for other languages may follow, as in `Sorry.; de=Verzeihung.`",
+    )  # fmt: skip
     send_ahead_ms: int = Field(
         1_000, ge=100, le=10_000, description="how far audio is sent ahead of its playback"
     )
@@ -113,10 +120,19 @@ class Settings(BaseModel):
     llm_engine: Literal["auto", "openai", "llama-cpp", "scripted"] = Field(
         "auto", description="language model; auto: openai if a URL is set, else llama-cpp"
     )
-    llm_base_url: str = Field("", description="an OpenAI-compatible URL, such as http://host/v1")
+    llm_base_url: str = Field(
+        "", description="OpenAI-compatible URLs, one or several (comma-separated): http://host/v1"
+    )
     llm_model: str = Field("", description="the model to ask for; empty: the first one there is")
     llm_api_key: str = Field("", description="sent as a bearer token", repr=False)
     llm_slots: int = Field(8, ge=1, le=1_024, description="replies generated at once")
+    llm_first_token_s: float = Field(
+        10, gt=0, le=300,
+        description="the longest wait for a reply's first token from a URL, all tries together",
+    )  # fmt: skip
+    llm_gap_s: float = Field(
+        5, gt=0, le=300, description="a reply in which no token comes for so long has failed"
+    )
     llm_threads: int = Field(
         max(1, CORES // 2), ge=1, le=64,
         description="CPU threads of an in-process model; as many as cores would starve the speech",
@@ -153,6 +169,7 @@ class Settings(BaseModel):
         return SessionConfig(
             send_ahead_s=self.send_ahead_ms / 1000,
             greeting=self.greeting,
+            apologies=read_apologies(self.apology),
             idle_s=self.idle_s,
             history_tokens=self.history_tokens,
             reply_tokens=self.reply_tokens,

@@ -1,7 +1,8 @@
 """What was said, by whom, and how much of it was heard: the history of one session. Pure.
 
 A projection of the events a session sends (`note`), so that it never says anything the client was
-not told. An assistant's item holds what was heard, never what was generated.
+not told. An assistant's item holds what was heard, never what was generated; an apology for an
+answer that never came is nobody's words, and leaves no text.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ class Conversation:
                 self._append(item)
             case ReplyText(reply, text):
                 self._change_reply(reply, lambda item: replace(item, text=item.text + text))
-            case ReplyDone(reply=reply, heard=heard, status=status):
-                self._change_reply(reply, lambda item: replace(item, text=heard, status=status))
+            case ReplyDone(reply=reply, heard=heard, status=status, apology=apology):
+                said = "" if apology else heard  # a model that reads apologies learns to apologise
+                self._change_reply(reply, lambda item: replace(item, text=said, status=status))
             case _:
                 pass
 

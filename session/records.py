@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -34,6 +35,8 @@ class SessionConfig:
     history_items: int = 200
     history_tokens: int = 1_000
     reply_tokens: int = 300
+    apologies: Mapping[str, str] = field(default_factory=dict)
+    """What is said if the language model says nothing, by language; "": in any other."""
     record_dir: Path | None = None
     """Where sessions are recorded for `antiphon replay`; None: they are not."""
 

@@ -43,6 +43,7 @@ from pipeline.speaking import REPLY_HZ, VoiceChoice
 from pipeline.turn import Phase, TurnConfig, TurnMachine
 from pipeline.vad import VadBatcher
 
+from .apologies import apology_for
 from .conversation import Conversation
 from .messages import (
     Bye,
@@ -272,7 +273,7 @@ class Session:
                     self._pipeline.look(effect, self._language())
                 case Draft():
                     prompt = self._prompt(effect.turn, effect.text)
-                    self._pipeline.draft(effect, prompt, self._voice())
+                    self._pipeline.draft(effect, prompt, self._voice(), self._apology())
                 case Confirm(draft):
                     self._pipeline.confirm(draft)
                 case Drop(draft):
@@ -354,6 +355,9 @@ class Session:
     def _language(self) -> str | None:
         language = self.settings.language
         return language.lower().split("-")[0] if language else None
+
+    def _apology(self) -> str:
+        return apology_for(self._config.apologies, self.settings.language)
 
     def _voice(self) -> VoiceChoice:
         return VoiceChoice(self.settings.voice, self.settings.speed)

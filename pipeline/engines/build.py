@@ -145,7 +145,7 @@ def _language_model(config: EngineConfig) -> LanguageModel:
             return ScriptedLanguageModel(config.script)
         case "openai":
             return _openai(config)
-        case "auto" if config.llm_base_url:
+        case "auto" if config.llm_base_urls:
             return _openai(config)
         case "auto" | "llama-cpp":
             from pipeline.engines.llama_cpp import LlamaCppLanguageModel
@@ -154,10 +154,16 @@ def _language_model(config: EngineConfig) -> LanguageModel:
 
 
 def _openai(config: EngineConfig) -> LanguageModel:
-    if not config.llm_base_url:
+    urls = config.llm_base_urls
+    if not urls:
         raise SettingsError(
             "ANTIPHON_LLM_ENGINE=openai needs ANTIPHON_LLM_BASE_URL, such as http://localhost:8080/v1"
         )
+    from pipeline.engines.llm_fleet import LanguageModelFleet
     from pipeline.engines.openai_llm import OpenAILanguageModel
 
-    return OpenAILanguageModel(config.llm_base_url, config.llm_model, config.llm_api_key)
+    backends = [
+        OpenAILanguageModel(url, config.llm_model, config.llm_api_key, gap_s=config.llm_gap_s)
+        for url in urls
+    ]
+    return LanguageModelFleet(backends, config.llm_slots, first_token_s=config.llm_first_token_s)

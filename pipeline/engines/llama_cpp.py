@@ -46,6 +46,9 @@ SAMPLING: dict[str, object] = {
 so small a model falls into. A penalty on single words makes it avoid the right ones.
 """
 
+GAP_S = 10.0
+"""On cores that it shares with the voices it may be quiet for longer than a machine of its own."""
+
 _SILENT = -1
 _HTTP_THREADS_SPARE = 2
 _WARM_UP_TIMEOUT_S = 60.0
@@ -117,7 +120,7 @@ class LlamaCppLanguageModel:
         Raises `ModelMissing`, or `StartError` when the file cannot be loaded.
         """
         url = await self._worker.run(self._load)
-        self._client = OpenAILanguageModel(url, MODEL, self._key)
+        self._client = OpenAILanguageModel(url, MODEL, self._key, gap_s=GAP_S)
         await self._client.start()
 
     def _load(self) -> str:

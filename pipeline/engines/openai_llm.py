@@ -1,32 +1,40 @@
 """A language model behind any OpenAI-compatible URL: vLLM, llama.cpp, Ollama, a hosted service.
 
 One `httpx.AsyncClient` for all. A request is never cancelled (cancelling a stream leaks its
-connection for good): it looks at `Stop` whenever something arrives, and closes its own response.
+connection for good): a `Watchdog` ends its reads, and it closes its own response.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 
 import httpx
 import msgspec
 
-from pipeline.engines.chat_format import DONE, read_chunk, read_first_model, read_refusal
+from pipeline.engines.chat_format import DONE, read_chunk, read_first_model
+from pipeline.engines.chat_response import events, failure, refusal, why
 from pipeline.engines.ports import EngineInfo, Message, Prompt, Stop, TextDelta
-from pipeline.engines.sse import EventParser, EventTooLong
-from pipeline.errors import LlmFailed, RateLimited, StartError
+from pipeline.engines.watchdog import Watchdog
+from pipeline.errors import LlmFailed, LlmStalled, StartError
 
 CONNECT_TIMEOUT_S = 5.0
-TOKEN_TIMEOUT_S = 10.0
-"""The longest wait for the first token, and for each after it."""
+FIRST_TOKEN_S = 10.0
+GAP_S = 5.0
+"""The longest silence after a token."""
+TAIL_S = 0.25
+"""For the end of a response after the end of its reply: then its connection is given up."""
+TOKENS_OVER = 16
+"""Pieces of text past `max_tokens` that are still read. A piece is a token at least: whoever sends
+more does not keep to what it was asked."""
+MAX_TEXT_BYTES = 100_000
+"""Of one reply."""
 
 # uvicorn (vLLM) and llama.cpp close idle connections after 5 s; one that is taken up again in
 # that very moment fails, so ours are given up first.
-_LIMITS = httpx.Limits(max_connections=256, max_keepalive_connections=32, keepalive_expiry=3.0)
-_MAX_ERROR_BYTES = 16_384
+_LIMITS = httpx.Limits(max_connections=1_024, max_keepalive_connections=32, keepalive_expiry=3.0)
 
 
 class OpenAILanguageModel:
@@ -42,16 +50,18 @@ class OpenAILanguageModel:
         model: str = "",
         api_key: str = "",
         *,
-        token_timeout_s: float = TOKEN_TIMEOUT_S,
+        first_token_s: float = FIRST_TOKEN_S,
+        gap_s: float = GAP_S,
     ) -> None:
         url = _checked(base_url)
         self._where = f"{url.scheme}://{url.netloc.decode()}{url.path}"  # a password is not in it
         self._model = model
-        self._token_timeout_s = token_timeout_s
+        self._first_token_s = first_token_s
+        self._gap_s = gap_s
         self._client = httpx.AsyncClient(
             base_url=url,
             headers={"authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=httpx.Timeout(token_timeout_s, connect=CONNECT_TIMEOUT_S),
+            timeout=_timeout(first_token_s),
             limits=_LIMITS,
             # A proxy from the environment has no way to this machine's loopback.
             trust_env=not _is_loopback(url.host),
@@ -66,16 +76,17 @@ class OpenAILanguageModel:
     def info(self) -> EngineInfo:
         return EngineInfo("openai", self._model, device=self._where)
 
-    async def start(self) -> None:
+    async def start(self, within_s: float | None = None) -> None:
         """See that the server answers, and learn the model's name where none was given.
 
         Raises `StartError` when nothing answers, the key is refused, or no model is named.
         """
+        timeout = _timeout(within_s or self._first_token_s)
         try:
-            response = await self._client.get("models")
+            response = await self._client.get("models", timeout=timeout)
         except httpx.HTTPError as error:
             raise StartError(
-                f"No language model answers at {self._where} ({_why(error)}): "
+                f"No language model answers at {self._where} ({why(error)}): "
                 "start it, or set ANTIPHON_LLM_BASE_URL to where one runs."
             ) from error
         if response.status_code in (401, 403):
@@ -99,31 +110,45 @@ class OpenAILanguageModel:
         await self._client.aclose()
 
     async def generate(
-        self, prompt: Prompt, stop: Stop, *, extra: Mapping[str, object] | None = None
+        self,
+        prompt: Prompt,
+        stop: Stop,
+        *,
+        extra: Mapping[str, object] | None = None,
+        first_token_s: float | None = None,
     ) -> AsyncGenerator[TextDelta]:
         """The reply's text as it comes; `extra` are fields of the request that one backend knows.
 
-        Ends early, without an error, once `stop` is set: at the next thing that arrives, or at the
-        read timeout. Raises `RateLimited` on 429, else `LlmFailed`: refused, stalled, broken off.
+        Ends early, without an error, once `stop` is set: at once, or, before the response has
+        begun, when it begins. Raises `LlmStalled` when the first token takes longer than
+        `first_token_s`, or the next one than the gap; `RateLimited` on 429; `PromptRefused`; else
+        `LlmFailed`: unreachable, an error of the server's, broken off, without an end.
         """
         if stop.is_set:
             return
+        wait_s = self._first_token_s if first_token_s is None else first_token_s
+        due = asyncio.get_running_loop().time() + wait_s
         request = self._client.build_request(
-            "POST", "chat/completions", json={**self._body(prompt), **(extra or {})}
+            "POST",
+            "chat/completions",
+            json={**self._body(prompt), **(extra or {})},
+            timeout=_timeout(wait_s),
         )
         try:
             response = await self._send(request)
             try:
                 if response.status_code != httpx.codes.OK:
-                    raise await _refusal(response)
-                async with aclosing(self._deltas(response, stop)) as deltas:
+                    raise await refusal(response)
+                # httpx looks here once more, before it reads the body. There the watchdog watches.
+                request.extensions["timeout"]["read"] = max(wait_s, self._gap_s) + 1.0
+                async with aclosing(self._deltas(response, prompt, stop, due)) as deltas:
                     async for delta in deltas:
                         yield delta
             finally:
                 await response.aclose()
         except httpx.HTTPError as error:
             if not stop.is_set:  # nobody waits for the rest: its failure is nobody's concern
-                raise LlmFailed(f"The language model failed: {_why(error)}.") from error
+                raise failure(error) from error
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         try:
@@ -144,34 +169,54 @@ class OpenAILanguageModel:
             body["stop"] = list(prompt.stop_sequences)
         return body
 
-    async def _deltas(self, response: httpx.Response, stop: Stop) -> AsyncGenerator[TextDelta]:
-        clock = asyncio.get_running_loop().time
-        finished = False
-        last_token_s = clock()
-        try:
-            async with aclosing(_events(response)) as events:
-                async for payload in events:
-                    if stop.is_set:
-                        return
-                    if payload is None or finished:
-                        # A server's keep-alive comments are signs of life, but not of a reply.
-                        if clock() - last_token_s > self._token_timeout_s:
-                            raise httpx.ReadTimeout("nothing but comments")
-                        continue
-                    last_token_s = clock()
-                    if payload == DONE:
-                        finished = True  # read on: a response read to its end frees its connection
-                        continue
-                    text, reason = read_chunk(payload)
-                    finished = reason is not None
-                    if text or reason == "length":
-                        yield TextDelta(text, cut_short=reason == "length")
-                        last_token_s = clock()  # what the reader took is not the server's stall
-        except httpx.HTTPError:
-            if not finished:
-                raise
-        if not finished and not stop.is_set:
+    async def _deltas(
+        self, response: httpx.Response, prompt: Prompt, stop: Stop, due: float
+    ) -> AsyncGenerator[TextDelta]:
+        finished, length = False, _Length(prompt.max_tokens)
+        with Watchdog(response) as watchdog, stop.calling(watchdog.cut):
+            watchdog.allow(due - asyncio.get_running_loop().time())
+            try:
+                async with aclosing(events(response)) as stream:
+                    async for payload in stream:
+                        if stop.is_set:
+                            return
+                        if finished:
+                            continue  # a response read to its end frees its connection
+                        text, reason = ("", "stop") if payload == DONE else read_chunk(payload)
+                        length.add(text)
+                        finished = reason is not None
+                        if text or reason == "length":
+                            watchdog.rest()  # what the reader takes is not the server's stall
+                            yield TextDelta(text, cut_short=reason == "length")
+                            watchdog.allow(self._gap_s)
+                        if finished:
+                            watchdog.allow(TAIL_S)
+            except httpx.HTTPError:
+                if not finished and not watchdog.late:
+                    raise
+        if finished or stop.is_set:
+            return
+        if not watchdog.late:
             raise LlmFailed("The language model failed: its stream broke off.")
+        what = f"nothing for {self._gap_s:g} s" if length.pieces else "no first token in time"
+        raise LlmStalled(f"The language model failed: it has stalled ({what}).")
+
+
+class _Length:
+    """How long a reply has become. `add` raises `LlmFailed` past a bound."""
+
+    __slots__ = ("_max_pieces", "_text_bytes", "pieces")
+
+    def __init__(self, max_tokens: int) -> None:
+        self._max_pieces = max_tokens + TOKENS_OVER
+        self._text_bytes = 0
+        self.pieces = 0
+
+    def add(self, text: str) -> None:
+        self.pieces += bool(text)
+        self._text_bytes += len(text.encode())
+        if self.pieces > self._max_pieces or self._text_bytes > MAX_TEXT_BYTES:
+            raise LlmFailed("The language model failed: it does not stop.")
 
 
 def _messages(prompt: Prompt) -> tuple[Message, ...]:
@@ -179,73 +224,8 @@ def _messages(prompt: Prompt) -> tuple[Message, ...]:
     return prompt.messages + begun
 
 
-async def _events(response: httpx.Response) -> AsyncGenerator[str | None]:
-    """The data of each event; None for a chunk of bytes that completes none."""
-    parser = EventParser()
-    try:
-        async with _chunks(response) as chunks:
-            async for chunk in chunks:
-                events = parser.feed(chunk)
-                for data in events:
-                    yield data
-                if not events:
-                    yield None
-    except EventTooLong as error:
-        raise LlmFailed(f"The language model failed: it sent {error}.") from error
-    for data in parser.end():
-        yield data
-
-
-@asynccontextmanager
-async def _chunks(response: httpx.Response) -> AsyncGenerator[AsyncIterator[bytes]]:
-    """The response's body, which may be left before its end."""
-    chunks = response.aiter_bytes()
-    try:
-        yield chunks
-    finally:
-        await response.aclose()
-        # httpx nests six generators. Left half read, each would be ended by a task that the loop
-        # makes for it; a read after the close ends them all here, by its error.
-        with suppress(httpx.HTTPError, httpx.StreamError):
-            async for _ in chunks:
-                pass
-
-
-async def _refusal(response: httpx.Response) -> LlmFailed | RateLimited:
-    """What a response other than 200 becomes."""
-    retry_after_s = _retry_after_s(response.headers.get("retry-after", ""))
-    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        return RateLimited(
-            "The language model is asked too often.", retry_after_s=retry_after_s or 1.0
-        )
-    if response.status_code in (401, 403):
-        return LlmFailed("The language model refuses our key.")  # its message may quote the key
-    body = b""
-    async with _chunks(response) as chunks:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > _MAX_ERROR_BYTES:
-                break
-    return LlmFailed(
-        f"The language model refused (HTTP {response.status_code}): {read_refusal(body)}.",
-        retry_after_s=retry_after_s,
-    )
-
-
-def _retry_after_s(header: str) -> float | None:
-    return float(header) if header.isascii() and header.isdigit() else None
-
-
-def _why(error: httpx.HTTPError) -> str:
-    match error:
-        case httpx.ConnectTimeout() | httpx.ConnectError():
-            return "it cannot be reached"
-        case httpx.PoolTimeout():
-            return "too many requests are under way"
-        case httpx.TimeoutException():
-            return "it has stalled"
-        case _:
-            return "the connection broke"
+def _timeout(seconds: float) -> httpx.Timeout:
+    return httpx.Timeout(seconds, connect=min(CONNECT_TIMEOUT_S, seconds))
 
 
 def _checked(base_url: str) -> httpx.URL:

@@ -10,7 +10,8 @@ between chunks, and leaves at the next one. `ResourcePool` owns those tasks.
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -27,13 +28,30 @@ SPEECH_HZ = 16_000
 class Stop:
     """A one-way flag, safe from any thread: the caller no longer wants the rest."""
 
-    __slots__ = ("_flag",)
+    __slots__ = ("_calls", "_flag")
 
     def __init__(self) -> None:
         self._flag = threading.Event()
+        self._calls: list[Callable[[], None]] = []
 
     def set(self) -> None:
         self._flag.set()
+        for call in tuple(self._calls):
+            call()
+
+    @contextmanager
+    def calling(self, call: Callable[[], None]) -> Iterator[None]:
+        """In this scope, tell by a call, in whatever thread sets it; it may come more than once.
+
+        For an engine that waits for something of which it cannot tell when it comes.
+        """
+        self._calls.append(call)
+        try:
+            if self.is_set:
+                call()
+            yield
+        finally:
+            self._calls.remove(call)
 
     @property
     def is_set(self) -> bool:
@@ -223,3 +241,33 @@ class LanguageModel(Engine, Protocol):
         ...
 
     def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]: ...
+
+
+BreakerState = Literal["closed", "open", "half_open"]
+"""Closed: it is asked. Open: it has failed and is left alone. Half open: one call finds out."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStatus:
+    """One of the servers behind an engine, as `/status` shows it."""
+
+    url: str
+    model: str
+    breaker: BreakerState
+    outstanding: int
+    """Calls under way."""
+    limit: int
+    """How many it is asked for at once, at most: learned from its time to first token."""
+    ttft_ms: float | None
+    """Its time to first token when it has little to do."""
+    retry_in_s: float
+    """So long it is not asked; 0: it may be now."""
+    failure: str
+    """Why it failed last; "" once it has answered since."""
+
+
+@runtime_checkable
+class HasBackends(Protocol):
+    """An engine whose work is done by servers elsewhere."""
+
+    def backends(self) -> tuple[BackendStatus, ...]: ...

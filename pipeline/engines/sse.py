@@ -55,5 +55,5 @@ class EventParser:
         field, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
         if field == b"data":  # a comment has no field; event, id and retry say nothing here
             self._data.append(value.removeprefix(b" "))
-            self._held_bytes += len(value)
+            self._held_bytes += len(line)  # an empty one takes room too
         return None

@@ -11,12 +11,14 @@ import platform
 import shutil
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.config import EngineConfig
 from pipeline.engines.build import build
+from pipeline.engines.ports import EngineInfo
 from pipeline.errors import ModelMissing, SettingsError, StartError
 from pipeline.models import DEFAULT_MODELS, locate
 from server import settings
@@ -76,7 +78,7 @@ def examine() -> Iterator[Finding]:
         return
     yield Finding("settings", "understood")
     yield from _models(chosen)
-    yield _language_model(chosen)
+    yield from _language_models(chosen)
     yield _port(chosen)
     yield _browser()
 
@@ -98,23 +100,32 @@ def _models(chosen: settings.Settings) -> Iterator[Finding]:
             yield Finding(f"model {name}", "complete")
 
 
-def _language_model(chosen: settings.Settings) -> Finding:
-    """Ask it as `serve` would."""
-    if chosen.llm_engine in ("llama-cpp", "scripted") or not chosen.llm_base_url:
-        return Finding("language model", "in-process; ANTIPHON_LLM_BASE_URL names another")
-    model = build(chosen.engine_config()).language_model
+def _language_models(chosen: settings.Settings) -> Iterator[Finding]:
+    """Ask each as `serve` would. One that answers is enough for a start."""
+    config = chosen.engine_config()
+    if chosen.llm_engine in ("llama-cpp", "scripted") or not config.llm_base_urls:
+        yield Finding("language model", "in-process; ANTIPHON_LLM_BASE_URL names another")
+        return
+    found = [_language_model(replace(config, llm_base_url=url)) for url in config.llm_base_urls]
+    enough = any(not finding.mend for finding in found)
+    for finding in found:
+        yield replace(finding, fatal=not enough)
 
-    async def ask() -> None:
+
+def _language_model(config: EngineConfig) -> Finding:
+    async def ask() -> EngineInfo:
+        model = build(config).language_model
         try:
             await model.start()
         finally:
             await model.close()
+        return model.info
 
     try:
-        asyncio.run(ask())
+        info = asyncio.run(ask())
     except StartError as error:
         return Finding("language model", "does not answer", str(error))
-    return Finding("language model", f"{model.info.model} at {model.info.device}")
+    return Finding("language model", f"{info.model} at {info.device}")
 
 
 def _port(chosen: settings.Settings) -> Finding:

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.config import ScriptConfig
 from pipeline.engines.llama_cpp import CONTEXT_TOKENS, LlamaCppLanguageModel, SlotBook
+from pipeline.engines.llm_fleet import LanguageModelFleet
 from pipeline.engines.openai_llm import OpenAILanguageModel
 from pipeline.engines.ports import LanguageModel, Message, Prompt, Stop
 from pipeline.engines.scripted import ScriptedLanguageModel
@@ -33,6 +34,13 @@ async def openai(_: pytest.FixtureRequest) -> AsyncIterator[LanguageModel]:
 
 
 @asynccontextmanager
+async def fleet(_: pytest.FixtureRequest) -> AsyncIterator[LanguageModel]:
+    async with chat_backend() as one, chat_backend() as other:
+        backends = [OpenAILanguageModel(backend.url) for backend in (one, other)]
+        yield LanguageModelFleet(backends, slots=2)
+
+
+@asynccontextmanager
 async def llama_cpp(test: pytest.FixtureRequest) -> AsyncIterator[LanguageModel]:
     yield LlamaCppLanguageModel(test.getfixturevalue("models_dir"), 2, 2)
 
@@ -40,11 +48,12 @@ async def llama_cpp(test: pytest.FixtureRequest) -> AsyncIterator[LanguageModel]
 LANGUAGE_MODELS: list[object] = [
     scripted,
     openai,
+    fleet,
     pytest.param(llama_cpp, marks=pytest.mark.models),
 ]
 
 
-@pytest.fixture(params=LANGUAGE_MODELS, ids=["scripted", "openai", "llama-cpp"])
+@pytest.fixture(params=LANGUAGE_MODELS, ids=["scripted", "openai", "fleet", "llama-cpp"])
 async def model(request: pytest.FixtureRequest) -> AsyncIterator[LanguageModel]:
     build: Build = request.param
     async with build(request) as engine:

@@ -8,10 +8,26 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.engines.openai_llm import OpenAILanguageModel
+from pipeline.engines.openai_llm import TOKENS_OVER, OpenAILanguageModel
 from pipeline.engines.ports import Message, Prompt, Stop
-from pipeline.errors import LlmFailed, RateLimited, StartError
-from tests.contract.chat_backend import ChatBackend, chat_backend, chunk, head, reply, sends
+from pipeline.errors import LlmFailed, LlmStalled, PromptRefused, RateLimited, StartError
+from tests.contract.chat_backend import (
+    ChatBackend,
+    answers_html,
+    breaks_sse,
+    chat_backend,
+    chunk,
+    cuts_a_character,
+    head,
+    never_stops,
+    one_endless_line,
+    refuses,
+    reply,
+    resets,
+    sends,
+    stalls,
+)
+from tests.contract.connections import in_use
 
 PROMPT = Prompt((Message("system", "Be brief."), Message("user", "Hi.")), session="ada")
 DONE = b"data: [DONE]\n\n"
@@ -25,7 +41,9 @@ async def backend() -> AsyncIterator[ChatBackend]:
 
 @pytest.fixture
 async def model(backend: ChatBackend) -> AsyncIterator[OpenAILanguageModel]:
-    engine = OpenAILanguageModel(backend.url, "some-model", "sk-secret", token_timeout_s=0.2)
+    engine = OpenAILanguageModel(
+        backend.url, "some-model", "sk-secret", first_token_s=0.2, gap_s=0.2
+    )
     await engine.start()
     yield engine
     await engine.close()
@@ -196,6 +214,135 @@ async def test_stop_closes_the_connection_and_is_no_error(
     await backend.left.wait()
 
 
+async def test_a_reply_that_stalls_is_left_at_once_when_nobody_wants_it(
+    backend: ChatBackend,
+) -> None:
+    model = OpenAILanguageModel(backend.url, "some-model", first_token_s=60, gap_s=60)
+    for before in (head(), head() + chunk("a")):
+        backend.asked.clear()
+        backend.left.clear()
+        backend.answer, stop = stalls(before), Stop()
+        reading = asyncio.ensure_future(answer(model, stop))
+        await backend.asked.wait()
+        stop.set()
+        async with asyncio.timeout(10):
+            await reading
+            await backend.left.wait()
+    await model.close()
+
+
+async def test_empty_pieces_keep_no_stalled_reply_alive(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    async def nothing_for_ever(writer: asyncio.StreamWriter) -> None:
+        writer.write(head() + chunk("a"))
+        while True:
+            writer.write(chunk(""))
+            await asyncio.sleep(0.02)
+
+    backend.answer = nothing_for_ever
+    with pytest.raises(LlmStalled, match="nothing for"):
+        await answer(model)
+
+
+@pytest.mark.parametrize("every_s", [0.0, 0.001])
+async def test_a_reply_that_never_stops_is_ended(
+    backend: ChatBackend, model: OpenAILanguageModel, every_s: float
+) -> None:
+    backend.answer, heard = never_stops(every_s=every_s), 0
+
+    async def listen() -> None:
+        nonlocal heard
+        async for _ in model.generate(replace(PROMPT, max_tokens=20), Stop()):
+            heard += 1
+
+    with pytest.raises(LlmFailed, match="does not stop"):
+        await listen()
+    assert heard == 20 + TOKENS_OVER
+    await backend.left.wait()
+
+
+async def test_a_flood_of_text_in_few_pieces_is_ended(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    backend.answer = never_stops("on " * 10_000)
+    with pytest.raises(LlmFailed, match="does not stop"):
+        await answer(model)
+
+
+async def test_a_flood_without_text_is_ended(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    async def comment(writer: asyncio.StreamWriter) -> None:
+        writer.write(head())
+        while True:
+            writer.write(b":" + b"x" * 60_000 + b"\n\n")
+            await writer.drain()
+
+    backend.answer = comment
+    with pytest.raises(LlmFailed, match="bytes"):
+        await answer(model)
+
+
+async def test_a_reader_that_takes_its_time_is_not_a_stall(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    taken, heard = asyncio.Event(), ""
+
+    async def one_and_later_the_rest(writer: asyncio.StreamWriter) -> None:
+        writer.write(head() + chunk("a"))
+        await taken.wait()
+        writer.write(reply("b"))
+
+    backend.answer = one_and_later_the_rest
+    async for delta in model.generate(PROMPT, Stop()):
+        heard += delta.text
+        await asyncio.sleep(0.25)  # longer than the gap
+        taken.set()
+    assert heard == "ab"
+
+
+FAULTS = {
+    "refuses": (refuses(500), "HTTP 500"),
+    "closes before its head": (sends(), "broke"),
+    "closes early": (sends(head(), chunk("Half a")), "broke off"),
+    "resets": (resets(head(), chunk("Half a")), "broke"),
+    "stalls": (stalls(head()), "no first token"),
+    "stalls later": (stalls(head(), chunk("Half a")), "nothing for 0.2 s"),
+    "breaks its SSE": (breaks_sse(), "no completion"),
+    "cuts a character": (cuts_a_character(), "no completion"),
+    "one endless line": (one_endless_line(), "more than"),
+    "a web page": (answers_html(), "web page"),
+    "a web page as an error": (answers_html(502), "HTTP 502"),
+    "no stream": (sends(head(kind="application/json"), b'{"error": "not here"}'), "not here"),
+    "never stops": (never_stops(every_s=0), "does not stop"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_each_fault_has_its_reason_and_leaves_nothing_behind(
+    backend: ChatBackend, model: OpenAILanguageModel, fault: str
+) -> None:
+    backend.answer, reason = FAULTS[fault]
+    for _ in range(5):
+        with pytest.raises(LlmFailed, match=reason):
+            await answer(model)
+    assert in_use(model) == 0
+    backend.answer = sends(head(), reply("fine"))
+    assert await answer(model) == "fine"
+    assert in_use(model) == 0
+
+
+async def test_a_refused_connection_has_its_reason(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    await backend.refuse()
+    with pytest.raises(LlmFailed, match="cannot be reached"):
+        await answer(model)
+    await backend.listen()
+    assert await answer(model) == "Hello, you."
+
+
 async def test_a_stall_after_stop_is_nobodys_error(
     backend: ChatBackend, model: OpenAILanguageModel
 ) -> None:
@@ -229,6 +376,16 @@ async def test_a_refusal_says_why_in_a_line(
         await answer(model)
     assert len(str(failure.value)) < 400
     assert failure.value.retry_after_s == 7
+
+
+@pytest.mark.parametrize(("status", "prompts_fault"), [(400, True), (422, True), (404, False)])
+async def test_a_prompt_that_nobody_would_take_is_told_apart(
+    backend: ChatBackend, model: OpenAILanguageModel, status: int, prompts_fault: bool
+) -> None:
+    backend.answer = refuses(status)
+    with pytest.raises(LlmFailed) as failure:
+        await answer(model)
+    assert isinstance(failure.value, PromptRefused) == prompts_fault
 
 
 async def test_a_refused_key_is_never_quoted(

@@ -176,9 +176,9 @@ class Breathing:
             yield TextDelta("", cut_short=True)
 
 
-async def think(model: object, box: Box) -> tuple[Thinking, list[Clause]]:
+async def think(model: object, box: Box, apology: str = "") -> tuple[Thinking, list[Clause]]:
     async with ResourcePool({LLM: [model]}) as pool:
-        thinking = Thinking(DRAFT, "anna", pool, box.post)
+        thinking = Thinking(DRAFT, "anna", pool, box.post, apology)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(thinking.run(PROMPT))
             clauses = [clause async for clause in thinking.clauses()]
@@ -214,6 +214,35 @@ async def test_an_empty_answer_is_a_failure() -> None:
     thinking, clauses = await think(Empty(), Box())
     assert isinstance(thinking.error, LlmFailed)
     assert clauses == []
+
+
+class Failing(Remote):
+    """A model that says so much, and fails."""
+
+    def __init__(self, *said: str) -> None:
+        self.said = said
+
+    async def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
+        for text in self.said:
+            yield TextDelta(text)
+        raise LlmFailed("down")
+
+
+async def test_an_answer_that_never_comes_is_apologised_for() -> None:
+    for model in (Failing(), Failing("  \n")):
+        box = Box()
+        thinking, clauses = await think(model, box, apology="Sorry. Please try again.")
+        assert "".join(clause.text for clause in clauses) == "Sorry. Please try again."
+        assert [event.apology for event in box.of(DraftText)] == [True]  # type: ignore[attr-defined]
+        assert isinstance(thinking.error, LlmFailed)
+
+
+async def test_an_answer_that_breaks_off_is_not_apologised_for() -> None:
+    box = Box()
+    thinking, clauses = await think(Failing("Half a"), box, apology="Sorry.")
+    assert "".join(clause.text for clause in clauses) == "Half a"
+    assert [event.apology for event in box.of(DraftText)] == [False]  # type: ignore[attr-defined]
+    assert isinstance(thinking.error, LlmFailed)
 
 
 async def test_a_model_beside_the_voice_says_the_same_in_breaths() -> None:

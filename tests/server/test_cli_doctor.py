@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from pipeline.models import DEFAULT_MODELS
 from server.cli import doctor
+from tests.contract.chat_backend import chat_backend
 
 
 def findings(
@@ -36,6 +38,20 @@ def test_it_asks_the_language_model_as_serve_would(
     url = "http://127.0.0.1:9"
     found = findings(monkeypatch, tmp_path, ANTIPHON_LLM_BASE_URL=url)
     assert "ANTIPHON_LLM_BASE_URL" in found["language model"].mend
+
+
+async def test_one_of_several_language_models_is_enough(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with chat_backend() as backend:
+        monkeypatch.setenv("ANTIPHON_LLM_BASE_URL", f"http://127.0.0.1:9, {backend.url}")
+        found = await asyncio.to_thread(lambda: list(doctor.examine()))
+    models = [finding for finding in found if finding.what == "language model"]
+    assert [bool(finding.mend) for finding in models] == [True, False]
+    assert not any(finding.fatal for finding in models)
+    assert "127.0.0.1:9" in models[0].mend
+    assert models[1].state == f"first at {backend.url}"
 
 
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

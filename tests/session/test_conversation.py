@@ -30,6 +30,19 @@ def test_the_history_says_what_was_heard_not_what_was_generated() -> None:
     assert conversation.items[1].status == "interrupted"
 
 
+def test_an_apology_is_nobodys_words() -> None:
+    conversation = Conversation()
+    conversation.note(UserTranscript(1, "Hello?", final=True))
+    conversation.note(ReplyStarted(1, 1))
+    conversation.note(ReplyText(1, "So sorry."))
+    conversation.note(ReplyDone(1, 1, "failed", "So sorry.", "So sorry.", apology=True))
+    assert [(item.text, item.status) for item in conversation.items] == [
+        ("Hello?", "completed"),
+        ("", "failed"),
+    ]
+    assert conversation.messages("", turn=1, text="Hello?") == (Message("user", "Hello?"),)
+
+
 def test_noise_and_partials_are_not_history() -> None:
     conversation = Conversation()
     conversation.note(SpeechStarted(1, 0))
