@@ -41,7 +41,7 @@ class House:
         self.stage: Stage = "loading"
         self.started_at = time.monotonic()
         self.pool = ResourcePool(_seats(settings, engines), settings.pool_config())
-        self.sessions = SessionManager(self.pool, settings.max_sessions)
+        self.sessions = SessionManager(self.pool, settings.max_sessions, settings.waiting_room)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -76,7 +76,7 @@ class House:
         """Why no session can be taken now; None when one can."""
         if self.stage != "ready":
             return self.stage
-        return "full" if self.sessions.full else None
+        return "full" if self.sessions.admission.full else None
 
     async def _load(self, engine: Engine) -> None:
         began = time.monotonic()

@@ -49,8 +49,8 @@ async def status(request: Request) -> Response:
             "sessions": {
                 "active": len(house.sessions),
                 "parked": 0,
-                "waiting": 0,
-                "max": house.sessions.max_sessions,
+                "waiting": house.sessions.admission.waiting,
+                "max": house.sessions.admission.places,
             },
             "pool": {kind: _pool(asdict(state)) for kind, state in house.pool.status().items()},
         }

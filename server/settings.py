@@ -26,7 +26,7 @@ ALIASES = {"MAX_CONCURRENT_GENERATIONS": "ANTIPHON_TTS_SLOTS"}
 LATER = frozenset(
     PREFIX + name
     for name in (
-        "DATA_DIR", "WAITING_ROOM", "RESUME_S", "SPEECH_CACHE_MB", "AUTH_SECRET",
+        "DATA_DIR", "RESUME_S", "SPEECH_CACHE_MB", "AUTH_SECRET",
         "AUTH_JWKS_URL", "CLUSTER", "RAY_ADDRESS", "REDIS_URL",
     )
 )  # fmt: skip
@@ -64,6 +64,9 @@ class Settings(BaseModel):
 
     # --- sessions
     max_sessions: int = Field(32, ge=1, le=10_000, description="sessions at once")
+    waiting_room: int = Field(
+        16, ge=0, le=10_000, description="those who may wait for a place; 0: a full house refuses"
+    )
     system_prompt: str = Field(
         DEFAULT_PROMPT, max_length=20_000, description="instructions of a session that brings none"
     )

@@ -17,7 +17,7 @@ import websockets
 
 from pipeline.engines.ports import SpeechWindow, Stop, Transcript
 from pipeline.engines.scripted import ScriptedSynthesizer, ScriptedTranscriber
-from server import logs, voice_socket
+from server import lobby, logs
 from server.serve import bound, serve
 from server.settings import load
 from session import limits
@@ -43,7 +43,7 @@ async def test_a_client_that_never_reads_is_cut_and_its_place_is_free() -> None:
 async def test_a_client_that_says_nothing_does_not_keep_its_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(voice_socket, "HELLO_S", 0.1)
+    monkeypatch.setattr(lobby, "HELLO_S", 0.1)
     async with live_server(ANTIPHON_MAX_SESSIONS="1") as server:
         async with call(server.ws_url) as silent:
             assert await silent.closed() == 1000
