@@ -16,6 +16,7 @@ from pipeline.errors import AtCapacity, GoingAway, SettingsError, first_error
 from pipeline.pool import EOT, LLM, STT, TTS, Kind, ResourcePool
 from pipeline.vad import VadBatcher
 from server.settings import Settings
+from session.budgets import Budgets
 from session.catalogue import Catalogue
 from session.manager import SessionManager
 
@@ -42,6 +43,7 @@ class House:
         self.started_at = time.monotonic()
         self.pool = ResourcePool(_seats(settings, engines), settings.pool_config())
         self.sessions = SessionManager(self.pool, settings.max_sessions, settings.waiting_room)
+        self.budgets = Budgets(settings.allowance(), settings.max_sessions, time.monotonic)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.config import EngineConfig, PoolConfig
 from pipeline.errors import SettingsError
 from pipeline.models import default_models_dir
+from session.budgets import Allowance
 from session.records import SessionConfig
 
 PREFIX = "ANTIPHON_"
@@ -67,6 +68,13 @@ class Settings(BaseModel):
     waiting_room: int = Field(
         16, ge=0, le=10_000, description="those who may wait for a place; 0: a full house refuses"
     )
+    turns_per_minute: float = Field(
+        60, ge=1, le=10_000, description="turns of one session; a minute's worth may come at once"
+    )
+    characters_per_minute: float = Field(
+        100_000, ge=100, le=100_000_000,
+        description="characters of typed turns and instructions, likewise",
+    )  # fmt: skip
     system_prompt: str = Field(
         DEFAULT_PROMPT, max_length=20_000, description="instructions of a session that brings none"
     )
@@ -141,6 +149,10 @@ class Settings(BaseModel):
     def pool_config(self) -> PoolConfig:
         """What the pool needs to know."""
         return PoolConfig(max_wait_s=self.pool_wait_s)
+
+    def allowance(self) -> Allowance:
+        """What one user may spend."""
+        return Allowance(self.turns_per_minute, self.characters_per_minute)
 
     def session_config(self) -> SessionConfig:
         """What every session needs to know."""

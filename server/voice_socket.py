@@ -7,6 +7,7 @@ frames. When any of the three is done the others are ended, and everything is gi
 from __future__ import annotations
 
 import asyncio
+import time
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -16,6 +17,7 @@ from pipeline.errors import (
     BadAudio,
     BadMessage,
     NotFound,
+    RateLimited,
     SlowClient,
     Unavailable,
 )
@@ -29,7 +31,8 @@ from server.lobby import Left, Lobby
 from server.outbox import STUCK_S, Outbox
 from server.wire import native
 from session import limits
-from session.messages import Closing, Configure, Settings, Warned
+from session.budgets import Budget
+from session.messages import Closing, Command, Configure, Say, Settings, Warned
 from session.records import Identity
 from session.session import Session
 
@@ -57,12 +60,14 @@ async def voice_socket(socket: WebSocket) -> None:
             lobby = Lobby(connection, intake, house.catalogue, ticket)
             hello, first = await lobby.enter()
             house.check_open()
-            await _Conversation(connection, intake, house, ticket.session).run(hello, first)
+            with house.budgets.session(None) as budget:
+                talk = _Conversation(connection, intake, house, ticket.session, budget)
+                await talk.run(hello, first)
     except Left as left:
         await connection.close(left.code, left.reason)
     except Fatal as fatal:
         await connection.refuse(fatal.error)
-    except Unavailable as error:
+    except (Unavailable, RateLimited) as error:
         await connection.refuse(error)
     except WebSocketDisconnect:
         pass
@@ -72,16 +77,23 @@ class _Conversation:
     """The three parts of one connection, and what they share."""
 
     def __init__(
-        self, connection: Connection, intake: Intake, house: House, session_id: str
+        self,
+        connection: Connection,
+        intake: Intake,
+        house: House,
+        session_id: str,
+        budget: Budget,
     ) -> None:
         self._connection = connection
         self._intake = intake
         self._house = house
         self._id = session_id
+        self._budget = budget
         self._outbox = Outbox()
 
     async def run(self, hello: native.Hello, first: bytes | None) -> None:
-        """Converse until one side ends it."""
+        """Converse until one side ends it. Raises `RateLimited` for instructions too long."""
+        self._pay_for(hello.choices)
         session = self._make_session(hello)
         if hello.resume is not None:
             log.info("resume_unknown", session=self._id)
@@ -126,9 +138,14 @@ class _Conversation:
             microphone_hz=hello.rate_hz,
             pool=house.pool,
             vad=house.vad,
+            budget=self._budget,
             send=self._outbox.put,
             peer_answers=self._connection.answers,
-            limits=LIMITS,
+            limits=LIMITS
+            | {
+                "turns_per_minute": self._budget.allowance.turns_per_minute,
+                "characters_per_minute": self._budget.allowance.characters_per_minute,
+            },
         )
 
     # --- the session -----------------------------------------------------------------------------
@@ -175,9 +192,10 @@ class _Conversation:
                 self._outbox.put(Warned(TOO_MUCH_AUDIO))
             return
         try:
+            self._budget.take_audio(len(data) / 2 / rate_hz, time.monotonic())
             session.hear(data)
-        except BadAudio as error:
-            if self._intake.tells_bad_audio():
+        except (BadAudio, RateLimited) as error:
+            if self._intake.tells_refused_audio():
                 self._outbox.put(Failed(error))
 
     async def _obey(self, session: Session, text: str) -> None:
@@ -188,11 +206,19 @@ class _Conversation:
                 raise BadMessage("hello was said already")
             if isinstance(message, Configure):
                 self._house.catalogue.check(message)
+            self._pay_for(message)
             await session.tell(message)
-        except (BadMessage, NotFound) as error:
+        except (BadMessage, NotFound, RateLimited) as error:
             self._outbox.put(Failed(error, ref=native.ref_of(text)))
             if isinstance(error, BadMessage):
                 self._intake.note_mistake()
+
+    def _pay_for(self, message: Command) -> None:
+        match message:
+            case Say(text=text) | Configure(instructions=str(text)):
+                self._budget.take_characters(len(text), time.monotonic())
+            case _:
+                pass
 
     # --- the writer ------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 import structlog
 
 from pipeline.engines.ports import Prompt
-from pipeline.errors import AntiphonError, BadAudio
+from pipeline.errors import AntiphonError, BadAudio, RateLimited
 from pipeline.errors import GoingAway as ServerGoingAway
 from pipeline.events import Failed, ReplyAudio, ReplyDone, ReplyStarted, UserTranscript
 from pipeline.manager import SpeechPipelineManager
@@ -25,6 +25,7 @@ from pipeline.recording import RecordedMachine
 from pipeline.signals import (
     Cancel,
     Draft,
+    DraftMade,
     Drop,
     Effect,
     EndTurn,
@@ -41,6 +42,7 @@ from pipeline.speaking import REPLY_HZ, VoiceChoice
 from pipeline.turn import ON, Phase, TurnConfig, TurnMachine
 from pipeline.vad import VadBatcher
 
+from .budgets import Budget
 from .conversation import Conversation
 from .messages import (
     Bye,
@@ -108,6 +110,7 @@ class Session:
         microphone_hz: int,
         pool: ResourcePool,
         vad: VadBatcher,
+        budget: Budget,
         send: Callable[[Event], None],
         peer_answers: Callable[[], Awaitable[bool]],
         limits: dict[str, float] | None = None,
@@ -120,6 +123,7 @@ class Session:
         self.muted = False
         self._config = config
         self._limits = limits or {}
+        self._budget = budget
         self._send_out = send
         self._clock = clock
         self._microphone_hz = microphone_hz
@@ -264,13 +268,16 @@ class Session:
             self._active_at = now
 
     def _carry_out(self, effects: list[Effect]) -> None:
+        refused: list[DraftMade] = []
         for effect in effects:
             match effect:
                 case Look():
                     self._pipeline.look(effect, self._language())
                 case Draft():
-                    prompt = self._prompt(effect.turn, effect.text)
-                    self._pipeline.draft(effect, prompt, self._voice())
+                    try:
+                        self._draft(effect)
+                    except RateLimited as error:
+                        refused.append(DraftMade(effect.draft, error))
                 case Drop(draft):
                     self._pipeline.drop(draft)
                 case Send(draft, reply, start, end):
@@ -281,9 +288,19 @@ class Session:
                     self._pipeline.prepare(self._prompt())
                 case _:
                     self._send(effect)
+        for nothing in refused:
+            self._step(nothing)
+
+    def _draft(self, draft: Draft) -> None:
+        """Begin to make a reply. Raises `RateLimited` for a turn too many."""
+        if draft.turn:  # a greeting answers none
+            self._budget.check_turn(self._clock())
+        self._pipeline.draft(draft, self._prompt(draft.turn, draft.text), self._voice())
 
     def _send(self, event: Event) -> None:
         """Tell the client. The history is a projection of what it was told."""
+        if isinstance(event, ReplyStarted) and event.turn:
+            self._budget.spend_turn()  # only now: speculation that came to nothing costs nothing
         self._conversation.note(event)
         self.figures.note(event)
         self._log_event(event)
@@ -295,6 +312,11 @@ class Session:
         if typed.ref is not None and (turn := self._answered.get(typed.ref)) is not None:
             # Told again, not said again.
             self._send_out(UserTranscript(turn, typed.text, final=True, ref=typed.ref))
+            return
+        try:
+            self._budget.check_turn(self._clock())
+        except RateLimited as error:
+            self._send(Failed(error, ref=typed.ref))
             return
         if typed.ref is not None:
             while len(self._answered) >= REFS:

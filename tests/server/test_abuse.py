@@ -31,7 +31,8 @@ async def empty(server: LiveServer, within_s: float) -> None:
 
 
 async def test_a_client_that_never_reads_is_cut_and_its_place_is_free() -> None:
-    async with live_server() as server, call(server.ws_url, {}) as caller:
+    plenty = {"ANTIPHON_CHARACTERS_PER_MINUTE": "100000000", "ANTIPHON_TURNS_PER_MINUTE": "10000"}
+    async with live_server(**plenty) as server, call(server.ws_url, {}) as caller:
         with contextlib.suppress(websockets.ConnectionClosed):
             for number in range(180):  # every one is told back, and none is read
                 await caller.say("text", text="x" * 90_000, id=str(number % 60))
