@@ -18,54 +18,62 @@ async def test_the_welcome_says_what_one_may_spend() -> None:
 async def test_a_typed_turn_too_many_is_refused_with_when_to_come_back_and_can_be_sent_again() -> (
     None
 ):
-    async with live_server(ANTIPHON_TURNS_PER_MINUTE="2") as server:
-        async with call(server.ws_url, {}) as caller:
-            for number in (1, 2):
-                await caller.say("text", text="hello", id=f"t{number}")
-                await caller.play()
-            await caller.say("text", text="hello", id="t3")
-            error = await caller.until("error")
-            assert (error["code"], error["ref"]) == ("RATE_LIMITED", "t3")
-            assert 0 < error["retry_after_ms"] <= 30_000
-            (session,) = server.house.sessions
-            session._budget = Budget(Allowance(), 0.0)  # a while later
-            await caller.say("text", text="hello", id="t3")
-            assert (await caller.until("transcript", ref="t3"))["turn"] == 3
+    async with (
+        live_server(ANTIPHON_TURNS_PER_MINUTE="2") as server,
+        call(server.ws_url, {}) as caller,
+    ):
+        for number in (1, 2):
+            await caller.say("text", text="hello", id=f"t{number}")
             await caller.play()
+        await caller.say("text", text="hello", id="t3")
+        error = await caller.until("error")
+        assert (error["code"], error["ref"]) == ("RATE_LIMITED", "t3")
+        assert 0 < error["retry_after_ms"] <= 30_000
+        (session,) = server.house.sessions
+        session._budget = Budget(Allowance(), 0.0)  # a while later
+        await caller.say("text", text="hello", id="t3")
+        assert (await caller.until("transcript", ref="t3"))["turn"] == 3
+        await caller.play()
 
 
 async def test_a_spoken_turn_too_many_is_understood_and_its_reply_fails() -> None:
-    async with live_server(ANTIPHON_TURNS_PER_MINUTE="1") as server:
-        async with call(server.ws_url, {}) as caller:
-            await caller.say("text", text="hello")
-            await caller.play()
-            await caller.speak(tone(1.0) + silence(1.5))
-            assert (await caller.until("transcript", final=True))["text"]
-            error = await caller.until("error")
-            assert (error["code"], error["turn"], error["reply"]) == ("RATE_LIMITED", 2, 2)
-            assert error["retry_after_ms"] > 0
-            assert (await caller.until("reply_done"))["status"] == "failed"
-            assert sum(server.house.pool.status()[kind].claimed for kind in ("llm", "tts")) == 0
+    async with (
+        live_server(ANTIPHON_TURNS_PER_MINUTE="1") as server,
+        call(server.ws_url, {}) as caller,
+    ):
+        await caller.say("text", text="hello")
+        await caller.play()
+        await caller.speak(tone(1.0) + silence(1.5))
+        assert (await caller.until("transcript", final=True))["text"]
+        error = await caller.until("error")
+        assert (error["code"], error["turn"], error["reply"]) == ("RATE_LIMITED", 2, 2)
+        assert error["retry_after_ms"] > 0
+        assert (await caller.until("reply_done"))["status"] == "failed"
+        assert sum(server.house.pool.status()[kind].claimed for kind in ("llm", "tts")) == 0
 
 
 async def test_speech_that_was_taken_back_costs_no_turn() -> None:
-    async with live_server(ANTIPHON_TURNS_PER_MINUTE="1") as server:
-        async with call(server.ws_url, {"pace": "patient"}) as caller:
-            # Pauses in which a reply is begun, and dropped when the user goes on.
-            await caller.speak(3 * (tone(0.6) + silence(0.2)) + tone(0.5) + silence(2.0))
-            assert (await caller.play())["status"] == "completed"
+    async with (
+        live_server(ANTIPHON_TURNS_PER_MINUTE="1") as server,
+        call(server.ws_url, {"pace": "patient"}) as caller,
+    ):
+        # Pauses in which a reply is begun, and dropped when the user goes on.
+        await caller.speak(3 * (tone(0.6) + silence(0.2)) + tone(0.5) + silence(2.0))
+        assert (await caller.play())["status"] == "completed"
 
 
 async def test_more_text_than_a_minute_may_bring_is_refused_by_name() -> None:
-    async with live_server(ANTIPHON_CHARACTERS_PER_MINUTE="1000") as server:
-        async with call(server.ws_url, {}) as caller:
-            await caller.say("text", text="x" * 900, id="long")
-            await caller.play()
-            await caller.say("configure", instructions="y" * 800, id="prompt")
-            error = await caller.until("error")
-            assert (error["code"], error["ref"]) == ("RATE_LIMITED", "prompt")
-            await caller.say("configure", speed=1.5)
-            await caller.until("configured")
+    async with (
+        live_server(ANTIPHON_CHARACTERS_PER_MINUTE="1000") as server,
+        call(server.ws_url, {}) as caller,
+    ):
+        await caller.say("text", text="x" * 900, id="long")
+        await caller.play()
+        await caller.say("configure", instructions="y" * 800, id="prompt")
+        error = await caller.until("error")
+        assert (error["code"], error["ref"]) == ("RATE_LIMITED", "prompt")
+        await caller.say("configure", speed=1.5)
+        await caller.until("configured")
 
 
 async def test_audio_beyond_the_users_budget_is_dropped_and_told(
