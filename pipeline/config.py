@@ -53,5 +53,7 @@ class PoolConfig:
 
     max_waiting: int = 256
     """Requests that may wait for one kind of slot; one more is refused with `AtCapacity`."""
+    max_waiting_per_owner: int = 16
+    """Of these, requests of one session's; one more is refused with `RateLimited`."""
     max_wait_s: float = 20.0
     """The longest wait for a slot; past it the request fails with `PoolTimeout`."""

@@ -24,6 +24,7 @@ from pipeline.pool import ResourcePool
 from pipeline.recording import RecordedMachine
 from pipeline.signals import (
     Cancel,
+    Confirm,
     Draft,
     DraftMade,
     Drop,
@@ -278,6 +279,8 @@ class Session:
                         self._draft(effect)
                     except RateLimited as error:
                         refused.append(DraftMade(effect.draft, error))
+                case Confirm(draft):
+                    self._pipeline.confirm(draft)
                 case Drop(draft):
                     self._pipeline.drop(draft)
                 case Send(draft, reply, start, end):
