@@ -85,6 +85,8 @@ class TurnConfig:
     detection: Detection = "auto"
     speculate: bool = True
     """Begin a reply before its turn is surely over."""
+    partial_every: int = PARTIAL_EVERY
+    """Samples of speech after which a transcript so far is asked for."""
 
 
 class TurnMachine:
@@ -218,7 +220,7 @@ class TurnMachine:
         turn.voice(frame)
         yield from self._cut_long(turn, frame, now)
         onset = self._cut_in.onset
-        asked_to, pause = turn.asked_to, PARTIAL_EVERY
+        asked_to, pause = turn.asked_to, self.config.partial_every
         if onset is not None:
             asked_to, pause = max(onset, asked_to), CUT_IN_LOOK
         if frame.end - asked_to >= pause:

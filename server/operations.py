@@ -52,6 +52,12 @@ async def status(request: Request) -> Response:
                 "waiting": house.sessions.admission.waiting,
                 "max": house.sessions.admission.places,
             },
+            "requests": house.sessions.requests(),
+            "shedding": house.load.level,
+            "load": {
+                "loop_lag_ms": round(1000 * house.load.last.lag_s, 1),
+                "queue_late_ms": round(1000 * house.load.last.late_s, 1),
+            },
             "pool": {kind: _pool(asdict(state)) for kind, state in house.pool.status().items()},
         }
     )

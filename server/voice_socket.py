@@ -141,6 +141,7 @@ class _Conversation:
             budget=self._budget,
             send=self._outbox.put,
             peer_answers=self._connection.answers,
+            load=lambda: house.load.level,
             limits=LIMITS
             | {
                 "turns_per_minute": self._budget.allowance.turns_per_minute,

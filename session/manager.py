@@ -65,6 +65,7 @@ class SessionManager:
         self._empty.set()
         self.going_away: GoingAway | None = None
         self.served = 0
+        self._past_replies = self._past_failed = 0
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -100,12 +101,22 @@ class SessionManager:
             yield
         finally:
             del self._sessions[session.identity.session]
+            self._past_replies += session.figures.replies
+            self._past_failed += session.figures.failed
 
     def get(self, session_id: str) -> Session:
         """Raises `NotFound`."""
         with suppress(KeyError):
             return self._sessions[session_id]
         raise NotFound(f"there is no session {session_id!r}")
+
+    def requests(self) -> dict[str, int]:
+        """Replies since the start: begun, under way now, failed."""
+        return {
+            "total": self._past_replies + sum(session.figures.replies for session in self),
+            "active": sum(session.replying for session in self),
+            "failed": self._past_failed + sum(session.figures.failed for session in self),
+        }
 
     def claims(self, session_id: str) -> dict[str, int]:
         return self._pool.claims(session_id)

@@ -40,7 +40,7 @@ from pipeline.signals import (
 )
 from pipeline.signals import Event as TurnSignal
 from pipeline.speaking import REPLY_HZ, VoiceChoice
-from pipeline.turn import ON, Phase, TurnConfig, TurnMachine
+from pipeline.turn import ON, PARTIAL_EVERY, Phase, TurnConfig, TurnMachine
 from pipeline.vad import VadBatcher
 
 from .budgets import Budget
@@ -66,11 +66,14 @@ from .messages import (
 )
 from .recorder import Recorder
 from .records import Figures, Identity, SessionConfig, State
+from .shedding import Level
 
 INBOX = 256
 """Messages that may wait. A full inbox makes its senders wait: stages, and the client's reader, so
 that the client's own TCP window fills. Nothing is dropped.
 """
+THIN = 3
+"""Under load, transcripts so far come so many times less often."""
 REFS = 64
 """Typed turns whose ids are remembered, so that one sent again is not answered twice."""
 
@@ -114,6 +117,7 @@ class Session:
         budget: Budget,
         send: Callable[[Event], None],
         peer_answers: Callable[[], Awaitable[bool]],
+        load: Callable[[], Level] = lambda: Level.NOTHING,
         limits: dict[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -125,6 +129,8 @@ class Session:
         self._config = config
         self._limits = limits or {}
         self._budget = budget
+        self._load = load
+        self._left_off = load()
         self._send_out = send
         self._clock = clock
         self._microphone_hz = microphone_hz
@@ -187,6 +193,11 @@ class Session:
         if reply is not None:
             return "speaking" if reply.playback.sent else "thinking"
         return "thinking" if self._machine.phase is Phase.COMMITTED else "listening"
+
+    @property
+    def replying(self) -> bool:
+        """A reply that the client knows of is under way."""
+        return self._machine.replies.started is not None
 
     @property
     def conversation(self) -> Conversation:
@@ -264,6 +275,9 @@ class Session:
 
     def _step(self, signal: TurnSignal | None) -> None:
         now = self._clock()
+        if (level := self._load()) is not self._left_off:
+            self._left_off = level
+            self._carry_out(self._machine.reconfigure(self._turn_config(), now))
         self._carry_out(self._machine.step(signal, now))
         if self._machine.busy or (isinstance(signal, Heard) and signal.probability >= ON):
             self._active_at = now
@@ -361,8 +375,14 @@ class Session:
         return RecordedMachine(self._turn_config(), self._recorder.write)
 
     def _turn_config(self) -> TurnConfig:
+        thin = self._left_off >= Level.PARTIALS
         return TurnConfig(
-            REPLY_HZ, self._config.send_ahead_s, self.settings.pace, self.settings.detection
+            REPLY_HZ,
+            self._config.send_ahead_s,
+            self.settings.pace,
+            self.settings.detection,
+            speculate=self._left_off < Level.SPECULATION,
+            partial_every=THIN * PARTIAL_EVERY if thin else PARTIAL_EVERY,
         )
 
     def _expects_frames(self) -> bool:
