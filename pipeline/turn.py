@@ -125,6 +125,18 @@ class TurnMachine:
             turn is not None and (turn.forced or not turn.manual)
         )
 
+    @property
+    def progress(self) -> tuple[int, ...] | None:
+        """Another one whenever a reply, or the words it waits for, get on; None: nobody waits."""
+        reply, turn = self.replies.current, self._turn
+        committed = self.phase is Phase.COMMITTED
+        if reply is not None and (reply.number is not None or committed):
+            playback = reply.playback
+            return (reply.draft, len(reply.text), playback.made, playback.sent, playback.complete)
+        if turn is not None and (committed or (self.phase is Phase.PAUSED and not turn.answered)):
+            return (turn.key, sum(segment.answered_to for segment in turn.segments))
+        return None
+
     def next_wake(self, now: float) -> float | None:
         """When `step(None, ...)` is due if no event comes before; None: only an event matters."""
         return self.replies.next_wake(now)

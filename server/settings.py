@@ -160,6 +160,7 @@ class Settings(BaseModel):
             send_ahead_s=self.send_ahead_ms / 1000,
             greeting=self.greeting,
             idle_s=self.idle_s,
+            stuck_s=max(60.0, 2 * self.pool_wait_s + 20),
             history_tokens=self.history_tokens,
             reply_tokens=self.reply_tokens,
             record_dir=self.record_dir,

@@ -31,6 +31,9 @@ class SessionConfig:
     send_ahead_s: float = 1.0
     greeting: str = ""
     idle_s: float = 600.0
+    stuck_s: float = 60.0
+    """Without any progress for so long, what is under way is given up: longer than an engine may
+    take, than one waits for it, and than a line may be silent whose peer counts as there."""
     history_items: int = 200
     history_tokens: int = 1_000
     reply_tokens: int = 300

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 import structlog
 
 from pipeline.engines.ports import Prompt
-from pipeline.errors import AntiphonError, BadAudio, RateLimited
+from pipeline.errors import AntiphonError, BadAudio, PoolTimeout, RateLimited
 from pipeline.errors import GoingAway as ServerGoingAway
 from pipeline.events import Failed, ReplyAudio, ReplyDone, ReplyStarted, UserTranscript
 from pipeline.manager import SpeechPipelineManager
@@ -45,6 +45,7 @@ from pipeline.vad import VadBatcher
 
 from .budgets import Budget
 from .conversation import Conversation
+from .health import Progress
 from .messages import (
     Bye,
     CancelReply,
@@ -149,6 +150,7 @@ class Session:
         self._draining = False
         self._ended: asyncio.Event = asyncio.Event()
         self._active_at = clock()
+        self._progress = Progress(config.stuck_s)
         self._log = structlog.get_logger(__name__).bind(session=identity.session)
 
     # --- from outside ----------------------------------------------------------------------------
@@ -229,6 +231,8 @@ class Session:
                     if self._idle_for() >= self._config.idle_s:
                         self._send(Closing(None, "idle"))
                         return
+                    if self._progress.stuck(self._clock()) and not self._get_unstuck():
+                        return
                 case Bye():
                     self._finish_reply()
                     self._send(Closing(None, "bye"))
@@ -264,11 +268,11 @@ class Session:
         if not self._inbox.empty():
             return self._inbox.get_nowait()
         now = self._clock()
-        wake = self._machine.next_wake(now)
         idle = self._active_at + self._config.idle_s
-        timeout = (idle if wake is None else min(wake, idle)) - now
+        wakes = (self._machine.next_wake(now), self._progress.due, idle)
+        wake = min(at for at in wakes if at is not None)
         try:
-            async with asyncio.timeout(max(0.0, timeout)):
+            async with asyncio.timeout(max(0.0, wake - now)):
                 return await self._inbox.get()
         except TimeoutError:
             return None
@@ -281,6 +285,7 @@ class Session:
         self._carry_out(self._machine.step(signal, now))
         if self._machine.busy or (isinstance(signal, Heard) and signal.probability >= ON):
             self._active_at = now
+        self._progress.note(self._machine.progress, now)
 
     def _carry_out(self, effects: list[Effect]) -> None:
         refused: list[DraftMade] = []
@@ -354,6 +359,20 @@ class Session:
     def _finish_reply(self) -> None:
         """The session is ended from outside: a reply in its middle ends at what was heard."""
         self._carry_out(list(self._machine.replies.interrupt(self._clock())))
+
+    def _get_unstuck(self) -> bool:
+        """Give up a reply that does not get on; False, and the session is over, without one."""
+        waited_s = round(self._config.stuck_s)
+        reply = self._machine.replies.current
+        if reply is None:  # no engine is waited for: a fault of ours
+            self._log.error("session_stuck", phase=self._machine.phase.value)
+            self._send(Closing(AntiphonError("the conversation got stuck"), "stuck"))
+            return False
+        self._log.warning("reply_stuck", turn=reply.turn, reply=reply.number)
+        error = PoolTimeout(f"nothing has come of the reply for {waited_s} s")
+        self._send(Failed(error, turn=reply.turn or None, reply=reply.number))
+        self._step(Cancel())
+        return True
 
     def _welcome(self) -> Welcome:
         return Welcome(
