@@ -46,6 +46,7 @@ from pipeline.vad import VadBatcher
 from .budgets import Budget
 from .conversation import Conversation
 from .health import Progress
+from .inbox import Inbox
 from .messages import (
     Bye,
     CancelReply,
@@ -69,10 +70,6 @@ from .recorder import Recorder
 from .records import Figures, Identity, SessionConfig, State
 from .shedding import Level
 
-INBOX = 256
-"""Messages that may wait. A full inbox makes its senders wait: stages, and the client's reader, so
-that the client's own TCP window fills. Nothing is dropped.
-"""
 THIN = 3
 """Under load, transcripts so far come so many times less often."""
 REFS = 64
@@ -135,7 +132,7 @@ class Session:
         self._send_out = send
         self._clock = clock
         self._microphone_hz = microphone_hz
-        self._inbox: asyncio.Queue[_Message] = asyncio.Queue(INBOX)
+        self._inbox: Inbox[_Message] = Inbox()
         self._conversation = Conversation(
             max_items=config.history_items, max_tokens=config.history_tokens
         )

@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+from websockets.protocol import State
 
 from pipeline.engines.ports import Float32, Prompt, SpeechRequest, SpeechWindow, Stop, TextDelta
 from pipeline.engines.scripted import (
@@ -192,21 +195,15 @@ class Wire:
 
 
 @pytest.mark.parametrize(("unread", "calls"), [(0, ["close"]), (10_000, ["close", "abort"])])
-def test_what_a_dead_peer_did_not_read_does_not_keep_its_connection(
+async def test_what_a_dead_peer_did_not_read_does_not_keep_its_connection(
     unread: int, calls: list[str]
 ) -> None:
-    from uvicorn.config import Config
-    from uvicorn.server import ServerState
-    from websockets.protocol import State
-
-    loop = asyncio.new_event_loop()
-    config = Config(app="", log_config=None)
+    config = Config(app="", log_config=None, interface="asgi3")
     config.loaded, config.loaded_app = True, None
-    protocol = PeerProtocol(config, ServerState(), {}, loop)
+    protocol = PeerProtocol(config, ServerState(), {})
     protocol.transport = wire = Wire(unread)  # type: ignore[assignment]
     protocol.conn.state = State.OPEN
     protocol.keepalive_timeout()
-    loop.close()
     assert wire.calls == calls
 
 
