@@ -78,15 +78,24 @@ class Call(Generic[E, T]):
         while not self._items.empty():
             self._items.get_nowait()
 
+    def fail(self, error: Exception) -> None:
+        """Stop it, and tell its reader, if there still is one, why."""
+        if not self.stop.is_set:
+            self.abandon()
+            self._items.put_nowait(_End(error))
+
     # --- the engine's end ------------------------------------------------------------------------
 
     async def run(
-        self, engine: E, function: Callable[[E, Stop], AsyncIterator[T]]
+        self, engine: E, function: Callable[[E, Stop], AsyncIterator[T]], turn: asyncio.Lock
     ) -> Exception | None:
-        """Run it to its end; returns the error it ended with, for `end` to pass on."""
+        """Run it to its end when its turn has come; returns its error, for `end` to pass on."""
+        self._asked_at = asyncio.get_running_loop().time()
         self._watch()
         try:
-            await self._run(engine, function)
+            async with turn:
+                if not self.stop.is_set:
+                    await self._run(engine, function)
         except Exception as error:
             return error
         finally:
@@ -156,8 +165,6 @@ class Call(Generic[E, T]):
         if self._asked_at is None or now - self._asked_at < self._hang_s:
             self._watch()
             return
-        if not self.stop.is_set:
-            self.abandon()
-            self._items.put_nowait(_End(self._kind.failed(f"{self._kind.title} does not answer")))
+        self.fail(self._kind.failed(f"{self._kind.title} does not answer"))
         if self._on_hang is not None:
             self._on_hang()

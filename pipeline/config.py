@@ -18,8 +18,11 @@ class EngineConfig:
     stt_threads: int = 2
     tts_engine: Literal["auto", "kokoro-onnx", "piper", "scripted"] = "auto"
     tts_slots: int = 1
-    """Instances of the synthesizer; each voices one clause at a time."""
+    """The most instances of the synthesizer; each voices one clause at a time."""
+    tts_slots_least: int = 1
+    """Those that are there from the start."""
     tts_threads: int = 2
+    """CPU threads of an instance that is alone; one of several gets its share of the cores."""
     llm_engine: Literal["auto", "openai", "llama-cpp", "scripted"] = "auto"
     llm_base_url: str = ""
     llm_model: str = ""

@@ -49,6 +49,8 @@ class Seat(Generic[E]):
     running: int = 0
     hung: bool = False
     """A call in it gives no sign of life."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the call that is at the engine: there is one at a time."""
 
     @property
     def free(self) -> bool:

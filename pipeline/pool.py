@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -29,10 +27,11 @@ import structlog
 from .calls import Call
 from .config import PoolConfig
 from .engines.ports import Stop
-from .errors import EngineError, PoolTimeout, Superseded
-from .instances import Instances, Seat, Supply
+from .errors import EngineError, PoolTimeout
+from .instances import Seat, Supply
 from .kinds import EOT, LLM, STT, TTS, Kind
-from .scheduling import Purpose, Queue, Request
+from .scheduling import Purpose, Request
+from .station import PoolStatus, Station
 
 __all__ = [
     "EOT",
@@ -54,103 +53,6 @@ log = structlog.get_logger(__name__)
 
 CLOSE_S = 5.0
 """How long closing waits for calls to leave; those that hang are abandoned."""
-WAITS_KEPT = 512
-
-
-@dataclass(frozen=True, slots=True)
-class PoolStatus:
-    """A snapshot of one kind, as `/status` shows it. Waits are of the last 512 leases."""
-
-    slots: int
-    """The most there may be; `instances` says how many engines they are shared out among now."""
-    claimed: int
-    busy: int
-    stopping: int
-    waiting: int
-    oldest_ms: float
-    """How long the first of those who wait has waited."""
-    instances: int
-    wait_ms_p50: float
-    wait_ms_p95: float
-
-
-class _Station(Generic[E]):
-    """All instances of one kind, and who waits for them."""
-
-    def __init__(
-        self, kind: Kind[E], supply: Supply[E], config: PoolConfig, clock: Callable[[], float]
-    ) -> None:
-        self.kind = kind
-        self.clock = clock
-        self.instances = Instances(kind, supply, clock, self.hand_out)
-        self.queue = Queue(config.max_waiting, config.max_waiting_per_owner)
-        self.granted: dict[Request, asyncio.Future[Seat[E]]] = {}
-        """What each of those who wait is waiting for."""
-        self.claims: Counter[str] = Counter()
-        self.waits_s: deque[float] = deque(maxlen=WAITS_KEPT)
-
-    def line_up(self, request: Request) -> asyncio.Future[Seat[E]]:
-        """The seat that the request will be given. Raises what `Queue.add` raises."""
-        if self.instances.hopeless:
-            raise self._down()
-        replaced = self.queue.add(request, self.clock())
-        if replaced is not None:
-            self._refuse(replaced, Superseded("a newer request took its place"))
-        future: asyncio.Future[Seat[E]] = asyncio.get_running_loop().create_future()
-        self.granted[request] = future
-        self.hand_out()
-        return future
-
-    def give_up(self, request: Request, future: asyncio.Future[Seat[E]]) -> None:
-        """It waits no longer; a seat granted in the same moment goes to the next."""
-        self.queue.discard(request)
-        self.granted.pop(request, None)
-        if future.done() and not future.cancelled() and future.exception() is None:
-            self.instances.left(future.result())
-
-    def hand_out(self) -> None:
-        """Give free seats to those who wait."""
-        while len(self.queue) and (seat := self.instances.free_seat()) is not None:
-            now = self.clock()
-            request = self.queue.take(now)
-            assert request is not None
-            future = self.granted.pop(request)
-            if not future.done():  # else its owner has left, and has not run since
-                seat.leased = True
-                waited_s = now - request.arrived
-                self.waits_s.append(waited_s)
-                future.set_result(seat)
-                self.instances.served(waited_s)
-        if len(self.queue) and self.instances.hopeless:
-            for request in self.queue.clear():
-                self._refuse(request, self._down())
-
-    def status(self) -> PoolStatus:
-        """A snapshot."""
-        seats, waits = self.instances.seats, sorted(self.waits_s)
-
-        def percentile(p: float) -> float:
-            return round(1000 * waits[min(len(waits) - 1, int(p * len(waits)))], 1) if waits else 0
-
-        return PoolStatus(
-            slots=self.instances.slots,
-            claimed=sum(seat.leased for seat in seats),
-            busy=sum(seat.running > 0 and not seat.stopping for seat in seats),
-            stopping=sum(seat.stopping for seat in seats),
-            waiting=len(self.queue),
-            oldest_ms=round(1000 * self.queue.oldest_s(self.clock()), 1),
-            instances=self.instances.usable,
-            wait_ms_p50=percentile(0.5),
-            wait_ms_p95=percentile(0.95),
-        )
-
-    def _refuse(self, request: Request, error: Exception) -> None:
-        future = self.granted.pop(request, None)
-        if future is not None and not future.done():
-            future.set_exception(error)
-
-    def _down(self) -> EngineError:
-        return self.kind.failed(f"{self.kind.title} is down")
 
 
 class Slot(Generic[E]):
@@ -159,7 +61,7 @@ class Slot(Generic[E]):
     __slots__ = ("_calls", "_pool", "_seat", "_station", "waited_s")
 
     def __init__(
-        self, pool: ResourcePool, station: _Station[E], seat: Seat[E], waited_s: float
+        self, pool: ResourcePool, station: Station[E], seat: Seat[E], waited_s: float
     ) -> None:
         self._pool = pool
         self._station = station
@@ -185,14 +87,17 @@ class Slot(Generic[E]):
     def stream(self, function: Callable[[E, Stop], AsyncIterator[T]]) -> AsyncIterator[T]:
         """Run one engine call that gives a stream of results.
 
-        The call runs in a task of the pool's. Leaving this iterator, or the lease, stops it. Out of
-        memory is tried once more, and then `GpuOutOfMemory`; what no engine should raise becomes
-        the kind's failure.
+        The call runs in a task of the pool's. Leaving this iterator, or the lease, stops it, and so
+        does another call in the same slot, which begins when this one has left. Out of memory is
+        tried once more, and then `GpuOutOfMemory`; what no engine should raise becomes the kind's
+        failure.
         """
         instances, seat = self._station.instances, self._seat
         call: Call[E, T] = Call(
             self._station.kind, instances.supply.hang_s, lambda: instances.hang(seat)
         )
+        for earlier in self._calls:
+            earlier.fail(EngineError("another call took its place"))
         self._calls.append(call)
         seat.running += 1
         self._pool._start(self._run(function, call))
@@ -201,7 +106,7 @@ class Slot(Generic[E]):
     async def _run(self, function: Callable[[E, Stop], AsyncIterator[T]], call: Call[E, T]) -> None:
         error: Exception | None = None
         try:
-            error = await call.run(self.engine, function)
+            error = await call.run(self.engine, function, self._seat.turn)
         finally:
             self._station.instances.ended(self._seat, error)
         await call.end(error)
@@ -226,8 +131,8 @@ class ResourcePool:
         calls at once then stands there n times."""
         self._config = config or PoolConfig()
         self._clock = clock
-        self._stations: dict[Kind[Any], _Station[Any]] = {
-            kind: _Station(kind, _supply(source), self._config, clock)
+        self._stations: dict[Kind[Any], Station[Any]] = {
+            kind: Station(kind, _supply(source), self._config, clock)
             for kind, source in engines.items()
         }
         self._tasks = asyncio.TaskGroup()
@@ -279,7 +184,7 @@ class ResourcePool:
         longest wait, `Superseded` when a newer partial of the owner's takes the place of this one,
         and the kind's own failure when none of its engines answers any more.
         """
-        station: _Station[E] = self._stations[kind]
+        station: Station[E] = self._stations[kind]
         station.claims[owner] += 1
         try:
             seat, waited_s = await self._acquire(
@@ -296,7 +201,7 @@ class ResourcePool:
                 del station.claims[owner]
 
     async def _acquire(
-        self, station: _Station[E], request: Request, max_wait_s: float | None
+        self, station: Station[E], request: Request, max_wait_s: float | None
     ) -> tuple[Seat[E], float]:
         longest_s = self._config.max_wait_s if max_wait_s is None else max_wait_s
         future = station.line_up(request)

@@ -162,7 +162,7 @@ class Queue:
         first = min(request.purpose for request in self._waiting)
         early = [request for request in self._waiting if request.purpose is first]
         if first is not Purpose.LATER_CLAUSE:
-            early = self._in_turn(early, lambda request: (request.arrived, request.number))
+            early = self._in_turn(early, _came)
         return min(early, key=_by_due)
 
     def _in_turn(
@@ -196,16 +196,21 @@ class Queue:
             raise RateLimited("too many of your requests wait already", retry_after_s=1.0)
 
     def _forget_old(self) -> None:
-        """Bound the memory of who went: whoever went before all that wait came has passed none."""
-        if len(self._went) > 2 * self.max_waiting:
-            oldest = min(request.number for request in self._waiting)
-            self._went = {owner: at for owner, at in self._went.items() if at[1] > oldest}
+        """Bound the memory of who went: whoever went before any of these waited passed none."""
+        if len(self._went) > 2 * self.max_waiting and self._waiting:
+            later = Purpose.LATER_CLAUSE
+            longest = min(r.since if r.purpose is later else _came(r) for r in self._waiting)
+            self._went = {owner: at for owner, at in self._went.items() if at > longest}
 
 
 def _due(request: Request) -> float:
     if request.deadline is None:
         return request.arrived + PATIENCE_S[request.purpose]
     return min(max(request.deadline, request.arrived), request.arrived + LATEST_DUE_S)
+
+
+def _came(request: Request) -> _Moment:
+    return (request.arrived, request.number)
 
 
 def _by_due(request: Request) -> tuple[float, Purpose, int]:
