@@ -71,6 +71,8 @@ class Lobby:
             if (notice := self._ticket.going_away) is not None:
                 await self._tell(notice)
                 raise Left(1012, "the server is going away")
+            if self._ticket.dismissed:
+                raise Left(1000, "ended by the operator")
             if standing is not None and standing.position != told:
                 told = standing.position
                 await self._tell(standing)

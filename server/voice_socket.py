@@ -56,7 +56,7 @@ async def voice_socket(socket: WebSocket) -> None:
     connection, intake = Connection(socket), Intake()
     try:
         house.check_open()
-        with house.sessions.ticket() as ticket:
+        with house.sessions.ticket(connection.remote) as ticket:
             lobby = Lobby(connection, intake, house.catalogue, ticket)
             hello, first = await lobby.enter()
             house.check_open()

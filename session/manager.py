@@ -19,12 +19,16 @@ from .session import Session
 class Ticket:
     """One who came: a place, or one in the waiting room, for as long as the scope of `ticket`."""
 
-    def __init__(self, manager: SessionManager, session: str) -> None:
+    def __init__(self, manager: SessionManager, session: str, remote: str) -> None:
         self._manager = manager
+        self.remote = remote
+        self.came_at = time.time()
         self.session = session
         """The id that its session gets."""
         self.moved = asyncio.Event()
         """Its standing may have changed; whoever waits for it clears it."""
+        self.dismissed = False
+        """It is not to wait any longer."""
 
     @property
     def admitted(self) -> bool:
@@ -74,12 +78,12 @@ class SessionManager:
         return iter(list(self._sessions.values()))
 
     @contextmanager
-    def ticket(self) -> Iterator[Ticket]:
+    def ticket(self, remote: str) -> Iterator[Ticket]:
         """A place in the house or in the waiting room, for as long as the scope.
 
         Raises `AtCapacity` at once when there is neither.
         """
-        ticket = Ticket(self, f"s_{secrets.token_urlsafe(12)}")
+        ticket = Ticket(self, f"s_{secrets.token_urlsafe(12)}", remote)
         self.admission.arrive(ticket.session, self.now())
         self._tickets[ticket.session] = ticket
         self._empty.clear()
@@ -109,6 +113,19 @@ class SessionManager:
         with suppress(KeyError):
             return self._sessions[session_id]
         raise NotFound(f"there is no session {session_id!r}")
+
+    def waiting(self) -> list[Ticket]:
+        """Those in the waiting room, in order of arrival."""
+        return [ticket for ticket in self._tickets.values() if not ticket.admitted]
+
+    async def dismiss(self, session_id: str, reason: str) -> None:
+        """End a session, or somebody's wait for one. Raises `NotFound`."""
+        ticket = self._tickets.get(session_id)
+        if ticket is not None and not ticket.admitted:
+            ticket.dismissed = True
+            ticket.moved.set()
+        else:
+            await self.get(session_id).end(None, reason)
 
     def requests(self) -> dict[str, int]:
         """Replies since the start: begun, under way now, failed."""

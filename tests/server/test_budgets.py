@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from session.budgets import Allowance, Budget, Budgets
@@ -57,8 +59,14 @@ async def test_speech_that_was_taken_back_costs_no_turn() -> None:
         live_server(ANTIPHON_TURNS_PER_MINUTE="1") as server,
         call(server.ws_url, {"pace": "patient"}) as caller,
     ):
-        # Pauses in which a reply is begun, and dropped when the user goes on.
-        await caller.speak(3 * (tone(0.6) + silence(0.2)) + tone(0.5) + silence(2.0))
+        (session,) = server.house.sessions
+        speculation = session._machine.speculation
+        for pause in (1, 2):
+            await caller.speak(tone(0.6) + silence(0.2))
+            async with asyncio.timeout(10):
+                while speculation.begun < pause:
+                    await asyncio.sleep(0.005)
+        assert speculation.wasted == 1
         assert (await caller.play())["status"] == "completed"
 
 

@@ -236,3 +236,18 @@ async def test_an_operator_sees_how_many_wait() -> None:
         ready = await http.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (503, "full")
         assert int(ready.headers["retry-after"]) > 0
+
+
+async def test_an_operator_sees_who_waits_and_can_end_the_wait() -> None:
+    async with (
+        live_server(**ONE_PLACE) as server,
+        httpx.AsyncClient(base_url=server.url) as http,
+        call(server.ws_url, {}),
+        waiting(server, 1) as caller,
+    ):
+        inside, outside = (await http.get("/admin/sessions")).json()
+        assert (inside["state"], outside["state"]) == ("listening", "waiting")
+        assert inside.keys() == outside.keys()
+        assert (await http.delete(f"/admin/sessions/{outside['id']}")).status_code == 204
+        assert await caller.closed() == 1000
+        assert len((await http.get("/admin/sessions")).json()) == 1
