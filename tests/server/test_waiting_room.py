@@ -167,6 +167,22 @@ async def test_what_one_that_waits_sends_is_refused_by_name_or_dropped_and_never
         assert session.figures.bytes_in < 1_000
 
 
+async def test_audio_instead_of_a_hello_gets_a_place_in_line_and_is_not_heard() -> None:
+    async with (
+        live_server(**ONE_PLACE) as server,
+        call(server.ws_url, {}) as inside,
+        call(server.ws_url) as caller,
+    ):
+        await caller.until("waiting")
+        await caller.speak(silence(0.5))
+        await caller.say("unmute", id="after the audio")
+        await caller.until("error", ref="after the audio")
+        await leave(inside)
+        await caller.until("welcome")
+        (session,) = server.house.sessions
+        assert session._pipeline.listening.received_to == 0
+
+
 @pytest.mark.parametrize(
     ("frame", "code"),
     [('{"type":"unmute"}', 1008), (b"\x00\x00", 1008), (bytes(70_000), 1009)],
