@@ -146,10 +146,10 @@ class Instances(Generic[E]):
                         return seat
         return None
 
-    def served(self, waited_s: float) -> None:
-        """A request was given a seat after so long."""
+    def served(self, late_s: float) -> None:
+        """A request was given a seat so long after it was due; negative: before."""
         now = self.clock()
-        self.sizing.served(waited_s, now)
+        self.sizing.served(late_s, now)
         self.sizing.seen(full=all(not instance.idle for instance in self.present), now=now)
         if self.sizing.wanted(len(self.present), now) != len(self.present):
             self._news.set()

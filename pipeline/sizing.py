@@ -1,17 +1,17 @@
 """How many instances of an engine there should be, by how long requests wait. Pure.
 
 A standing queue is told from a burst as CoDel does (Nichols and Jacobson 2012, RFC 8289): not by
-the longest wait, but by the shortest one staying long. One more instance is wanted when every
-request of a second or more had to wait; one less when for a minute they were never all in use. That
-the two ask for different things, and for different lengths of time, is the hysteresis.
+the longest wait, but by the shortest one staying long. One more instance is wanted when for a
+second every request that was due came late; one less when for a minute they were never all in use.
+That the two ask for different things, and for different lengths of time, is the hysteresis.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-WAIT_S = 0.1
-"""A wait that a listener would notice, once it is added to everything else."""
+LATE_S = 0.1
+"""What a listener would notice, on top of everything else."""
 GROW_AFTER_S = 1.0
 SHRINK_AFTER_S = 60.0
 """Making an instance takes seconds of a processor: one that was just made is not given up soon."""
@@ -23,7 +23,7 @@ class Sizing:
 
     least: int
     most: int
-    wait_s: float = WAIT_S
+    late_s: float = LATE_S
     grow_after_s: float = GROW_AFTER_S
     shrink_after_s: float = SHRINK_AFTER_S
     _standing_since: float | None = None
@@ -31,12 +31,15 @@ class Sizing:
     _last_full: float | None = None
     """When all instances were last seen in use; None: never yet."""
 
-    def served(self, waited_s: float, now: float) -> None:
-        """A request has got its seat after so long."""
-        if waited_s < self.wait_s:
+    def served(self, late_s: float, now: float) -> None:
+        """A request has got its seat so long after it was due.
+
+        One that got it before (negative) was in no hurry, and says nothing about the others.
+        """
+        if 0 <= late_s < self.late_s:
             self._standing_since = None
-        elif self._standing_since is None:
-            self._standing_since = now - waited_s
+        elif late_s >= self.late_s and self._standing_since is None:
+            self._standing_since = now - late_s
 
     def seen(self, *, full: bool, now: float) -> None:
         """Whether all instances are in use now."""

@@ -82,7 +82,7 @@ class Station(Generic[E]):
                 waited_s = now - request.arrived
                 self.waits_s.append(waited_s)
                 future.set_result(seat)
-                self.instances.served(waited_s)
+                self.instances.served(now - request.due)
         if len(self.queue) and self.instances.hopeless:
             for request in self.queue.clear():
                 self._refuse(request, self._down())

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sizing import GROW_AFTER_S, SHRINK_AFTER_S, WAIT_S, Sizing
+from pipeline.sizing import GROW_AFTER_S, LATE_S, SHRINK_AFTER_S, Sizing
 
 
 def test_one_more_when_everybody_has_waited_for_a_while() -> None:
@@ -21,9 +21,20 @@ def test_one_more_when_everybody_has_waited_for_a_while() -> None:
 def test_a_burst_that_drains_is_no_reason() -> None:
     sizing = Sizing(1, 2)
     sizing.served(0.9, 10.0)
-    sizing.served(WAIT_S / 2, 10.5)  # somebody was served at once: the queue does not stand
+    sizing.served(LATE_S / 2, 10.5)  # somebody was served at once: the queue does not stand
     sizing.served(0.9, 11.0)
     assert sizing.wanted(1, 11.0) == 1
+
+
+def test_who_goes_before_it_is_due_says_nothing_about_the_others() -> None:
+    sizing = Sizing(1, 2)
+    sizing.served(0.3, 10.0)
+    sizing.served(-4.0, 10.5)
+    sizing.served(0.3, 11.0)
+    assert sizing.wanted(1, 11.0) == 2
+    sizing = Sizing(1, 2)
+    sizing.served(-4.0, 10.0)
+    assert sizing.wanted(1, 20.0) == 1
 
 
 def test_one_who_alone_waited_that_long_is_a_reason() -> None:
