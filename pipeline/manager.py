@@ -14,12 +14,14 @@ from types import TracebackType
 
 import structlog
 
+from .audio import pcm16_to_float
+from .echo import Loudspeaker
 from .engines.ports import Float32, Prompt, SpeechWindow
 from .errors import AntiphonError, EngineError, first_error
 from .listening import Listening
 from .pool import EOT, LLM, STT, Purpose, ResourcePool
 from .signals import Draft, DraftMade, Event, Look, Looked, LookFailed, Voted
-from .speaking import Speaking, VoiceChoice
+from .speaking import REPLY_HZ, Speaking, VoiceChoice
 from .thinking import Thinking
 from .vad import VadBatcher
 
@@ -55,6 +57,7 @@ class SpeechPipelineManager:
         self._pool = pool
         self._post = post
         self.listening = Listening(microphone_hz, vad.stream(), post, expects_frames, peer_answers)
+        self._loudspeaker = Loudspeaker(REPLY_HZ)
         self._looks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._drafts: dict[int, _Work] = {}
         self._reading: asyncio.Task[None] | None = None
@@ -108,17 +111,27 @@ class SpeechPipelineManager:
             failure = EngineError("the transcription failed")
             await self._post(LookFailed(look.key, look.segment, look.attempt, failure))
         else:
-            await self._post(Looked(look.key, look.segment, look.attempt, words))
+            echo = words is None
+            await self._post(Looked(look.key, look.segment, look.attempt, words or "", echo))
+            if echo:
+                return
         # After the words, not beside them: they are what a reply can be begun with, and on two
         # cores each of the two models would make the other one late.
         if look.final and (vote := await self._vote(audio)) is not None:
             await self._post(Voted(look.key, look.segment, look.attempt, vote))
 
-    async def _transcribe(self, look: Look, audio: Float32, language: str | None) -> str:
+    async def _transcribe(self, look: Look, audio: Float32, language: str | None) -> str | None:
+        """The words of a window; None when it is the reply itself that was heard."""
+        if look.over_reply and self._loudspeaker.echoes_in(audio):
+            return None
         window = SpeechWindow(audio, language)
         purpose = Purpose.FINAL if look.final else Purpose.PARTIAL
         async with self._pool.lease(STT, self._owner, purpose=purpose) as slot:
             transcript = await slot.call(lambda model, stop: model.transcribe(window, stop))
+        if look.over_reply:  # by now more has been heard, and an echo shows more clearly
+            since = self.listening.window(look.start, self.listening.received_to)
+            if self._loudspeaker.echoes_in(since):
+                return None
         return transcript.text
 
     async def _vote(self, audio: Float32) -> float | None:
@@ -133,6 +146,8 @@ class SpeechPipelineManager:
 
     def draft(self, draft: Draft, prompt: Prompt, voice: VoiceChoice) -> None:
         """Begin to make a reply to the prompt, or of the words that are given."""
+        if self._reading is not None:
+            self._reading.cancel()
         speaking = Speaking(draft, self._owner, voice, self._pool, self._post)
         thinking = Thinking(
             draft, self._owner, self._pool, self._post, runs_dry_at=speaking.runs_dry_at
@@ -150,8 +165,9 @@ class SpeechPipelineManager:
     def prepare(self, prompt: Prompt) -> None:
         """Let a model beside the voice read a prompt's beginning before anybody waits for it.
 
-        It would else read it when the next turn is to be answered: what was heard of a reply that
-        was cut short, and, once the oldest items are dropped, all of the history (2.4 s, measured).
+        It would else read it when the next turn is to be answered: the words of a long one, what
+        was heard of a reply that was cut short, and, once the oldest items are dropped, all of the
+        history (2.4 s, measured).
         """
         if prompt.messages and (self._reading is None or self._reading.done()):
             self._reading = self._tasks.create_task(self._read(prompt))
@@ -171,7 +187,9 @@ class SpeechPipelineManager:
 
     def audio(self, draft: int, start: int, end: int) -> bytes:
         """The samples [start, end) of a draft's audio, as PCM16."""
-        return self._drafts[draft].speaking.take(start, end)
+        pcm = self._drafts[draft].speaking.take(start, end)
+        self._loudspeaker.play(pcm16_to_float(pcm))
+        return pcm
 
     async def _make(
         self, draft: int, thinking: Thinking, speaking: Speaking, prompt: Prompt, say: str | None
