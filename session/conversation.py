@@ -63,6 +63,7 @@ class Conversation:
             case ReplyDone(reply=reply, heard=heard, status=status, apology=apology):
                 said = "" if apology else heard  # a model that reads apologies learns to apologise
                 self._change_reply(reply, lambda item: replace(item, text=said, status=status))
+                self._trim()  # now that its size is known, and before the next prompt is prepared
             case _:
                 pass
 

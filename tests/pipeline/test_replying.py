@@ -178,7 +178,7 @@ class Breathing:
 
 async def think(model: object, box: Box, apology: str = "") -> tuple[Thinking, list[Clause]]:
     async with ResourcePool({LLM: [model]}) as pool:
-        thinking = Thinking(DRAFT, "anna", pool, box.post, apology)
+        thinking = Thinking(DRAFT, "anna", pool, box.post, apology=apology)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(thinking.run(PROMPT))
             clauses = [clause async for clause in thinking.clauses()]
