@@ -10,6 +10,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 _KEY = "antiphon.peer"
+UNREAD_BYTES = 4 * 1024 * 1024
+"""What may wait in the socket's buffer. Messages stop far below; pongs know no such bound."""
+MOST_FRAGMENTS = 16_384
+"""Pieces of one message. Their bytes are bounded, but an empty piece costs memory too."""
 
 
 class PeerProtocol(WebSocketsSansIOProtocol):
@@ -48,6 +52,25 @@ class PeerProtocol(WebSocketsSansIOProtocol):
         finally:
             del self._asked[payload]
         return True
+
+    def handle_ping(self) -> None:
+        """Answer; but cut a peer that pings on and on, and reads none of the answers."""
+        super().handle_ping()
+        if self.transport.get_write_buffer_size() > UNREAD_BYTES:
+            self.abort()
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a piece of a message; too many are none."""
+        if len(self.frames) < MOST_FRAGMENTS:
+            super().handle_cont(event)
+        elif not self.transport.is_closing():
+            self.conn.fail(1009, "a message in too many pieces")
+            self.handle_parser_exception()
+
+    def keepalive_timeout(self) -> None:
+        """Cut a peer that answers no ping: a close would wait until it reads what was sent."""
+        super().keepalive_timeout()
+        self.abort()
 
     def handle_pong(self, event: Frame) -> None:
         """Ours, or uvicorn's."""
