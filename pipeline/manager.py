@@ -27,6 +27,10 @@ log = structlog.get_logger(__name__)
 
 Post = Callable[[Event], Awaitable[None]]
 
+MOST_TEXT = 10_000
+"""Characters of one window's transcript: ten times what anybody says in 30 s. A recogniser that
+repeats itself without end writes more."""
+
 
 @dataclass(eq=False, slots=True)
 class _Work:
@@ -117,7 +121,7 @@ class SpeechPipelineManager:
         purpose = Purpose.FINAL if look.final else Purpose.PARTIAL
         async with self._pool.lease(STT, self._owner, purpose=purpose) as slot:
             transcript = await slot.call(lambda model, stop: model.transcribe(window, stop))
-        return transcript.text
+        return transcript.text[:MOST_TEXT]
 
     async def _vote(self, audio: Float32) -> float | None:
         try:
@@ -125,7 +129,9 @@ class SpeechPipelineManager:
                 return await slot.call(lambda model, stop: model.probability(audio, stop))
         except AntiphonError as error:
             log.warning("end_of_turn_failed", session=self._owner, error=str(error))
-            return None  # a second vote: the words decide alone
+        except Exception:
+            log.exception("end_of_turn_failed", session=self._owner)
+        return None  # a second vote: the words decide alone
 
     # --- answering -------------------------------------------------------------------------------
 

@@ -75,21 +75,27 @@ def left_in(house: House, *, hung: int = 0) -> str:
     return "; ".join(lines)
 
 
-def left_alive() -> str:
-    """Sessions and outboxes that something still refers to, and connections that are not idle."""
+def alive() -> dict[int, str]:
+    """Sessions, outboxes with audio, and busy connections that something still refers to, by id."""
     gc.collect()
-    lines = []
+    found = {}
     for thing in gc.get_objects():
-        # By its type alone: `isinstance` asks proxies and mocks what they are, and some answer.
+        # By its type alone: `isinstance` asks proxies what they are, and some answer.
         kind = type(thing)
         if kind is Outbox and thing.audio_bytes:
-            lines.append(f"{thing.audio_bytes} bytes in an outbox")
+            found[id(thing)] = f"{thing.audio_bytes} bytes in an outbox"
         elif kind is Session:
-            lines.append(f"session {thing.identity.session}")
+            found[id(thing)] = f"session {thing.identity.session}"
         elif kind is httpx.AsyncClient and not thing.is_closed:
             pool = thing._transport._pool  # type: ignore[attr-defined]
-            lines += [f"{busy!r}" for busy in pool.connections if not busy.is_idle()]
-    return "; ".join(lines)
+            busy = [connection for connection in pool.connections if not connection.is_idle()]
+            found.update({id(connection): repr(connection) for connection in busy})
+    return found
+
+
+def left_alive(before: dict[int, str]) -> str:
+    """What is alive and was not before, in words. (A failed test's traceback keeps its own.)"""
+    return "; ".join(words for thing, words in alive().items() if thing not in before)
 
 
 @dataclass(frozen=True)

