@@ -38,6 +38,8 @@ class Bystander:
     """A conversation in turns; `turns` are those that have ended."""
 
     caller: Caller
+    heard: str
+    answer: str
     turns: list[Turn] = field(default_factory=list)
     _enough: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -55,8 +57,8 @@ class Bystander:
         first = self.turns[0].playback.audio
         for number, turn in enumerate(self.turns, 1):
             where = f"the bystander's turn {number} of {len(self.turns)}"
-            assert turn.transcripts == (HEARD,), f"{where}: heard {turn.transcripts}"
-            assert turn.reply.text == ANSWER, f"{where}: answered {turn.reply.text!r}"
+            assert turn.transcripts == (self.heard,), f"{where}: heard {turn.transcripts}"
+            assert turn.reply.text == self.answer, f"{where}: answered {turn.reply.text!r}"
             assert turn.reply.status == "completed", f"{where}: {turn.reply.status}"
             assert not turn.cut_off, f"{where} was answered before its end"
             late_s = turn.voice_to_voice_s
@@ -75,10 +77,18 @@ class Bystander:
 
 
 @asynccontextmanager
-async def bystander(ws_url: str) -> AsyncIterator[Bystander]:
-    """A bystander at a server for as long as the block, to the end of a turn; checked then."""
-    async with calling(ws_url, voice="tone", pace="quick") as caller, asyncio.TaskGroup() as group:
-        person = Bystander(caller)
+async def bystander(
+    ws_url: str, *, heard: str = HEARD, answer: str = ANSWER, speed: float = 1.0
+) -> AsyncIterator[Bystander]:
+    """A bystander at a server for as long as the block, to the end of a turn; checked then.
+
+    `heard` and `answer` are what the server's scripted engines hear and say.
+    """
+    async with (
+        calling(ws_url, voice="tone", pace="quick", speed=speed) as caller,
+        asyncio.TaskGroup() as group,
+    ):
+        person = Bystander(caller, heard, answer)
         talk = group.create_task(person.converse())
         try:
             yield person
