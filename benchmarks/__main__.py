@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import latency, wer, windows
+from benchmarks import edge, latency, wer, windows
 from benchmarks.pauses import report as pauses
 from benchmarks.serving import ServerFailed, serving
 
@@ -40,7 +40,10 @@ def main() -> int:
     """Run what is asked for; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="latency, wer, windows, pauses (default: all)"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="latency, wer, windows, pauses, edge (default: all)",
     )
     parser.add_argument("--turns", type=int, default=latency.TURNS, help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
@@ -54,6 +57,7 @@ def main() -> int:
     alone: dict[str, Callable[[], dict[str, object]]] = {
         "windows": windows.main,
         "pauses": pauses.main,
+        "edge": edge.main,
     }
     names = [*benchmarks, *alone]
     if unknown := set(args.names) - set(names):

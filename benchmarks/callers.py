@@ -93,7 +93,9 @@ class Guest:
                 await self.until("reply_done")
             case "vanishes":
                 await self.speak()
-                await self.until(*self._chance.choice((("transcript",), ("reply_started",), ("audio",))))
+                await self.until(
+                    *self._chance.choice((("transcript",), ("reply_started",), ("audio",)))
+                )
                 self._socket.transport.abort()
                 return
             case _:

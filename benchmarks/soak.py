@@ -22,7 +22,10 @@ SETTLE_S = 20.0
 MOST_GROWTH = 0.05
 SETTINGS = {
     **dict.fromkeys(("stt_engine", "tts_engine", "llm_engine", "vad_engine"), "scripted"),
-    **{"max_sessions": "200", "stt_slots": "4", "tts_slots": "8", "log_level": "error"},
+    "max_sessions": "200",
+    "stt_slots": "4",
+    "tts_slots": "8",
+    "log_level": "error",
 }
 
 METHOD = f"""A server with scripted engines in one process, {AT_ONCE} callers at a time in another, who speak
@@ -137,7 +140,9 @@ def main() -> int:
     print(METHOD, end="\n\n")
     baseline, middle, end = result.rss_mb
     print(f"{result.sessions} sessions in {result.minutes:g} minutes")
-    print(f"memory    {baseline:.1f} MB at the baseline, {middle:.1f} after the middle, {end:.1f} at the end:")
+    print(
+        f"memory    {baseline:.1f} MB at the baseline, {middle:.1f} after the middle, {end:.1f} at the end:"
+    )
     print(f"          {result.growth:+.1%} in the second half (at most {MOST_GROWTH:.0%})")
     for what in ("threads", "children", "fds"):
         before, after = getattr(result.before, what), getattr(result.after, what)

@@ -254,9 +254,13 @@ class AudioRing:
 
     def append(self, samples: Float32) -> int:
         """Write samples; give how many old (or, of a chunk too long, new) ones fell out."""
+        return self.append_pcm(_to_int16(samples[-len(self._ring) :]), len(samples))
+
+    def append_pcm(self, kept: NDArray[np.int16], came: int | None = None) -> int:
+        """The same for samples that are 16-bit already; of `came` in all, these are the last."""
         before = self.start
-        self._end += len(samples)
-        kept = _to_int16(samples[-len(self._ring) :])
+        self._end += len(kept) if came is None else came
+        kept = kept[-len(self._ring) :]
         place = (self._end - len(kept)) % len(self._ring)
         first = min(len(kept), len(self._ring) - place)
         self._ring[place : place + first] = kept[:first]

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.client import Caller, Turn, calling
 from server.cli.wav import Recording
-from tests.support import silence, tone
+from tests.support import tone
 
 DRY_S = 0.5
 ANSWER_S = 3.0

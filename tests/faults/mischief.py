@@ -14,8 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.engines.ports import Float32, Prompt, SpeechRequest, SpeechWindow, Stop, TextDelta
-from pipeline.engines.ports import Transcript
+from pipeline.engines.ports import (
+    Float32,
+    Prompt,
+    SpeechRequest,
+    SpeechWindow,
+    Stop,
+    TextDelta,
+    Transcript,
+)
 from pipeline.engines.scripted import (
     ScriptedEndOfTurn,
     ScriptedLanguageModel,

@@ -27,7 +27,6 @@ from tests.faults.mischief import BOOM, Mischief, piece, shout
 from tests.faults.trial import Trial, trial
 from tests.support import SCRIPTED, Caller, silence
 
-
 OOM_RETRIED = False
 
 
@@ -254,7 +253,9 @@ async def test_an_ear_that_hangs_and_whoever_spoke_leaves(mischief: Mischief) ->
         mischief.release.set()
 
 
-async def test_an_ear_that_hears_a_book(mischief: Mischief, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_ear_that_hears_a_book(
+    mischief: Mischief, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def fault(window: SpeechWindow, stop: Stop) -> Transcript:
         return Transcript("word " * 200_000, "en")
 

@@ -69,7 +69,9 @@ BROKEN: dict[str, Answer] = {
     "no words": sends(head(), chunk(finish="stop"), b"data: [DONE]\n\n"),
     "broken JSON": sends(head(), b'data: {"choices": [{"delta": {"content": "Oh\n\n'),
     "no JSON": sends(head(), b"data: banana\n\n"),
-    "cut in a UTF-8 character": sends(head(), 'data: {"choices":[{"delta":{"content":"ü'.encode()[:-1]),
+    "cut in a UTF-8 character": sends(
+        head(), 'data: {"choices":[{"delta":{"content":"ü'.encode()[:-1]
+    ),
     "broken off after a word": sends(head(), chunk("Well")),
     "a line without end": sends(head(), b"data: " + b"x" * 3_000_000),
     "an error in the stream": sends(head(), b'data: {"error": {"message": "no memory"}}\n\n'),
@@ -136,7 +138,9 @@ async def settled_calls(victim: Caller) -> None:
     assert (await victim.play())["text"] == ANSWER
 
 
-@pytest.mark.xfail(not BOUNDED, strict=True, reason="a reply's length is the backend's alone to keep")
+@pytest.mark.xfail(
+    not BOUNDED, strict=True, reason="a reply's length is the backend's alone to keep"
+)
 async def test_a_backend_that_never_stops_is_stopped() -> None:
     async def chatter(writer: asyncio.StreamWriter) -> None:
         await sends(head())(writer)

@@ -155,9 +155,13 @@ async def test_a_prompt_of_99_kilobytes_is_answered() -> None:
     ("bad", "code"),
     [
         pytest.param(frame(TEXT, b"\xff\xfe{"), 1007, id="not UTF-8"),
-        pytest.param(frame(TEXT, bytes(50), rsv=0b100), 1002, id="compressed, which nobody agreed on"),
+        pytest.param(
+            frame(TEXT, bytes(50), rsv=0b100), 1002, id="compressed, which nobody agreed on"
+        ),
         pytest.param(frame(0x3, b"?"), 1002, id="a reserved opcode"),
-        pytest.param(frame(CONTINUATION, b"?"), 1002, id="the end of a message without its beginning"),
+        pytest.param(
+            frame(CONTINUATION, b"?"), 1002, id="the end of a message without its beginning"
+        ),
         pytest.param(frame(PING, bytes(126)), 1002, id="a ping that is too long"),
         pytest.param(frame(PING, b"", fin=False), 1002, id="half a ping"),
         pytest.param(b"\x81\x02{}", 1002, id="without a mask"),

@@ -27,7 +27,6 @@ from tests.faults.raw import raw
 from tests.faults.trial import VICTIM, trial
 from tests.support import ROOT, SCRIPTED, call, silence
 
-
 FULL_DISK = Path("/dev/full")
 
 
@@ -56,7 +55,9 @@ class Process:
 
 
 @asynccontextmanager
-async def process(stderr: IO[bytes] | int = subprocess.DEVNULL, **environ: str) -> AsyncIterator[Process]:
+async def process(
+    stderr: IO[bytes] | int = subprocess.DEVNULL, **environ: str
+) -> AsyncIterator[Process]:
     """`antiphon serve`; when the block ends it is at rest, as it was, and ends with 0."""
     with subprocess.Popen(
         [sys.executable, "-m", "server", "serve", "--host", "127.0.0.1", "--port", "0"],
@@ -195,9 +196,8 @@ async def test_out_of_file_descriptors() -> None:
 @pytest.mark.skipif(not FULL_DISK.exists(), reason="a disk that is full is Linux's /dev/full")
 async def test_a_full_disk_for_the_log() -> None:
     with FULL_DISK.open("wb", buffering=0) as full:
-        async with process(full, ANTIPHON_LOG_LEVEL="debug") as server:
-            async with a_bystander(server):
-                await served(server)
+        async with process(full, ANTIPHON_LOG_LEVEL="debug") as server, a_bystander(server):
+            await served(server)
 
 
 async def test_a_log_that_nobody_reads_any_more() -> None:
@@ -248,5 +248,3 @@ async def test_connections_that_never_say_what_they_want() -> None:
             async with raw(house.port) as silent:
                 await silent.send(b"GET /ws HTTP/1.1\r\n")
         await house.talked_to()
-
-
