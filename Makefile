@@ -12,7 +12,7 @@ RECIPE := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run setup models test test-all check format bench bench-peers soak
+.PHONY: help run setup models test test-all check machine format bench bench-peers soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile $(if $(wildcard benchmarks/soak.py),,| grep -v " soak ")
@@ -26,7 +26,7 @@ test: setup ## the tests of the default install
 	@$(BIN)/python -m pytest -m "not slow and not browser"
 
 test-all: $(STAMPS)/extra-browser $(STAMPS)/extra-piper setup models-of-piper ## the checks, then every test
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory check machine
 	@$(BIN)/python -m pytest
 
 check: $(STAMPS)/dev ## formatter, linter, types, import contracts
@@ -34,6 +34,14 @@ check: $(STAMPS)/dev ## formatter, linter, types, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# The turn machine: what decides when to speak. Its tests reach every branch of it, without a sleep.
+MACHINE := turn utterance edges endpointing speculation replies playback cutting_in barge_in
+
+machine: $(STAMPS)/dev ## the turn machine's tests, with its branch coverage
+	@$(BIN)/python -m pytest -q tests/pipeline/test_turn.py tests/pipeline/test_endpointing.py \
+	  tests/pipeline/test_playback.py tests/pipeline/test_edges.py \
+	  $(MACHINE:%=--cov=pipeline.%) --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
 
 format: $(STAMPS)/dev ## what the formatter and the linter can mend, mended
 	@$(BIN)/ruff format .

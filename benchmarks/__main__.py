@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import edge, latency, wer, windows
+from benchmarks import barge_in, edge, latency, users, wer, windows
 from benchmarks.pauses import report as pauses
 from benchmarks.serving import ServerFailed, serving
 
@@ -43,7 +43,7 @@ def main() -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help="latency, wer, windows, pauses, edge (default: all)",
+        help="latency, wer, barge_in, windows, pauses, users, edge (default: all)",
     )
     parser.add_argument("--turns", type=int, default=latency.TURNS, help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
@@ -52,11 +52,13 @@ def main() -> int:
     benchmarks: dict[str, Callable[[str], dict[str, object]]] = {
         "latency": lambda url: latency.main(url, args.turns),
         "wer": wer.main,
+        "barge_in": barge_in.main,
     }
-    # These need no server.
+    # These need no server, or start their own.
     alone: dict[str, Callable[[], dict[str, object]]] = {
         "windows": windows.main,
         "pauses": pauses.main,
+        "users": users.main,
         "edge": edge.main,
     }
     names = [*benchmarks, *alone]

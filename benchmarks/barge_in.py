@@ -28,21 +28,27 @@ NOISY = "jfk"
 INSTRUCTIONS = (
     "You are a storyteller in a voice call. Whatever you hear, tell a long story in many sentences."
 )
+REQUESTS = (
+    "Tell me a long story about a lighthouse.",
+    "Explain to me how bread is made, with every step.",
+    "Tell me all about the moon and the tides.",
+    "Describe a long walk through a big city.",
+)
 ANSWER_S = 6.0
-MOST_OPENERS = 20
+MOST_REQUESTS = 20
 
-METHOD = f"""One user in a session, whose replies are long by instruction. The client plays at real
-time without a jitter buffer, holds at reply_paused and flushes at interrupted (with a fade-out of
-{FADE_S * 1_000:g} ms), plays on at reply_resumed, and reports its playback every 250 ms. Sounds
-begin at a moment drawn by chance (seeded), {FROM_S:g} to {TO_S:g} s after the reply or the last
-sound, over noise at -60 dBFS, in 20 ms frames in real time. Onset: the first sample above -40 dB of
-the sound's peak. Cutting in: the first {CUT_IN_S:g} s of the clips of tests/speech, but for
-{NOISY}.wav, whose background is louder than that. Last old sample: the end of the last fade-out.
-Decided: from the onset to interrupted; for what is no cutting in, from the last onset before a hold
-to its end. Coughs and doors are made by benchmarks/noises.py; signs of listening (mm-hm, uh-huh,
-yeah) are spoken by Kokoro. Echo: the reply itself in the microphone, {ECHO_DB:g} dB as loud and
-{ECHO_LATE_S * 1_000:g} ms late, and no user. Late audio: what comes between an interrupted and the
-next reply_started."""
+METHOD = f"""One user in a session, with replies to typed requests for long ones, each in a new
+conversation. The client plays at real time without a jitter buffer, holds at reply_paused, flushes
+at interrupted (with a fade-out of {FADE_S * 1_000:g} ms), plays on at reply_resumed, and reports
+its playback every 250 ms. Sounds begin at a moment drawn by chance (seeded), {FROM_S:g} to
+{TO_S:g} s after the reply or the last sound, over noise at -60 dBFS, in 20 ms frames in real time.
+Onset: the first sample above -40 dB of the sound's peak. Cutting in: the first {CUT_IN_S:g} s of
+the clips of tests/speech, but for {NOISY}.wav, whose background is louder than that. Last old
+sample: the end of the last fade-out. Decided: from the onset to interrupted; for what is no cutting
+in, from the last onset before a hold to its end. Coughs and doors are made by benchmarks/noises.py;
+signs of listening (mm-hm, uh-huh, yeah) are spoken by Kokoro. Echo: the reply itself in the
+microphone, {ECHO_DB:g} dB as loud and {ECHO_LATE_S * 1_000:g} ms late, and no user. Late audio:
+what comes between an interrupted and the next reply_started."""
 
 _STEPS = ("reply_paused", "reply_resumed", "interrupted")
 
@@ -168,11 +174,10 @@ async def listen_with_echo(url: str, replies: int = ECHO_REPLIES) -> list[Attemp
 
 async def _within_a_reply(room: Room, chance: random.Random, from_s: float, to_s: float) -> Reply:
     """One that is being played, with more of it to come; a short one is followed by another."""
-    openers = cutting_in()
-    for _ in range(MOST_OPENERS):
-        if not await room.until(lambda: _goes_on(room.reply), ANSWER_S):
-            room.begin(chance.choice(openers).recording)
-            continue
+    for _ in range(MOST_REQUESTS):
+        if not _goes_on(room.reply):
+            await room.caller.ask(chance.choice(REQUESTS))
+            await room.until(lambda: _goes_on(room.reply), ANSWER_S)
         await asyncio.sleep(chance.uniform(from_s, to_s))
         if (reply := room.reply) is not None and _goes_on(reply):
             return reply

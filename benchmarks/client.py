@@ -185,6 +185,11 @@ class Caller:
             cut_off=any((other.playback.started_at or ended_at) < ended_at for other in new),
         )
 
+    async def ask(self, text: str) -> None:
+        """Type something, to a server that has forgotten what was said before."""
+        await self._send({"type": "clear"})
+        await self._send({"type": "text", "text": text})
+
     def _answer(self, before: set[int]) -> Reply | None:
         """The newest reply since, unless it is one that the speaker talked over."""
         new = [reply for number, reply in self.replies.items() if number not in before]

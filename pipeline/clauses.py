@@ -80,6 +80,8 @@ class ClausePolicy:
     first_enough: int = 12
     """Where no mark comes the first clause ends after so many words, or with a word that makes it
     so many letters."""
+    first_most: int = 18
+    """Characters: it ends before a word that makes it longer."""
 
     def __post_init__(self) -> None:
         ascending = all(a <= b for a, b in zip(self.limits, self.limits[1:], strict=False))
@@ -149,8 +151,11 @@ class ClauseCutter:
         elif ch in MARKS or ch in "-–":
             self._note_mark(ch)
         self._append(ch, is_space)
-        if self._totals[-1].size - self._before.size > self._limit:
+        size = self._totals[-1].size - self._before.size
+        if size > self._limit:
             self._cut(self._best_place())
+        elif self._index == 0 and size > self._policy.first_most:
+            self._cut_first()
 
     def _judge(self, mark: Mark, ch: str, is_space: bool) -> bool:
         """Decide what the held mark is, if `ch` tells; True when the space `ch` joins two words."""
@@ -255,6 +260,14 @@ class ClauseCutter:
         if strength is Strength.SPACE:
             return held.words >= policy.first_max_words or held.letters >= policy.first_enough
         return enough or held.words >= policy.first_min_words
+
+    def _cut_first(self) -> None:
+        """The first clause grows long: it ends at its last place, if it holds enough there."""
+        if not self._places:
+            return
+        last, _ = self._places[-1]
+        if self._measure(last).letters >= self._policy.min_letters[0]:
+            self._cut(last)
 
     def _best_place(self) -> int:
         """The strongest place in the last two thirds, else between letters, else anywhere."""

@@ -1,7 +1,8 @@
-"""Speech over a reply: the reply is held at once, and decided on within 544 ms. Pure.
+"""Speech over a reply: the reply is held at once, and decided on within 576 ms. Pure.
 
 Words decide (`barge_in.judge`): real ones end the reply; a cough, "mm-hm" or the reply's own echo
-lets it go on where it stood.
+lets it go on where it stood. A client whose loudspeaker is heard is known for it from then on: its
+reply is held no more at every word of its own.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from .replies import Replies
 from .signals import Effect
 from .utterance import FRAME, Utterance
 
-CUT_IN_LOOK = 9 * FRAME
+CUT_IN_LOOK = 8 * FRAME
 """Speech over a reply after which its words are asked for: there in time for the decision."""
-CUT_IN_DECIDE = 17 * FRAME
-"""Speech over a reply, from its onset, after which it is decided: 544 ms."""
+CUT_IN_DECIDE, CUT_IN_UNHEARD, CUT_IN_SILENT = 15 * FRAME, 16 * FRAME, 18 * FRAME
+"""Speech over a reply, from its onset, after which it is decided: 480 ms. While its words are not
+known 512 ms, and 576 ms for what has ended: it may have been a word."""
+ECHO_LOOK = 16 * FRAME
+"""Where the reply is heard out of a loudspeaker it is looked so often whether it still is."""
 
 
 class CutIn:
@@ -26,11 +30,14 @@ class CutIn:
         self._replies = replies
         self.onset: int | None = None
         """The sample where somebody began to speak over a reply that is not yet decided on."""
+        self.echoes = False
+        """Replies are heard in this client's microphone."""
 
     def suspect(self, onset: int, now: float) -> Iterator[Effect]:
         """Somebody may be cutting in: hold the reply."""
         self.onset = onset
-        yield from self._replies.hold(now)
+        if not self.echoes:
+            yield from self._replies.hold(now)
 
     def settle(self) -> None:
         """There is nothing to decide any more."""
@@ -55,18 +62,30 @@ class CutIn:
             # Half a word may be taken for any: it is believed at its end, or when it goes on.
             yield from self._end_reply(now)
 
+    def hear_echo(self, now: float) -> Iterator[Effect]:
+        """It was the reply itself, out of a loudspeaker."""
+        self.echoes = True
+        yield from self._let_go_on(now)
+
     def decide(
         self, turn: Utterance, heard_to: int, now: float, *, speaking: bool
     ) -> Iterator[Effect]:
         """A held reply is decided on in time, with what is known by then."""
-        if self.onset is None or heard_to - self.onset < CUT_IN_DECIDE:
+        if self._replies.started is None:
+            self.settle()
+        if self.onset is None:
             return
-        answered = turn.segments[-1].answered_to > self.onset
-        if answered and self.verdict(turn.text) is not Verdict.CUT_IN:
+        passed = heard_to - self.onset
+        known = turn.segments[-1].answered_to > self.onset
+        if not speaking and known and turn.answered:
+            yield from self.understand(turn.text, now, silent=True)
+        elif passed < CUT_IN_DECIDE:
+            return
+        elif known and self.verdict(turn.text) is not Verdict.CUT_IN:
             yield from self._let_go_on(now)
-        elif speaking:
+        elif speaking and (known or passed >= CUT_IN_UNHEARD):
             yield from self._end_reply(now)
-        else:  # it was short and its words are late; if it has any, they still cut in
+        elif passed >= CUT_IN_SILENT:  # its words are late; if it has any, they still cut in
             yield from self._let_go_on(now)
 
     def _end_reply(self, now: float) -> Iterator[Effect]:

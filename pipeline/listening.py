@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import structlog
 
-from .audio import AudioRing, Resampler, pcm16_to_float
+from .audio import AudioRing, Resampler, level_dbfs, pcm16_to_float
 from .engines.ports import SPEECH_HZ, Float32
 from .errors import SttFailed
 from .signals import Heard
@@ -136,4 +136,5 @@ class Listening:
             probability = 0.0
         self._position = end
         self._heard.set()
-        await self._post(Heard(probability, end, self._arrived - behind_s))
+        arrived = self._arrived - behind_s
+        await self._post(Heard(probability, end, arrived, round(level_dbfs(frame), 1)))

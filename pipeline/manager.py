@@ -14,12 +14,14 @@ from types import TracebackType
 
 import structlog
 
+from .audio import pcm16_to_float
+from .echo import Loudspeaker
 from .engines.ports import Float32, Prompt, SpeechWindow
 from .errors import AntiphonError, EngineError, first_error
 from .listening import Listening
 from .pool import EOT, LLM, STT, Purpose, ResourcePool
 from .signals import Draft, DraftMade, Event, Look, Looked, LookFailed, Voted
-from .speaking import Speaking, VoiceChoice
+from .speaking import REPLY_HZ, Speaking, VoiceChoice
 from .thinking import Thinking
 from .vad import VadBatcher
 
@@ -58,6 +60,7 @@ class SpeechPipelineManager:
         self._pool = pool
         self._post = post
         self.listening = Listening(microphone_hz, vad.stream(), post, expects_frames, peer_answers)
+        self._loudspeaker = Loudspeaker(REPLY_HZ)
         self._looks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._drafts: dict[int, _Work] = {}
         self._reading: asyncio.Task[None] | None = None
@@ -101,6 +104,9 @@ class SpeechPipelineManager:
             del self._looks[place]
 
     async def _look(self, look: Look, audio: Float32, language: str | None) -> None:
+        if look.over_reply and self._loudspeaker.echoes_in(audio):
+            await self._post(Looked(look.key, look.segment, look.attempt, "", echo=True))
+            return
         try:
             words = await self._transcribe(look, audio, language)
         except AntiphonError as error:
@@ -137,6 +143,8 @@ class SpeechPipelineManager:
 
     def draft(self, draft: Draft, prompt: Prompt, voice: VoiceChoice) -> None:
         """Begin to make a reply to the prompt, or of the words that are given."""
+        if self._reading is not None:
+            self._reading.cancel()
         thinking = Thinking(draft, self._owner, self._pool, self._post)
         speaking = Speaking(draft, self._owner, voice, self._pool, self._post)
         make = self._make(draft.draft, thinking, speaking, prompt, draft.say)
@@ -145,8 +153,9 @@ class SpeechPipelineManager:
     def prepare(self, prompt: Prompt) -> None:
         """Let a model beside the voice read a prompt's beginning before anybody waits for it.
 
-        It would else read it when the next turn is to be answered: what was heard of a reply that
-        was cut short, and, once the oldest items are dropped, all of the history (2.4 s, measured).
+        It would else read it when the next turn is to be answered: the words of a long one, what
+        was heard of a reply that was cut short, and, once the oldest items are dropped, all of the
+        history (2.4 s, measured).
         """
         if prompt.messages and (self._reading is None or self._reading.done()):
             self._reading = self._tasks.create_task(self._read(prompt))
@@ -166,7 +175,9 @@ class SpeechPipelineManager:
 
     def audio(self, draft: int, start: int, end: int) -> bytes:
         """The samples [start, end) of a draft's audio, as PCM16."""
-        return self._drafts[draft].speaking.take(start, end)
+        pcm = self._drafts[draft].speaking.take(start, end)
+        self._loudspeaker.play(pcm16_to_float(pcm))
+        return pcm
 
     async def _make(
         self, draft: int, thinking: Thinking, speaking: Speaking, prompt: Prompt, say: str | None

@@ -99,9 +99,7 @@ class Playback:
         return min(waiting, self._chunk) if room > 0 else 0
 
     def ended(self, now: float) -> bool:
-        """Whether the listener has heard it all."""
-        if not self.all_sent:
-            return False
+        """Whether the listener has heard it all, once all has been sent."""
         if self._finished:
             return True
         left = self.sent - self.played(now)
@@ -155,8 +153,6 @@ class Playback:
 def _whole_words(text: str, share: float) -> int:
     """The end of the last word that was spoken when `share` of the clause's audio was played."""
     position = int(share * len(text))
-    if position >= len(text):
-        return len(text)
-    while position > 0 and not text[position].isspace() and text[position] < _FIRST_CJK:
+    while 0 < position < len(text) and not text[position].isspace() and text[position] < _FIRST_CJK:
         position -= 1
     return position

@@ -14,21 +14,23 @@ from .events import TurnEvent
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A frame of the microphone: its speech probability, its end, and when it had arrived."""
+    """A frame of the microphone: its speech probability, its end, its arrival, and its level."""
 
     probability: float
     end: int
     arrived: float
+    level_dbfs: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """The answer to a `Look`: the words."""
+    """The answer to a `Look`: the words, or that it was the reply itself, out of a loudspeaker."""
 
     key: int
     segment: int
     attempt: int
     text: str
+    echo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ class Look:
     """Transcribe [start, end), and ask the end-of-turn model when `final`.
 
     Only the latest attempt at a segment counts; `key` names the turn, which may have no number yet.
+    Over a reply it may be an echo of it.
     """
 
     key: int
@@ -169,6 +172,7 @@ class Look:
     start: int
     end: int
     final: bool
+    over_reply: bool = False
 
 
 @dataclass(frozen=True, slots=True)

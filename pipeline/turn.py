@@ -21,7 +21,8 @@ from enum import Enum
 from typing import Literal
 
 from .barge_in import Verdict
-from .cutting_in import CUT_IN_LOOK, CutIn
+from .cutting_in import CUT_IN_LOOK, ECHO_LOOK, CutIn
+from .edges import OFF, ON, Fall, Onset
 from .endpointing import Pace, patience_s
 from .events import Failed, SpeechStarted, SpeechStopped, UserTranscript
 from .playback import Playback
@@ -43,9 +44,6 @@ from .signals import (
 from .speculation import Speculation
 from .utterance import FRAME, SPEECH_HZ, Segment, Utterance
 
-ON, OFF = 0.5, 0.35
-ONSET_FRAMES = 2
-"""Voiced frames in a row that make speech: a click is shorter."""
 STOPPED_AFTER = 6 * FRAME
 """Silence that the client is told of."""
 WORDLESS_S = 0.5
@@ -58,7 +56,9 @@ MOST_SEGMENTS = 24
 """After some ten minutes a turn is ended."""
 MOST_ENDS = 32
 """Ends of turns that may wait for the words of those before."""
-SPECULATE_S = 0.6
+FALL_HOLDS = 8 * FRAME
+"""A look at a voice that fell away still holds when the detector hears silence so much later."""
+SPECULATE_S = 0.7
 """How long before its turn can be committed a reply is begun, at most."""
 
 Detection = Literal["auto", "manual"]
@@ -98,8 +98,8 @@ class TurnMachine:
         self._cut_in = CutIn(self.replies)
         self._turn: Utterance | None = None
         self._next_key = 1
-        self._onset = 0
-        """Voiced frames in a row, up to now."""
+        self._onset = Onset()
+        self._fall = Fall()
         self._earliest = 0
         """Audio before this sample belongs to an earlier turn."""
         self._heard_to = 0
@@ -182,22 +182,21 @@ class TurnMachine:
         speaking = turn is not None and self.phase is Phase.SPEAKING
         hangs_on = speaking and turn is not None and turn.voiced_end == frame.end - FRAME
         voiced = frame.probability >= (OFF if hangs_on else ON)
-        self._onset = self._onset + 1 if voiced else 0
+        onset = self._onset.hear(frame.probability)
         if turn is not None and turn.forced:
             pass  # it is over; what comes now belongs to the next
         elif self.config.detection == "manual":
             yield from self._heard_manual(frame, now)
         elif turn is not None and speaking and voiced:
             yield from self._voice(turn, frame, now)
-        elif self._onset >= ONSET_FRAMES:
-            yield from self._voice_on(frame, now)
+        elif onset:
+            yield from self._voice_on(frame, frame.end - onset * FRAME, now)
         elif turn is not None and self.phase is not Phase.COMMITTED:
             yield from self._silence(turn, frame, now)
         yield from self._maybe_end(now)
 
-    def _voice_on(self, frame: Heard, now: float) -> Iterator[Effect]:
+    def _voice_on(self, frame: Heard, start: int, now: float) -> Iterator[Effect]:
         """Somebody speaks: a new turn, or more of the one that was under way."""
-        start = frame.end - self._onset * FRAME
         turn = self._turn
         if turn is None:
             turn = self._open(max(self._earliest, start - PREROLL), self.next_turn)
@@ -210,6 +209,7 @@ class TurnMachine:
             turn.stop_told = False
         self.phase = Phase.SPEAKING
         turn.voice(frame)
+        self._fall.rise()
         if self.replies.started is not None and not self.replies.held:
             yield from self._cut_in.suspect(start, now)
 
@@ -220,9 +220,25 @@ class TurnMachine:
         asked_to, pause = turn.asked_to, PARTIAL_EVERY
         if onset is not None:
             asked_to, pause = max(onset, asked_to), CUT_IN_LOOK
+        elif self._cut_in.echoes and self._over_reply:
+            pause = ECHO_LOOK
         if frame.end - asked_to >= pause:
-            yield turn.look(frame.end, now)
+            yield turn.look(frame.end, now, over_reply=self._over_reply)
+        elif self.config.speculate:
+            yield from self._foresee(turn, frame, now)
         yield from self._cut_in.decide(turn, frame.end, now, speaking=True)
+
+    def _foresee(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
+        """A voice that falls away may have ended: its words are asked for at once."""
+        fell_before = self._fall.at
+        if self._fall.hear(frame.level_dbfs, frame.end):
+            yield from self._take_back()
+        elif fell_before is None and self._fall.at is not None:
+            yield turn.look(frame.end, now, final=True, over_reply=self._over_reply)
+
+    @property
+    def _over_reply(self) -> bool:
+        return self.replies.started is not None
 
     def _silence(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
         silence = frame.end - turn.voiced_end
@@ -231,7 +247,10 @@ class TurnMachine:
             # At the first silent frame: the voice detector itself sees the end of speech some
             # 100 ms late, so no word is cut, and the words are there when the decision is due.
             self.phase = Phase.PAUSED
-            yield turn.look(frame.end, now, final=True)
+            self._onset.forget()
+            fell_at, self._fall.at = self._fall.at, None
+            if fell_at is None or frame.end - fell_at > FALL_HOLDS or fell_at < turn.asked_to:
+                yield turn.look(frame.end, now, final=True, over_reply=self._over_reply)
         if not turn.stop_told and silence >= STOPPED_AFTER:
             turn.stop_told = True
             yield SpeechStopped(turn.number, _ms(turn.voiced_end))
@@ -254,13 +273,17 @@ class TurnMachine:
         self._turn = Utterance(self._next_key, number, [Segment(start)], start, manual=manual)
         self._next_key += 1
         self.phase = Phase.SPEAKING
+        self._fall.rise()
         return self._turn
 
     def _looked(self, answer: Looked | LookFailed, now: float) -> Iterator[Effect]:
         turn = self._turn
         if turn is None or self.phase is Phase.COMMITTED or not turn.expects(answer):
             return
-        if isinstance(answer, Looked):
+        if isinstance(answer, Looked) and answer.echo:
+            turn.disown(answer, now)
+            yield from self._cut_in.hear_echo(now)
+        elif isinstance(answer, Looked):
             if turn.understand(answer, now) and turn.number and turn.text:
                 yield UserTranscript(turn.number, turn.text, final=False)
         elif (again := turn.misunderstand(answer, now)) is not None:
@@ -317,7 +340,8 @@ class TurnMachine:
     def _decide(self, now: float, *, waited_for_words: bool = False) -> Iterator[Effect]:
         """Commit the turn, begin a reply to it, drop it, or wait on."""
         turn = self._turn
-        if turn is None or self.phase is not Phase.PAUSED or not turn.answered:
+        fell = self.phase is Phase.SPEAKING and self._fall.at is not None
+        if turn is None or not (self.phase is Phase.PAUSED or fell) or not turn.answered:
             return
         silence_s = (self._heard_to - turn.voiced_end) / SPEECH_HZ
         if not turn.text or self._said_aside(turn):
@@ -426,10 +450,11 @@ class TurnMachine:
             yield from self.replies.start()
 
     def _finalise(self) -> Iterator[Effect]:
+        """The committed turn is not taken back any more."""
         turn = self._turn
-        if turn is not None and self.phase is Phase.COMMITTED:
-            yield UserTranscript(turn.number, turn.text, final=True)
-            self._end_turn(turn)
+        assert turn is not None
+        yield UserTranscript(turn.number, turn.text, final=True)
+        self._end_turn(turn)
 
     def _end_turn(self, turn: Utterance) -> None:
         self._turn = None

@@ -72,7 +72,7 @@ class Utterance:
         """The user speaks."""
         self.voiced_end, self.voiced_at = frame.end, frame.arrived
 
-    def look(self, end: int, now: float, *, final: bool = False) -> Look:
+    def look(self, end: int, now: float, *, final: bool = False, over_reply: bool = False) -> Look:
         """Ask for the words of the segment that grows, up to `end`."""
         segment = self.segments[-1]
         segment.attempt += 1
@@ -80,7 +80,7 @@ class Utterance:
         self.end_of_turn = None
         self.asked_at = now
         index = len(self.segments) - 1
-        return Look(self.key, index, segment.attempt, segment.start, end, final)
+        return Look(self.key, index, segment.attempt, segment.start, end, final, over_reply)
 
     def look_last(self, end: int, now: float) -> Iterator[Look]:
         """Ask for the last words, in as many windows as that takes; none without any audio."""
@@ -120,6 +120,12 @@ class Utterance:
         segment.text = answer.text
         self._settle(segment, now)
         return changed
+
+    def disown(self, answer: Looked, now: float) -> None:
+        """What was heard up to here is nobody's: it is not listened to again."""
+        segment = self.segments[answer.segment]
+        segment.start = segment.asked_to
+        self._settle(segment, now)
 
     def misunderstand(self, failed: LookFailed, now: float) -> Look | None:
         """An expected answer failed: ask once more, or, for None, do without its words."""

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 
 import structlog
 
+from pipeline.edges import ON
 from pipeline.engines.ports import Prompt
 from pipeline.errors import AntiphonError, BadAudio
 from pipeline.errors import GoingAway as ServerGoingAway
@@ -38,7 +39,7 @@ from pipeline.signals import (
 )
 from pipeline.signals import Event as TurnSignal
 from pipeline.speaking import REPLY_HZ, VoiceChoice
-from pipeline.turn import ON, Phase, TurnConfig, TurnMachine
+from pipeline.turn import Phase, TurnConfig, TurnMachine
 from pipeline.vad import VadBatcher
 
 from .conversation import Conversation
@@ -276,9 +277,13 @@ class Session:
                 case Send(draft, reply, start, end):
                     pcm = self._pipeline.audio(draft, start, end)
                     self._send(ReplyAudio(reply, start, pcm))
+                case UserTranscript(turn, text, final=False):
+                    self._send(effect)
+                    self._pipeline.prepare(self._prompt(turn, text))
                 case ReplyDone():
                     self._send(effect)
-                    self._pipeline.prepare(self._prompt())
+                    # Up to where the next turn's words, whatever they are, will stand.
+                    self._pipeline.prepare(self._prompt(self._machine.next_turn, "..."))
                 case _:
                     self._send(effect)
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from benchmarks.pauses.calls import Call
 from benchmarks.pauses.sentences import Kind
 from benchmarks.pauses.speech import Spoken
-from pipeline.turn import OFF, ON, ONSET_FRAMES
+from pipeline.edges import OFF, Onset
 from pipeline.utterance import FRAME, SPEECH_HZ
 
 NOTICED_S = 0.2
@@ -67,12 +67,14 @@ def outcome(spoken: Spoken, probabilities: Sequence[float], call: Call) -> Outco
 
 def heard_end(probabilities: Sequence[float]) -> int:
     """The sample after the last voiced frame, by the turn machine's rules for voice."""
-    end = onset = 0
-    speaking = False
+    end, speaking = 0, False
+    onset = Onset()
     for number, probability in enumerate(probabilities, start=1):
-        speaking = probability >= (OFF if speaking else ON)
-        onset = onset + 1 if speaking else 0
-        if onset >= ONSET_FRAMES:
+        begins = onset.hear(probability) > 0
+        if speaking and probability < OFF:
+            onset.forget()
+        speaking = probability >= OFF if speaking else begins
+        if speaking:
             end = number
     return end * FRAME
 

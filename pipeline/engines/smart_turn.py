@@ -17,8 +17,9 @@ from pipeline.models import locate
 MODEL = "smart-turn-v3.2"
 WINDOW_S = 8
 WINDOW_SAMPLES = WINDOW_S * SPEECH_HZ
-NICE = 19
-"""The vote has time until the first clause is voiced; the words and the reply's text do not."""
+NICE = 12
+"""A little behind the others: the words and the reply's text are in more of a hurry. Far behind
+(19) the vote came after the silence that it decides on: 0.34 s to the commit instead of 0.27 s."""
 _VARIANCE_FLOOR = 1e-7
 """So that silence stays silence when it is normalised (Hugging Face's feature extractor)."""
 

@@ -130,29 +130,48 @@ class TestLlamaCpp:
 class TestSlotBook:
     def test_a_conversation_comes_back_to_its_slot(self) -> None:
         book = SlotBook(2)
-        first = book.take("ada")
+        first, its_own = book.take("ada")
         assert first is not None
+        assert not its_own
         book.give_back(first, "ada")
-        second = book.take("bob")
+        second, _ = book.take("bob")
         assert second is not None
         assert second != first
         book.give_back(second, "bob")
-        assert book.take("ada") == first
+        assert book.take("ada") == (first, True)
 
     def test_a_new_one_takes_the_slot_silent_longest(self) -> None:
         book = SlotBook(2)
         for name in ("ada", "bob", "ada"):
-            slot = book.take(name)
+            slot, _ = book.take(name)
             assert slot is not None
             book.give_back(slot, name)
-        bobs = book.take("cy")
+        bobs, its_own = book.take("cy")
         assert bobs is not None
+        assert not its_own
         book.give_back(bobs, "cy")
-        assert book.take("bob") != bobs  # ada's: cy has spoken since
+        assert book.take("bob") == (1 - bobs, False)  # ada's: cy has spoken since
+
+    def test_nobody_owns_what_nobody_signed(self) -> None:
+        book = SlotBook(1)
+        slot, _ = book.take("")
+        assert slot is not None
+        book.give_back(slot, "")
+        assert book.take("") == (slot, False)
+
+    def test_whose_slot_is_at_work_for_them_waits_there(self) -> None:
+        book = SlotBook(2)
+        slot, _ = book.take("ada")
+        assert slot is not None
+        assert book.take("ada") == (slot, True)
+        book.give_back(slot, "ada")
+        assert book.take("bob") == (1 - slot, False)
+        book.give_back(slot, "ada")
+        assert book.take("ada") == (slot, True)
 
     def test_when_all_are_at_work_none_is_named(self) -> None:
         book = SlotBook(1)
-        assert book.take("ada") == 0
-        assert book.take("bob") is None
+        assert book.take("ada") == (0, False)
+        assert book.take("bob") == (None, False)
         book.give_back(0, "ada")
-        assert book.take("bob") == 0
+        assert book.take("bob") == (0, False)

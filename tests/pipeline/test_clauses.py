@@ -257,8 +257,15 @@ def test_a_numbered_list_is_not_cut_after_its_numbers() -> None:
     assert sentences("so.\n1. Open it.\n2. Close it.")[1:] == ["\n1. Open it.", "\n2. Close it."]
 
 
+def test_the_first_clause_ends_before_a_word_that_makes_it_long() -> None:
+    assert cut_texts("In being comparatively modern.")[0] == "In being"
+    assert cut_texts("I internationalise it.")[0] == "I internationalise"
+    assert cut_texts("Unquestionably, yes.")[0] == "Unquestionably,"
+    assert cut_texts("Donaudampfschifffahrt ist lang.")[0] == "Donaudampfschifffahrt"
+
+
 def test_a_bullet_is_no_dash_but_a_dash_between_words_is_a_pause() -> None:
-    policy = ClausePolicy(first_max_words=50)
+    policy = ClausePolicy(first_max_words=50, first_most=50)
     assert cut_texts("- one two three", policy) == ["- one two three"]
     assert cut_texts("It works - mostly", policy) == ["It works -", " mostly"]
     assert cut_texts("It works — mostly", policy) == ["It works —", " mostly"]

@@ -69,12 +69,12 @@ class Scene:
         self.effects += new
         return new
 
-    def sound(self, seconds: float, probability: float) -> None:
+    def sound(self, seconds: float, probability: float, dbfs: float = 0.0) -> None:
         """The microphone hears something for so long."""
         for _ in range(round(seconds * SPEECH_HZ / FRAME)):
             self.now += FRAME / SPEECH_HZ
             self.sample += FRAME
-            self.step(Heard(probability, self.sample, self.now))
+            self.step(Heard(probability, self.sample, self.now, dbfs))
 
     def speak(self, seconds: float = 1.0) -> None:
         self.sound(seconds, 0.95)
@@ -158,6 +158,49 @@ def test_a_question_is_answered_after_a_short_silence() -> None:
         scene.hush(0.032)
     assert SURE_S <= scene.now - spoke_until + 1e-9 <= SURE_S + 2 * FRAME / SPEECH_HZ
     assert scene.last(Draft).text == "What time is it?"
+
+
+def test_a_voice_that_falls_away_is_answered_before_its_end_is_certain() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.sound(0.032, 0.9, dbfs=-50)  # the detector still hears it
+    look = scene.last(Look)
+    assert look.end == scene.sample
+    scene.understand("What time is it?")
+    assert scene.last(Draft).speculative
+    scene.hush(0.064)
+    assert scene.last(Look) == look  # these are its words
+    scene.hush(0.3)
+    assert scene.committed
+    assert len(scene.all(Draft)) == 1
+
+
+def test_a_voice_that_comes_back_takes_its_draft_back() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.sound(0.032, 0.9, dbfs=-50)
+    scene.understand("What time is it?")
+    scene.speak(0.3)
+    assert scene.last(Drop).draft == scene.last(Draft).draft
+    scene.hush(0.064)
+    assert scene.last(Look).end == scene.sample - FRAME
+
+
+def test_an_old_fall_is_looked_at_again() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.sound(0.032, 0.9, dbfs=-50)
+    before = scene.last(Look)
+    scene.sound(0.32, 0.9, dbfs=-50)
+    scene.hush(0.032)
+    assert scene.last(Look).end > before.end
+
+
+def test_without_speculation_nothing_is_foreseen() -> None:
+    scene = Scene(TurnConfig(speculate=False))
+    scene.speak()
+    scene.sound(0.064, 0.9, dbfs=-50)
+    assert not scene.all(Look)
 
 
 def test_an_unfinished_sentence_is_waited_for() -> None:
@@ -260,6 +303,15 @@ def test_a_report_of_the_end_ends_the_reply() -> None:
     assert scene.last(ReplyDone).status == "completed"
 
 
+def test_a_report_of_another_reply_is_nothing() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer(seconds=0.5)
+    scene.now += 0.1
+    scene.step(Played(7, 490, done=True))
+    assert not scene.all(ReplyDone)
+
+
 def test_reports_hold_the_audio_back() -> None:
     scene = Scene()
     scene.say()
@@ -305,6 +357,90 @@ def over_a_reply(words: str = "I shall tell you all about the sea and its ships"
     scene.answer(words, seconds=6.0)
     scene.wait(1.0)
     return scene
+
+
+def test_a_yes_is_the_answer_as_soon_as_the_question_has_left() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer("Shall I go on?", seconds=1.3)  # of which the last 0.3 s are still here
+    scene.speak(0.3)
+    scene.hush(0.13)
+    scene.understand("Yes.")
+    assert scene.last(ReplyResumed) == ReplyResumed(1)
+    assert not scene.all(Interrupted)
+    scene.hush(1.2)
+    assert scene.last(Draft).text == "Yes."
+    assert scene.last(ReplyDone).reply == 1
+
+
+def echo(scene: Scene) -> None:
+    look = scene.last(Look)
+    assert look.over_reply
+    scene.step(Looked(look.key, look.segment, look.attempt, "", echo=True))
+
+
+def test_an_echo_of_the_reply_lets_it_go_on_and_is_transcribed_no_more() -> None:
+    scene = over_a_reply()
+    scene.speak(0.3)
+    heard_to = scene.last(Look).end
+    echo(scene)
+    assert scene.last(ReplyResumed) == ReplyResumed(1)
+    scene.speak(2.0)
+    assert scene.last(Look).start == heard_to
+    assert not scene.all(Interrupted)
+
+
+def test_a_client_that_echoes_is_not_held_at_every_word_and_may_cut_in() -> None:
+    scene = over_a_reply()
+    scene.speak(0.3)
+    echo(scene)
+    scene.hush(0.1)
+    echo(scene)
+    scene.hush(0.7)
+    assert scene.last(UserTranscript).discarded
+    scene.speak(0.3)
+    echo(scene)
+    assert len(scene.all(ReplyPaused)) == 1
+    scene.speak(0.6)
+    scene.understand("Stop, I want to say something")
+    assert scene.last(Interrupted).reply == 1
+
+
+def test_a_word_that_is_known_at_its_end_ends_the_reply_at_once() -> None:
+    scene = over_a_reply()
+    scene.speak(0.25)
+    scene.sound(0.032, 0.9, dbfs=-50)  # it falls away
+    scene.understand("Stop.")
+    assert not scene.all(Interrupted)  # it may be half a word
+    scene.hush(0.032)
+    assert scene.last(Interrupted).reply == 1
+
+
+def test_a_short_word_is_waited_for_a_little_and_then_the_reply_goes_on() -> None:
+    scene = over_a_reply()
+    scene.speak(0.35)
+    scene.hush(0.19)
+    assert not scene.all(ReplyResumed)
+    scene.hush(0.1)
+    assert scene.last(ReplyResumed) == ReplyResumed(1)
+    scene.understand("Stop.")
+    assert scene.last(Interrupted).reply == 1
+
+
+def test_speech_over_a_reply_that_the_client_stops_is_plain_speech() -> None:
+    scene = over_a_reply()
+    scene.speak(0.2)
+    scene.step(Cancel())
+    looks = len(scene.all(Look))
+    scene.speak(1.0)
+    assert len(scene.all(Look)) - looks <= 1
+
+
+def test_a_held_reply_is_held_once() -> None:
+    scene = over_a_reply()
+    replies = scene.machine.replies
+    assert list(replies.hold(scene.now)) == [ReplyPaused(1)]
+    assert not list(replies.hold(scene.now))
 
 
 def test_speech_over_a_reply_holds_it_at_once() -> None:
@@ -888,3 +1024,53 @@ def test_a_long_turn_is_cut_where_it_was_quietest() -> None:
     scene.speak(4.0)
     first = next(look for look in scene.all(Look) if look.final)
     assert abs(first.end - quiet_at) <= FRAME
+
+
+def test_the_client_may_say_that_it_has_played_everything() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer(seconds=0.5)
+    scene.now += 0.1
+    scene.step(Played(1, 120, done=True))  # its loudspeaker was flushed
+    assert scene.last(ReplyDone).status == "completed"
+
+
+def test_a_vote_for_words_that_are_old_counts_no_more() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.064)
+    old = scene.last(Look)
+    scene.speak(0.3)
+    scene.hush(0.064)
+    scene.step(Looked(scene.last(Look).key, 0, scene.last(Look).attempt, "I think so, too."))
+    scene.step(Voted(old.key, old.segment, old.attempt, 0.99))
+    scene.hush(0.3)
+    assert not scene.committed
+
+
+def test_what_is_forgotten_while_it_is_being_answered_is_answered_anew() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    scene.understand("What time is it?")
+    first = scene.last(Draft)
+    assert first.speculative
+    scene.step(Forget())
+    assert scene.last(Drop).draft == first.draft
+    scene.hush(0.3)
+    assert scene.last(Draft).draft != first.draft
+
+
+def test_another_pace_ends_no_turn_and_another_detection_does() -> None:
+    scene = Scene()
+    scene.speak()
+    assert not scene.machine.reconfigure(TurnConfig(pace="patient"), scene.now)
+    scene.effects += scene.machine.reconfigure(TurnConfig(detection="manual"), scene.now)
+    scene.understand("What time is it?")
+    assert [t.text for t in scene.all(UserTranscript) if t.final] == ["What time is it?"]
+
+
+def test_a_reply_that_is_being_heard_is_not_made_from_what_is_forgotten_any_more() -> None:
+    scene = over_a_reply()
+    scene.step(Forget())
+    assert scene.last(ReplyDone).status == "cancelled"

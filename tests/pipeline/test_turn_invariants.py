@@ -140,11 +140,11 @@ class Conversation:
             elif isinstance(effect, Drop) and effect.draft == self.draft:
                 self.draft = None
 
-    def sound(self, frames: int, probability: float) -> None:
+    def sound(self, frames: int, probability: float, dbfs: float = -20.0) -> None:
         for _ in range(frames):
             self.sample += FRAME
             self.now += FRAME / SPEECH_HZ
-            self.step(Heard(probability, self.sample, self.now))
+            self.step(Heard(probability, self.sample, self.now, dbfs))
 
     def wait(self, seconds: float) -> None:
         """Wake the machine whenever it asks to be: it must not ask for ever at one moment."""
@@ -163,7 +163,8 @@ class Conversation:
     def answer(self, index: int, words: str, vote: float | None) -> None:
         if self.looks:
             look = self.looks.pop(index % len(self.looks))
-            self.step(Looked(look.key, look.segment, look.attempt, words))
+            echo = look.over_reply and not words
+            self.step(Looked(look.key, look.segment, look.attempt, words, echo))
             if vote is not None:
                 self.step(Voted(look.key, look.segment, look.attempt, vote))
 
@@ -195,7 +196,10 @@ class Conversation:
 FRAMES = st.integers(1, 40) | st.just(820)  # and one beyond what a window takes
 VOTE = st.sampled_from([None, 0.1, 0.95])
 MOVE = st.one_of(
-    st.tuples(st.just("sound"), FRAMES, st.sampled_from([0.02, 0.4, 0.6, 0.95])),
+    st.tuples(
+        st.just("sound"), FRAMES, st.sampled_from([0.02, 0.4, 0.6, 0.95]),
+        st.sampled_from([-20.0, -70.0]),
+    ),
     st.tuples(st.just("answer"), st.integers(0, 9), st.sampled_from(WORDS), VOTE),
     st.tuples(st.just("make"), st.sampled_from(["Yes. ", "It is noon. "]), st.integers(0, 3_000)),
     st.tuples(st.just("finish"), st.sampled_from([None, LlmFailed("no")])),

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks import latency
 from benchmarks.__main__ import machine
 from benchmarks.client import calling
-from benchmarks.peers.crowd import ARRIVAL_S, Calls, crowd
+from benchmarks.crowd import ARRIVAL_S, Calls, crowd
 from benchmarks.peers.pipecat import processes
 from benchmarks.peers.pipecat.line import pipecat_line
 from benchmarks.peers.pipecat.options import MODELS, TTS, BotOptions, Models, Tts

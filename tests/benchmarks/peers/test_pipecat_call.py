@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from benchmarks.client import calling
-from benchmarks.peers.crowd import Calls
+from benchmarks.crowd import Calls
 from benchmarks.peers.pipecat.line import pipecat_line
 from server.cli.wav import Recording
 

@@ -39,6 +39,14 @@ class Calls:
     def stalls_s(self) -> list[float]:
         return [stall for turn in self.answered for stall in turn.playback.stalls_s]
 
+    @property
+    def quantiles_ms(self) -> tuple[float, float]:
+        """p50 and p95 of the latencies; for ever when no turn has one."""
+        if not (latencies_ms := self.latencies_ms):
+            return float("inf"), float("inf")
+        quantiles = Quantiles.of(latencies_ms)
+        return quantiles.p50, quantiles.p95
+
     def summary(self) -> dict[str, object]:
         """What `--json` writes; quantiles only when a turn has a latency."""
         latencies_ms = self.latencies_ms
@@ -58,8 +66,10 @@ class Calls:
         return result
 
 
-async def crowd(call: Call, *, callers: int, turns: int, seed: int = 0) -> Calls:
-    """Let each of the callers take so many turns on a line of its own.
+async def crowd(
+    call: Call, *, callers: int, turns: int, seed: int = 0, quiet: bool = False
+) -> Calls:
+    """Let each of the callers take so many turns on a line of its own; `quiet` prints none of them.
 
     Their clips are the same, in an order that differs from caller to caller. Each reply is heard
     for 6 s, then cancelled. Raises what `calling` raises, in an ExceptionGroup.
@@ -71,12 +81,18 @@ async def crowd(call: Call, *, callers: int, turns: int, seed: int = 0) -> Calls
         for number in range(callers):
             after_s = arrivals.uniform(0, ARRIVAL_S) if callers > 1 else 0.0
             own = [said[(number + turn) % len(said)] for turn in range(turns)]
-            group.create_task(_one_caller(call, number + 1, after_s, own, taken))
+            group.create_task(_one_caller(call, number + 1, after_s, own, taken, quiet=quiet))
     return Calls(tuple(taken))
 
 
 async def _one_caller(
-    call: Call, number: int, after_s: float, clips: Sequence[Clip], taken: list[Turn | None]
+    call: Call,
+    number: int,
+    after_s: float,
+    clips: Sequence[Clip],
+    taken: list[Turn | None],
+    *,
+    quiet: bool,
 ) -> None:
     await asyncio.sleep(after_s)
     async with call() as caller:
@@ -85,7 +101,8 @@ async def _one_caller(
             with suppress(TimeoutError):
                 turn = await caller.say(read_wav(clip.path), listen_s=LISTEN_S)
             taken.append(turn)
-            print(f"  caller {number}  {clip.path.stem}  {_outcome(turn)}", flush=True)
+            if not quiet:
+                print(f"  caller {number}  {clip.path.stem}  {_outcome(turn)}", flush=True)
 
 
 def _outcome(turn: Turn | None) -> str:

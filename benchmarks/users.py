@@ -1,0 +1,60 @@
+"""Users against latency: more and more callers at once, until answers are too late."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.util import find_spec
+
+from benchmarks.client import calling
+from benchmarks.crowd import ARRIVAL_S, Calls, crowd
+from benchmarks.latency import INSTRUCTIONS, LISTEN_S
+from benchmarks.serving import serving
+
+USERS = (1, 2, 4, 6, 8, 12, 16, 24)
+TURNS = 8
+TOO_LATE_MS = 1_500.0
+"""The p95 at which a curve ends: the level that passes it is its last."""
+
+METHOD = f"""More and more callers at once, each for {TURNS} turns (a lone one for {2 * TURNS}),
+until the p95 of voice-to-voice latency passes {TOO_LATE_MS:.0f} ms. They arrive at random within
+{ARRIVAL_S:g} s and say the clips of tests/speech without pauses inside, each in another order. Each
+reply is listened to for {LISTEN_S:g} s, then cancelled. Latency as in the latency benchmark. All of
+it on this machine, callers included; one server for all levels."""
+
+
+def engines() -> list[str]:
+    """The voices that can be measured here."""
+    return ["kokoro-onnx", *(["piper"] if find_spec("piper") else [])]
+
+
+async def _level(url: str, users: int) -> Calls:
+    turns = TURNS if users > 1 else 2 * TURNS
+    return await crowd(
+        lambda: calling(url, instructions=INSTRUCTIONS), callers=users, turns=turns, quiet=True
+    )
+
+
+def curve(engine: str) -> list[dict[str, object]]:
+    """One level after the other with this voice; printed as they come."""
+    levels = []
+    with serving(tts_engine=engine) as url:
+        for users in USERS:
+            calls = asyncio.run(_level(url, users))
+            level = {"users": users, **calls.summary()}
+            levels.append(level)
+            p50, p95 = calls.quantiles_ms
+            print(
+                f"  {engine:12} {users:3} users   p50 {p50:5.0f} ms   p95 {p95:5.0f} ms   "
+                f"{level['answered']} of {level['turns']} answered, {level['cut_off']} cut off, "
+                f"{level['stalls']} stalls (longest {level['longest_stall_s']} s)",
+                flush=True,
+            )
+            if p95 > TOO_LATE_MS:
+                break
+    return levels
+
+
+def main() -> dict[str, object]:
+    """Measure every voice that is installed; returns what `--json` writes."""
+    print(f"Users against latency\n{METHOD}\n")
+    return {engine: curve(engine) for engine in engines()}

@@ -1,0 +1,76 @@
+"""Where speech seems to begin, and to fall away, frame by frame. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .utterance import SPEECH_HZ
+
+ON, OFF = 0.5, 0.35
+"""Speech probabilities: a voice begins at the one and goes on down to the other."""
+FAINT = 0.2
+ENOUGH = 0.9
+"""Of two or three frames together: a click is shorter, and a soft vowel is no surer."""
+
+FALL_DB = 33.0
+"""From the loudest of late to what is no voice any more, in a quiet room."""
+FORGET_DB = 0.15
+"""A frame: 5 dB a second. Who grows softer has not stopped."""
+MOST_FALLS = 3
+"""A second. Some words have a gap as deep as a pause; each costs a transcription."""
+
+
+class Onset:
+    """Gathers evidence of a voice over the last three frames."""
+
+    def __init__(self) -> None:
+        self._recent: deque[float] = deque(maxlen=3)
+
+    def hear(self, probability: float) -> int:
+        """Frames of voice up to this one, if they are speech by now; else 0."""
+        self._recent.append(probability)
+        audible = [one for one in self._recent if one >= FAINT]
+        speech = (
+            probability >= FAINT
+            and len(audible) >= 2
+            and max(audible) >= ON
+            and sum(audible) >= ENOUGH
+        )
+        return len(audible) if speech else 0
+
+    def forget(self) -> None:
+        """The voice has ended: it is no evidence of another one."""
+        self._recent.clear()
+
+
+class Fall:
+    """Sees by its level that a voice has fallen away, before the voice detector is sure.
+
+    Silero holds on for 30 to 120 ms after the last sound. Where the room is too loud for a fall of
+    33 dB nothing is seen, and nothing is lost.
+    """
+
+    def __init__(self) -> None:
+        self._peak_dbfs = float("-inf")
+        self._looks: deque[int] = deque(maxlen=MOST_FALLS)
+        self.at: int | None = None
+        """The end of the frame in which it fell; None: it has not, or is back."""
+
+    def rise(self) -> None:
+        """A voice begins."""
+        self._peak_dbfs, self.at = float("-inf"), None
+
+    def hear(self, level_dbfs: float, end: int) -> bool:
+        """Take a frame in which the detector still hears a voice; True: the voice is back."""
+        self._peak_dbfs = max(self._peak_dbfs - FORGET_DB, level_dbfs)
+        low = level_dbfs < self._peak_dbfs - FALL_DB
+        if low and self.at is None and self._may_look(end):
+            self._looks.append(end)
+            self.at = end
+        elif not low and self.at is not None:
+            self.at = None
+            return True
+        return False
+
+    def _may_look(self, end: int) -> bool:
+        return len(self._looks) < MOST_FALLS or end - self._looks[0] >= SPEECH_HZ

@@ -1,0 +1,106 @@
+"""Where speech begins and falls away, frame by frame."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.edges import FALL_DB, MOST_FALLS, Fall, Onset
+from pipeline.utterance import FRAME, SPEECH_HZ
+
+
+def onset_at(*probabilities: float) -> tuple[int, int] | None:
+    """Which frame makes it speech, counted from 1, and how many frames of voice it has by then."""
+    onset = Onset()
+    for number, probability in enumerate(probabilities, start=1):
+        if voice := onset.hear(probability):
+            return number, voice
+    return None
+
+
+@pytest.mark.parametrize(
+    ("frames", "found"),
+    [
+        ((0.02, 0.95, 0.97), (3, 2)),
+        ((0.02, 0.35, 0.93), (3, 2)),
+        ((0.12, 0.56, 0.36), (3, 2)),
+        ((0.56, 0.22, 0.23), (3, 3)),
+        ((0.02, 0.99, 0.05, 0.03), None),
+        ((0.3, 0.3, 0.3, 0.3, 0.3), None),
+        ((0.99, 0.1, 0.1, 0.99, 0.1), None),
+    ],
+)
+def test_some_evidence_in_three_frames_is_speech_and_a_click_is_not(
+    frames: tuple[float, ...], found: tuple[int, int] | None
+) -> None:
+    assert onset_at(*frames) == found
+
+
+def test_a_voice_that_ended_is_no_evidence_of_another() -> None:
+    onset = Onset()
+    for probability in (0.9, 0.9, 0.3):
+        onset.hear(probability)
+    onset.forget()
+    assert not onset.hear(0.55)
+    assert onset.hear(0.55)
+
+
+class Voice:
+    """A voice whose level a test plays."""
+
+    def __init__(self) -> None:
+        self.fall = Fall()
+        self.fall.rise()
+        self.end = 0
+
+    def at(self, dbfs: float, seconds: float = FRAME / SPEECH_HZ) -> list[bool]:
+        came_back = []
+        for _ in range(round(seconds * SPEECH_HZ / FRAME)):
+            self.end += FRAME
+            came_back.append(self.fall.hear(dbfs, self.end))
+        return came_back
+
+
+def test_a_deep_fall_is_seen_in_its_first_frame() -> None:
+    voice = Voice()
+    voice.at(-20, 0.5)
+    assert voice.fall.at is None
+    voice.at(-20 - FALL_DB - 1)
+    assert voice.fall.at == voice.end
+    voice.at(-70, 0.2)
+    assert voice.end > voice.fall.at > voice.end - 0.25 * SPEECH_HZ
+
+
+def test_a_voice_that_comes_back_has_not_fallen() -> None:
+    voice = Voice()
+    voice.at(-20, 0.5)
+    voice.at(-60)
+    assert voice.at(-25) == [True]
+    assert voice.fall.at is None
+    assert voice.at(-25) == [False]
+
+
+def test_in_a_loud_room_nothing_is_seen() -> None:
+    voice = Voice()
+    voice.at(-20, 0.5)
+    voice.at(-50, 0.3)
+    assert voice.fall.at is None
+
+
+def test_who_grows_softer_has_not_stopped() -> None:
+    voice = Voice()
+    for dbfs in range(-10, -60, -1):
+        voice.at(dbfs, 0.25)
+        assert voice.fall.at is None
+
+
+def test_falls_are_looked_at_a_few_times_a_second() -> None:
+    voice = Voice()
+    seen = 0
+    for _ in range(int(SPEECH_HZ / FRAME / 2)):
+        voice.at(-20)
+        voice.at(-60)
+        seen += voice.fall.at == voice.end
+    assert seen == MOST_FALLS
+    voice.at(-20, 0.5)
+    voice.at(-60)
+    assert voice.fall.at == voice.end
