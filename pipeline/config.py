@@ -18,8 +18,11 @@ class EngineConfig:
     stt_threads: int = 2
     tts_engine: Literal["auto", "kokoro-onnx", "piper", "scripted"] = "auto"
     tts_slots: int = 1
-    """Instances of the synthesizer; each voices one clause at a time."""
+    """The most instances of the synthesizer; each voices one clause at a time."""
+    tts_slots_least: int = 1
+    """Those that are there from the start."""
     tts_threads: int = 2
+    """CPU threads of an instance that is alone; one of several gets its share of the cores."""
     llm_engine: Literal["auto", "openai", "llama-cpp", "scripted"] = "auto"
     llm_base_url: str = ""
     llm_model: str = ""
@@ -53,5 +56,7 @@ class PoolConfig:
 
     max_waiting: int = 256
     """Requests that may wait for one kind of slot; one more is refused with `AtCapacity`."""
+    max_waiting_per_owner: int = 16
+    """Of these, requests of one session's; one more is refused with `RateLimited`."""
     max_wait_s: float = 20.0
     """The longest wait for a slot; past it the request fails with `PoolTimeout`."""

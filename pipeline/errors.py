@@ -14,6 +14,7 @@
     ├── Unavailable              nobody's fault; try again later
     │   ├── AtCapacity           full, and the waiting room too
     │   ├── PoolTimeout          waited too long for a slot or an answer
+    │   │   └── Superseded       a newer request of the same owner's took its place in the queue
     │   └── GoingAway            draining
     ├── EngineError              a model or its backend failed this one request
     │   ├── SttFailed
@@ -89,6 +90,10 @@ class AtCapacity(Unavailable):
 
 class PoolTimeout(Unavailable):
     """No slot became free, or no answer came, within the longest wait."""
+
+
+class Superseded(PoolTimeout):
+    """A newer request of the same owner's took the place of this one, which it makes stale."""
 
 
 class GoingAway(Unavailable):

@@ -38,6 +38,7 @@ repeats itself without end writes more."""
 class _Work:
     """A draft in the making."""
 
+    thinking: Thinking
     speaking: Speaking
     task: asyncio.Task[None]
 
@@ -92,10 +93,11 @@ class SpeechPipelineManager:
     def look(self, look: Look, language: str | None) -> None:
         """Transcribe a window, and ask the end-of-turn model. The latest of a segment wins."""
         place = (look.key, look.segment)
-        if (earlier := self._looks.get(place)) is not None:
-            earlier.cancel()
         audio = self.listening.window(look.start, look.end)
         task = self._tasks.create_task(self._look(look, audio, language))
+        if (earlier := self._looks.get(place)) is not None:
+            # Second, so that a partial finds the one before it in the queue, and takes its place.
+            earlier.cancel()
         self._looks[place] = task
         task.add_done_callback(lambda done: self._forget_look(place, done))
 
@@ -145,10 +147,19 @@ class SpeechPipelineManager:
         """Begin to make a reply to the prompt, or of the words that are given."""
         if self._reading is not None:
             self._reading.cancel()
-        thinking = Thinking(draft, self._owner, self._pool, self._post)
         speaking = Speaking(draft, self._owner, voice, self._pool, self._post)
+        thinking = Thinking(
+            draft, self._owner, self._pool, self._post, runs_dry_at=speaking.runs_dry_at
+        )
         make = self._make(draft.draft, thinking, speaking, prompt, draft.say)
-        self._drafts[draft.draft] = _Work(speaking, self._tasks.create_task(make))
+        self._drafts[draft.draft] = _Work(thinking, speaking, self._tasks.create_task(make))
+
+    def confirm(self, draft: int) -> None:
+        """A speculative draft is wanted after all: it waits behind nobody any more."""
+        if (work := self._drafts.get(draft)) is not None:
+            work.thinking.confirm()
+            work.speaking.confirm()
+            self._pool.promote(self._owner)
 
     def prepare(self, prompt: Prompt) -> None:
         """Let a model beside the voice read a prompt's beginning before anybody waits for it.

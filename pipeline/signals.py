@@ -190,6 +190,13 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirm:
+    """A speculative draft's turn is committed: making it is real work from now on."""
+
+    draft: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drop:
     """Stop making this draft; whatever of it is unsent is gone."""
 
@@ -206,4 +213,4 @@ class Send:
     end: int
 
 
-Effect = Look | Draft | Drop | Send | TurnEvent
+Effect = Look | Draft | Confirm | Drop | Send | TurnEvent

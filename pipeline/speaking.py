@@ -53,7 +53,10 @@ class Speaking:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._draft = draft.draft
-        self._speculative = draft.speculative
+        self._wanted = asyncio.Event()
+        """Set unless the draft is speculative still."""
+        if not draft.speculative:
+            self._wanted.set()
         self._owner = owner
         self._voice = voice
         self._pool = pool
@@ -62,6 +65,8 @@ class Speaking:
         self._ready: deque[bytes] = deque()
         self._made = 0
         self._taken = 0
+        self._sent_until = 0.0
+        """When all that was taken will have been played, if nothing holds it up."""
         self._before = ""
         """What the last voiced clause said."""
         self._room = asyncio.Event()
@@ -72,6 +77,8 @@ class Speaking:
         """Voice all clauses. Raises what the pool or the engine raises."""
         first = True
         async for clause in clauses:
+            if not first:
+                await self._wanted.wait()  # of a speculation, the first clause is enough
             start = self._made
             if clause.speakable:
                 await self._wait_for_room()
@@ -84,6 +91,7 @@ class Speaking:
     def take(self, start: int, end: int) -> bytes:
         """The samples [start, end) as PCM16. Pieces are taken in order, each once."""
         assert start == self._taken <= end <= self._made
+        self._sent_until = max(self._sent_until, self._clock()) + (end - start) / REPLY_HZ
         wanted = (end - start) * 2
         parts = []
         while wanted:
@@ -97,18 +105,25 @@ class Speaking:
         self._room.set()
         return b"".join(parts)
 
-    async def _voice_clause(self, clause: Clause, *, first: bool) -> None:
+    def confirm(self) -> None:
+        """The draft was speculative and is wanted now."""
+        self._wanted.set()
+
+    def runs_dry_at(self) -> float:
+        """When all audio so far will have been played; now, when there is none."""
         unsent_s = (self._made - self._taken) / REPLY_HZ
-        if self._speculative:
+        return max(self._sent_until, self._clock()) + unsent_s
+
+    async def _voice_clause(self, clause: Clause, *, first: bool) -> None:
+        if not self._wanted.is_set():
             purpose = Purpose.SPECULATION
         else:
             purpose = Purpose.FIRST_CLAUSE if first else Purpose.LATER_CLAUSE
         request = SpeechRequest(
             clause.speech, self._voice.voice, self._voice.speed, self._voice.language
         )
-        async with self._pool.lease(
-            TTS, self._owner, deadline=self._clock() + unsent_s, purpose=purpose
-        ) as slot:
+        deadline = self.runs_dry_at() if purpose is Purpose.LATER_CLAUSE else None
+        async with self._pool.lease(TTS, self._owner, deadline=deadline, purpose=purpose) as slot:
             try:
                 await self._stream(slot, request, line_break_s(self._before, clause.text))
             except Unspeakable as reason:

@@ -31,9 +31,16 @@ class Thinking:
         owner: str,
         pool: ResourcePool,
         post: Callable[[Event], Awaitable[None]],
+        *,
+        runs_dry_at: Callable[[], float] | None = None,
     ) -> None:
+        """`runs_dry_at` says when the audio made so far will have been played."""
         self._draft = draft.draft
-        self._speculative = draft.speculative
+        self._wanted = asyncio.Event()
+        """Set unless the draft is speculative still."""
+        if not draft.speculative:
+            self._wanted.set()
+        self._runs_dry_at = runs_dry_at
         self._owner = owner
         self._pool = pool
         self._post = post
@@ -47,6 +54,10 @@ class Thinking:
         self.error: AntiphonError | None = None
         """Why the text ends early; what came before it is still spoken."""
 
+    def confirm(self) -> None:
+        """The draft was speculative and is wanted now."""
+        self._wanted.set()
+
     async def say(self, text: str) -> None:
         """Use these words instead of the model's."""
         await self._take(text)
@@ -58,6 +69,8 @@ class Thinking:
             cut_short = await self._think(prompt, first=True)
             while cut_short and self._tokens_left(prompt) > 0:
                 await self._listen()
+                if self._spoken >= QUIET_CLAUSES:
+                    await self._wanted.wait()  # of a speculation, the beginning is enough
                 cut_short = await self._think(prompt, first=False)
             if not self._text:
                 raise LlmFailed("the language model gave an empty answer")
@@ -67,11 +80,15 @@ class Thinking:
 
     async def _think(self, prompt: Prompt, *, first: bool) -> bool:
         """One request to the model; returns whether the reply would go on after it."""
-        if self._speculative:
+        deadline = None
+        if not self._wanted.is_set():
             purpose = Purpose.SPECULATION
+        elif first:
+            purpose = Purpose.FIRST_CLAUSE
         else:
-            purpose = Purpose.FIRST_CLAUSE if first else Purpose.LATER_CLAUSE
-        async with self._pool.lease(LLM, self._owner, purpose=purpose) as slot:
+            purpose = Purpose.LATER_CLAUSE
+            deadline = self._runs_dry_at() if self._runs_dry_at is not None else None
+        async with self._pool.lease(LLM, self._owner, deadline=deadline, purpose=purpose) as slot:
             left, breath = self._tokens_left(prompt), slot.engine.breath_tokens
             if breath is None or self._spoken >= QUIET_CLAUSES:
                 tokens = left

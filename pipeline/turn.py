@@ -29,6 +29,7 @@ from .playback import Playback
 from .replies import Marks, Replies
 from .signals import (
     Cancel,
+    Confirm,
     Effect,
     EndTurn,
     Event,
@@ -376,6 +377,7 @@ class TurnMachine:
             self.speculation.keep(now)
             begun.marks.commit_to(marks)
             self.phase = Phase.COMMITTED
+            yield Confirm(begun.draft)
         else:
             yield from self._supersede(now)
             self.phase = Phase.COMMITTED

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import structlog
 
 from pipeline.engines.build import Engines
 from pipeline.engines.ports import Engine
 from pipeline.errors import AtCapacity, GoingAway, SettingsError, first_error
-from pipeline.pool import EOT, LLM, STT, TTS, Kind, ResourcePool
+from pipeline.pool import EOT, LLM, STT, TTS, Kind, ResourcePool, Supply
 from pipeline.vad import VadBatcher
 from server.settings import Settings
 from session.catalogue import Catalogue
@@ -24,6 +24,10 @@ log = structlog.get_logger(__name__)
 PREFERRED_VOICE = "af_heart"
 """Kokoro's best-trained voice; an engine without it begins with its own first."""
 
+CLOSE_S = 10.0
+"""How long an engine may take to end; one that hangs ends with the process."""
+
+E = TypeVar("E", bound=Engine)
 Stage = Literal["loading", "ready", "draining"]
 
 
@@ -40,7 +44,8 @@ class House:
         self.engines = engines
         self.stage: Stage = "loading"
         self.started_at = time.monotonic()
-        self.pool = ResourcePool(_seats(settings, engines), settings.pool_config())
+        self.pool = ResourcePool(self._supplies(), settings.pool_config())
+        self._open: list[Engine] = []
         self.sessions = SessionManager(self.pool, settings.max_sessions)
 
     @asynccontextmanager
@@ -50,8 +55,7 @@ class House:
         Raises `StartError` when an engine cannot be used.
         """
         async with AsyncExitStack() as stack:
-            for engine in _all(self.engines):
-                stack.push_async_callback(engine.close)
+            stack.push_async_callback(self._close_all)
             try:
                 async with asyncio.TaskGroup() as loading:
                     for engine in _all(self.engines):
@@ -76,16 +80,61 @@ class House:
         """Why no session can be taken now; None when one can."""
         if self.stage != "ready":
             return self.stage
-        return "full" if self.sessions.full else None
+        return self.pool.trouble() or ("full" if self.sessions.full else None)
 
     async def _load(self, engine: Engine) -> None:
         began = time.monotonic()
+        self._open.append(engine)
         await engine.start()
         info = engine.info
         log.info(
             "engine_ready", engine=info.name, model=info.model, device=info.device,
             seconds=round(time.monotonic() - began, 2),
         )  # fmt: skip
+
+    async def _close(self, engine: Engine) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await engine.close()
+        except TimeoutError:
+            log.error("engine_not_closed", engine=engine.info.name)
+        self._open.remove(engine)
+
+    async def _close_all(self) -> None:
+        for engine in reversed(self._open.copy()):
+            await self._close(engine)
+
+    def _supplies(self) -> dict[Kind[Any], Supply[Any]]:
+        """Where the pool gets each kind from. Those of language models are not made anew: what
+        fails there is a backend, and it answers for itself."""
+        settings, engines = self.settings, self.engines
+        makers, hang_s = engines.makers, settings.engine_hang_s
+
+        def supply(
+            *there: E,
+            make: Callable[[int], E] | None,
+            seats: int = 1,
+            most: int = 1,
+        ) -> Supply[E]:
+            ready = None if make is None else self._ready(make)
+            return Supply(there, seats, most, ready, self._close, hang_s)
+
+        return {
+            STT: supply(
+                engines.transcriber, make=_alike(makers.transcriber), seats=settings.stt_slots
+            ),
+            EOT: supply(engines.end_of_turn, make=_alike(makers.end_of_turn)),
+            TTS: supply(*engines.synthesizers, make=makers.synthesizer, most=settings.tts_slots),
+            LLM: Supply((engines.language_model,), seats=settings.llm_slots),
+        }
+
+    def _ready(self, make: Callable[[int], E]) -> Callable[[int], Awaitable[E]]:
+        async def made(others: int) -> E:
+            engine = make(others)
+            await self._load(engine)
+            return engine
+
+        return made
 
     def _catalogue(self) -> Catalogue:
         voices = {voice.name: voice.language for voice in self.engines.synthesizers[0].voices}
@@ -107,10 +156,6 @@ def _all(engines: Engines) -> list[Engine]:
     ]  # fmt: skip
 
 
-def _seats(settings: Settings, engines: Engines) -> dict[Kind[Any], list[Any]]:
-    return {
-        STT: [engines.transcriber] * settings.stt_slots,
-        EOT: [engines.end_of_turn],
-        LLM: [engines.language_model] * settings.llm_slots,
-        TTS: list(engines.synthesizers),
-    }
+def _alike(make: Callable[[], E] | None) -> Callable[[int], E] | None:
+    """A maker that makes the same whatever there is beside it."""
+    return None if make is None else lambda others: make()

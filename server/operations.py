@@ -119,7 +119,8 @@ def _info(engine: Engine) -> dict[str, str]:
 
 def _pool(state: dict[str, Any]) -> dict[str, Any]:
     p50, p95 = state.pop("wait_ms_p50"), state.pop("wait_ms_p95")
-    return {**state, "wait_ms": {"p50": p50, "p95": p95}}
+    oldest = state.pop("oldest_ms")
+    return {**state, "wait_ms": {"p50": p50, "p95": p95, "oldest": oldest}}
 
 
 def _session(house: House, session: Session) -> dict[str, Any]:

@@ -103,7 +103,11 @@ class Settings(BaseModel):
     tts_voice: str = Field("", description="the default voice; empty: af_heart, or the first one")
     tts_slots: int = Field(
         1, ge=1, le=64,
-        description="synthesizer instances (also read from MAX_CONCURRENT_GENERATIONS)",
+        description="the most synthesizer instances (also read from MAX_CONCURRENT_GENERATIONS)",
+    )  # fmt: skip
+    tts_slots_least: int = Field(
+        1, ge=1, le=64,
+        description="instances there always are; more are made, up to the most, while requests wait"
     )  # fmt: skip
     tts_threads: int = Field(min(2, CORES), ge=1, le=64, description="CPU threads of each")
     llm_engine: Literal["auto", "openai", "llama-cpp", "scripted"] = Field(
@@ -118,6 +122,11 @@ class Settings(BaseModel):
         description="CPU threads of an in-process model; as many as cores would starve the speech",
     )  # fmt: skip
     vad_engine: Literal["silero", "scripted"] = Field("silero", description="voice activity")
+    engine_hang_s: float = Field(
+        30, gt=0, le=600,
+        description="speech engines: without a sign of life for so long a call has failed, and its"
+        " instance is replaced, once; see /readyz",
+    )  # fmt: skip
 
     # --- security
     admin_token: str = Field(

@@ -25,6 +25,7 @@ from pipeline.pool import ResourcePool
 from pipeline.recording import RecordedMachine
 from pipeline.signals import (
     Cancel,
+    Confirm,
     Draft,
     Drop,
     Effect,
@@ -272,6 +273,8 @@ class Session:
                 case Draft():
                     prompt = self._prompt(effect.turn, effect.text)
                     self._pipeline.draft(effect, prompt, self._voice())
+                case Confirm(draft):
+                    self._pipeline.confirm(draft)
                 case Drop(draft):
                     self._pipeline.drop(draft)
                 case Send(draft, reply, start, end):

@@ -6,7 +6,9 @@ none of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from pipeline.config import EngineConfig
 from pipeline.engines.ports import (
@@ -20,6 +22,19 @@ from pipeline.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
+class Makers:
+    """One more of a kind, not started: beside others that wait too long, or for one that failed.
+
+    None: there is never another.
+    """
+
+    transcriber: Callable[[], Transcriber] | None = None
+    end_of_turn: Callable[[], EndOfTurnModel] | None = None
+    synthesizer: Callable[[int], Synthesizer] | None = None
+    """It is told how many it will stand beside, and takes its share of the cores."""
+
+
+@dataclass(frozen=True, slots=True)
 class Engines:
     """What a server listens, thinks and speaks with. Nothing is loaded until each is started."""
 
@@ -27,8 +42,9 @@ class Engines:
     end_of_turn: EndOfTurnModel
     voice_activity: VoiceActivityModel
     synthesizers: tuple[Synthesizer, ...]
-    """One a slot."""
+    """Those that are there from the start."""
     language_model: LanguageModel
+    makers: Makers = field(default_factory=Makers)
 
 
 def build(config: EngineConfig) -> Engines:
@@ -37,9 +53,34 @@ def build(config: EngineConfig) -> Engines:
         transcriber=_transcriber(config),
         end_of_turn=_end_of_turn(config),
         voice_activity=_voice_activity(config),
-        synthesizers=tuple(_synthesizer(config) for _ in range(config.tts_slots)),
+        synthesizers=tuple(_synthesizer(config, number) for number in range(_at_start(config))),
         language_model=_language_model(config),
+        makers=Makers(
+            transcriber=lambda: _transcriber(config),
+            end_of_turn=lambda: _end_of_turn(config),
+            synthesizer=lambda others: _synthesizer(config, others),
+        ),
     )
+
+
+def _at_start(config: EngineConfig) -> int:
+    """How many synthesizers begin. Scripted ones cost nothing, so a load test has all of them."""
+    if config.tts_engine == "scripted":
+        return config.tts_slots
+    return min(config.tts_slots_least, config.tts_slots)
+
+
+def _threads(config: EngineConfig, others: int) -> int:
+    """Threads of one synthesizer beside so many others.
+
+    The first one has all that a lone caller can use. Each further one has its share of the cores:
+    on two cores a second one with one thread brings as much as two with one each (5.2 audio-seconds
+    a second, the first alone 4.8; docs/decisions/0007-who-goes-next.md).
+    """
+    if not others:
+        return config.tts_threads
+    share = (os.cpu_count() or 2) // max(config.tts_slots, others + 1)
+    return max(1, min(config.tts_threads, share))
 
 
 def _transcriber(config: EngineConfig) -> Transcriber:
@@ -80,7 +121,7 @@ def _voice_activity(config: EngineConfig) -> VoiceActivityModel:
             return SileroVoiceActivity(config.models_dir)
 
 
-def _synthesizer(config: EngineConfig) -> Synthesizer:
+def _synthesizer(config: EngineConfig, others: int) -> Synthesizer:
     match config.tts_engine:
         case "scripted":
             from pipeline.engines.scripted import ScriptedSynthesizer
@@ -89,11 +130,11 @@ def _synthesizer(config: EngineConfig) -> Synthesizer:
         case "auto" | "kokoro-onnx":
             from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
 
-            return KokoroOnnxSynthesizer(config.models_dir, config.tts_threads)
+            return KokoroOnnxSynthesizer(config.models_dir, _threads(config, others))
         case "piper":
             from pipeline.engines.piper import PiperSynthesizer
 
-            return PiperSynthesizer(config.models_dir, config.tts_threads)
+            return PiperSynthesizer(config.models_dir, _threads(config, others))
 
 
 def _language_model(config: EngineConfig) -> LanguageModel:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,16 @@ class Engine(Protocol):
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class FreesMemory(Protocol):
+    """An engine on a device with memory of its own, which can give back what it merely keeps.
+
+    Called from the event loop when a call ran out of memory, before that call is tried once more.
+    """
+
+    async def free_memory(self) -> None: ...
 
 
 # --- Speech to text -----------------------------------------------------------------------------

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,26 +23,66 @@ busy (docs/decisions/0003-threads.md)."""
 class EngineThreads:
     """A small pool of threads for one engine's blocking calls.
 
-    The native libraries under it release the GIL, so these threads do not hold up the loop.
+    The native libraries under it release the GIL, so these threads do not hold up the loop. They
+    are daemons, which the standard library's executor cannot make: one that hangs in a native
+    library cannot be killed, and must not keep the process from ending.
     """
 
     def __init__(self, name: str, count: int, *, nice: int = NICE) -> None:
+        self._name = name
+        self._count = count
         self._nice = nice
-        self._executor = ThreadPoolExecutor(
-            max_workers=count, thread_name_prefix=name, initializer=self._be_polite
-        )
+        self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._ends: list[Future[None]] = []
+        """One a thread, done when it has ended. Made at the first call."""
+        self._closed = False
+
+    async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a blocking call on one of the threads and return what it returns."""
+        if self._closed:
+            raise RuntimeError(f"the threads of {self._name} have ended")
+        answer: Future[R] = Future()
+        while len(self._ends) < self._count:
+            self._start_thread()
+        self._jobs.put((answer, functools.partial(function, *args, **kwargs)))
+        return await asyncio.wrap_future(answer)
+
+    async def close(self) -> None:
+        """Wait for running calls to end, then end the threads; what has not begun is cancelled.
+
+        Waits as long as a call hangs; cancelled, it leaves that thread behind.
+        """
+        self._closed = True
+        with suppress(Empty):
+            while True:
+                if (job := self._jobs.get_nowait()) is not None:
+                    job[0].cancel()
+        for _ in self._ends:
+            self._jobs.put(None)
+        for end in self._ends:
+            await asyncio.wrap_future(end)
+
+    def _start_thread(self) -> None:
+        end: Future[None] = Future()
+        end.set_running_or_notify_cancel()  # from here on it cannot be cancelled
+        self._ends.append(end)
+        name = f"{self._name}_{len(self._ends)}"
+        threading.Thread(target=self._work, args=(end,), name=name, daemon=True).start()
+
+    def _work(self, end: Future[None]) -> None:
+        self._be_polite()
+        while (job := self._jobs.get()) is not None:
+            answer, call = job
+            if answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(call())
+                except BaseException as error:
+                    answer.set_exception(error)
+            del job, answer, call  # a thread that waits holds on to no audio
+        end.set_result(None)
 
     def _be_polite(self) -> None:
         # On Linux a thread has a nice value of its own, addressed by its native id. Threads that
         # a native library starts from here (OpenMP, onnxruntime) inherit it.
         if hasattr(os, "setpriority"):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
-
-    async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a blocking call on one of the threads and return what it returns."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))
-
-    async def close(self) -> None:
-        """Wait for running calls to end, then end the threads."""
-        await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)

@@ -31,7 +31,7 @@ from pipeline.engines.scripted import (
 )
 from pipeline.errors import LlmFailed, TtsFailed
 from pipeline.manager import SpeechPipelineManager
-from pipeline.pool import LLM, TTS, ResourcePool
+from pipeline.pool import LLM, TTS, Purpose, ResourcePool
 from pipeline.seams import SENTENCE_PAUSE_S
 from pipeline.signals import Draft, DraftAudio, DraftClause, DraftText, DraftVoiced, Event
 from pipeline.speaking import BUFFER_S, REPLY_HZ, Speaking, VoiceChoice
@@ -252,6 +252,90 @@ async def test_a_reply_in_breaths_keeps_to_its_length() -> None:
             said = "".join([clause.text async for clause in thinking.clauses()])
     assert len(said) == 55
     assert sum(prompt.max_tokens for prompt in model.prompts) == 55
+
+
+# --- speculation ----------------------------------------------------------------------------------
+
+GUESS = Draft(1, 1, "hello", speculative=True)
+
+
+class Leases:
+    """A pool that notes what each lease is for."""
+
+    def __init__(self, pool: ResourcePool) -> None:
+        self._pool = pool
+        self.asked: list[tuple[Purpose, float | None]] = []
+
+    def lease(self, kind, owner, *, deadline=None, purpose=Purpose.FIRST_CLAUSE):  # type: ignore[no-untyped-def]
+        self.asked.append((purpose, deadline))
+        return self._pool.lease(kind, owner, deadline=deadline, purpose=purpose)
+
+    @property
+    def purposes(self) -> list[Purpose]:
+        return [purpose for purpose, _ in self.asked]
+
+
+async def test_of_a_speculation_only_the_first_clause_is_voiced_until_it_comes_true() -> None:
+    box = Box()
+    async with ResourcePool({TTS: [ScriptedSynthesizer(QUICK)]}) as pool:
+        leases = Leases(pool)
+        speaking = Speaking(GUESS, "anna", VoiceChoice("tone"), leases, box.post)  # type: ignore[arg-type]
+        task = asyncio.ensure_future(speaking.run(each(cut("Well. I do think so. Yes, I do."))))
+        async with asyncio.timeout(5):
+            while not box.of(DraftVoiced):
+                await asyncio.sleep(0.001)
+        await settle()
+        assert len(box.of(DraftVoiced)) == 1
+        assert pool.claims("anna") == {"tts": 0}  # who is held holds no engine
+        assert leases.purposes == [Purpose.SPECULATION]
+        speaking.confirm()
+        await task
+    assert len(box.of(DraftVoiced)) > 1
+    assert set(leases.purposes[1:]) == {Purpose.LATER_CLAUSE}
+
+
+async def test_of_a_speculation_a_model_beside_the_voice_says_the_beginning() -> None:
+    model = Breathing("Well. I am glad that you ask. " * 6)
+    async with ResourcePool({LLM: [model]}) as pool:
+        leases = Leases(pool)
+        thinking = Thinking(GUESS, "anna", leases, Box().post)  # type: ignore[arg-type]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(thinking.run(PROMPT))
+            clauses = thinking.clauses()
+            heard = [await anext(clauses), await anext(clauses)]
+            waiting = asyncio.ensure_future(anext(clauses))
+            await settle()
+            assert not waiting.done()
+            said = sum(prompt.max_tokens for prompt in model.prompts)
+            assert said < len(model.text)
+            assert set(leases.purposes) == {Purpose.SPECULATION}
+            thinking.confirm()
+            heard += [await waiting, *[clause async for clause in clauses]]
+    assert "".join(clause.text for clause in heard) == model.text
+    assert leases.purposes[-1] is Purpose.LATER_CLAUSE
+
+
+async def test_a_later_clause_is_due_when_all_audio_before_it_will_have_been_played() -> None:
+    now = 100.0
+    async with ResourcePool({TTS: [ScriptedSynthesizer(QUICK)]}) as pool:
+        leases = Leases(pool)
+        speaking = Speaking(
+            DRAFT, "anna", VoiceChoice("tone"), leases, Box().post, clock=lambda: now  # type: ignore[arg-type]
+        )  # fmt: skip
+        assert speaking.runs_dry_at() == now
+        await speaking.run(each(cut("Well. I do think so.")))
+        made = speaking._made
+        assert speaking.runs_dry_at() == pytest.approx(now + made / REPLY_HZ)
+        speaking.take(0, made // 2)  # it plays from now on
+        now += 0.1
+        assert speaking.runs_dry_at() == pytest.approx(100.0 + made / REPLY_HZ)
+        now += 60  # it ran dry, and goes on from where it stood
+        speaking.take(made // 2, made)
+        assert speaking.runs_dry_at() == pytest.approx(now + (made - made // 2) / REPLY_HZ)
+    assert leases.asked[0] == (Purpose.FIRST_CLAUSE, None)
+    assert leases.asked[1][0] is Purpose.LATER_CLAUSE
+    assert leases.asked[1][1] is not None
+    assert leases.asked[1][1] > 100.0
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ from pipeline.events import (
 )
 from pipeline.signals import (
     Cancel,
+    Confirm,
     Draft,
     DraftAudio,
     DraftClause,
@@ -537,9 +538,11 @@ def test_a_reply_is_begun_before_the_turn_is_over_and_held_until_it_is() -> None
     assert scene.last(Draft).speculative
     scene.answer("Fine.")
     assert not scene.all(ReplyStarted)
+    assert not scene.all(Confirm)
     while not scene.all(ReplyStarted):
         scene.hush(0.032)
     assert len(scene.all(Draft)) == 1
+    assert scene.last(Confirm).draft == scene.last(Draft).draft
     assert scene.machine.speculation.saved_ms == round((scene.now - begun) * 1000)
     scene.wait(4.0)
     latency = scene.last(ReplyDone).latency

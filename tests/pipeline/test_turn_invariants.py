@@ -23,6 +23,7 @@ from pipeline.events import (
 )
 from pipeline.signals import (
     Cancel,
+    Confirm,
     Draft,
     DraftAudio,
     DraftClause,
@@ -62,6 +63,8 @@ class Referee:
     finals: Counter[int] = field(default_factory=Counter)
     speech: Counter[int] = field(default_factory=Counter)
     drafts: set[int] = field(default_factory=set)
+    guess: int | None = None
+    """The draft that is speculative still: only its beginning is made."""
     text: str = ""
     last_reply: int = 0
 
@@ -69,6 +72,7 @@ class Referee:
         match effect:
             case ReplyStarted(reply, turn):
                 assert self.reply is None, "two replies at once"
+                assert self.guess not in self.drafts, "what is told is no guess any more"
                 assert reply == self.last_reply + 1, "replies are counted without gaps"
                 assert turn == 0 or self.finals[turn] == 1, "its turn is final first"
                 self.reply = self.last_reply = reply
@@ -106,9 +110,13 @@ class Referee:
             case SpeechStopped(turn):
                 assert self.speech[turn] == 1
                 self.speech[turn] -= 1
-            case Draft(draft):
+            case Draft(draft) as begun:
                 assert not self.drafts, "the one before was dropped"
                 self.drafts.add(draft)
+                self.guess = begun.draft if begun.speculative else None
+            case Confirm(draft):
+                assert draft == self.guess, "what comes true was a guess, and comes true once"
+                self.guess = None
             case Drop(draft):
                 assert draft in self.drafts, "dropped once"
                 self.drafts.discard(draft)

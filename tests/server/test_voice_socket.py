@@ -412,7 +412,7 @@ async def test_health_and_status_are_told() -> None:
         status = (await http.get("/status")).json()
         assert status["engines"]["tts"]["name"] == "scripted"
         assert set(status["pool"]["llm"]) == {
-            "slots", "claimed", "busy", "stopping", "waiting", "wait_ms",
+            "slots", "instances", "claimed", "busy", "stopping", "waiting", "wait_ms",
         }  # fmt: skip
 
 

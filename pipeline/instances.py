@@ -1,0 +1,269 @@
+"""The instances of one kind of engine: their seats, and how they grow, shrink and are replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import structlog
+
+from .engine_faults import is_fault
+from .kinds import Kind
+from .sizing import Sizing
+
+E = TypeVar("E")
+
+log = structlog.get_logger(__name__)
+
+FAILURES_IN_ROW = 3
+"""So many calls in a row that fail of themselves, and the instance is taken to be broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supply(Generic[E]):
+    """Where a kind's instances come from."""
+
+    engines: tuple[E, ...]
+    """Those that are there from the start, and stay."""
+    seats: int = 1
+    """Calls that each of them takes at once."""
+    most: int = 0
+    """Instances there may be; none are added if that is not more than there are."""
+    make: Callable[[int], Awaitable[E]] | None = None
+    """Gives a new one, ready; it is told how many it will stand beside. None: nothing is made."""
+    close: Callable[[E], Awaitable[None]] | None = None
+    """Takes back one that is no longer used."""
+    hang_s: float | None = None
+    """A call without a sign of life for so long hangs; None: never."""
+
+
+@dataclass(eq=False, slots=True)
+class Seat(Generic[E]):
+    """One place at an engine: handed to one lease at a time, busy while a call runs in it."""
+
+    instance: Instance[E]
+    leased: bool = False
+    running: int = 0
+    hung: bool = False
+    """A call in it gives no sign of life."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the call that is at the engine: there is one at a time."""
+
+    @property
+    def free(self) -> bool:
+        return not self.leased and not self.running
+
+    @property
+    def stopping(self) -> bool:
+        """An engine is at work here, and nobody waits for what it makes."""
+        return self.running > 0 and (not self.leased or self.hung)
+
+
+@dataclass(eq=False, slots=True)
+class Instance(Generic[E]):
+    """One engine and its seats."""
+
+    engine: E
+    seats: tuple[Seat[E], ...] = ()
+    failures: int = 0
+    """Calls that failed, since one that did not."""
+
+    @property
+    def hung(self) -> bool:
+        return any(seat.hung for seat in self.seats)
+
+    @property
+    def idle(self) -> bool:
+        return all(seat.free for seat in self.seats)
+
+    @property
+    def trouble(self) -> str | None:
+        if self.hung:
+            return "does not answer"
+        return "fails" if self.failures >= FAILURES_IN_ROW else None
+
+
+@dataclass(eq=False)
+class Instances(Generic[E]):
+    """All instances of one kind. `changed` is called when a seat may have become free."""
+
+    kind: Kind[E]
+    supply: Supply[E]
+    clock: Callable[[], float]
+    changed: Callable[[], None]
+    present: list[Instance[E]] = field(default_factory=list)
+    retired: list[Instance[E]] = field(default_factory=list)
+    """Given up; each is closed as soon as its last call has left it."""
+
+    def __post_init__(self) -> None:
+        for engine in self.supply.engines:
+            self._add(engine)
+        least = len(self.supply.engines)
+        self.sizing = Sizing(least, max(least, self.supply.most))
+        self._slots = self.sizing.most * self.supply.seats
+        self._replaced = False
+        self._missing = 0
+        """Replacements to be made."""
+        self._news = asyncio.Event()
+
+    @property
+    def slots(self) -> int:
+        """Seats there may be at most."""
+        return self._slots
+
+    @property
+    def seats(self) -> list[Seat[E]]:
+        """Every seat, those of retired instances included."""
+        return [seat for instance in self.present + self.retired for seat in instance.seats]
+
+    @property
+    def usable(self) -> int:
+        """Instances that can take a call, now or once they are free."""
+        return sum(not instance.hung for instance in self.present)
+
+    @property
+    def hopeless(self) -> bool:
+        """No instance can take a call, and none is being made."""
+        return not self.usable and not self._missing
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong that will not be mended in this process; None: nothing."""
+        for instance in self.present:
+            if instance.trouble is not None and not self._can_replace:
+                return f"{self.kind.title} {instance.trouble}"
+        return f"{self.kind.title} is down" if self.hopeless else None
+
+    def free_seat(self) -> Seat[E] | None:
+        """A free seat of the oldest instance that has one: the one for a lone caller."""
+        for instance in self.present:
+            if not instance.hung:
+                for seat in instance.seats:
+                    if seat.free:
+                        return seat
+        return None
+
+    def served(self, late_s: float) -> None:
+        """A request was given a seat so long after it was due; negative: before."""
+        now = self.clock()
+        self.sizing.served(late_s, now)
+        self.sizing.seen(full=all(not instance.idle for instance in self.present), now=now)
+        if self.sizing.wanted(len(self.present), now) != len(self.present):
+            self._news.set()
+
+    # --- faults ----------------------------------------------------------------------------------
+
+    def hang(self, seat: Seat[E]) -> None:
+        """The call in this seat gives no sign of life."""
+        instance = seat.instance
+        known = instance.hung or instance in self.retired
+        seat.hung = True
+        if known:
+            return
+        log.error("engine_hangs", kind=self.kind.name, replaced=self._can_replace)
+        self._give_up(instance)
+
+    def ended(self, seat: Seat[E], error: Exception | None) -> None:
+        """A call has left its seat, however it ended."""
+        seat.running -= 1
+        if not seat.running:
+            seat.hung = False  # if it was: it was slow, not dead
+        instance = seat.instance
+        if error is None:
+            instance.failures = 0
+        elif is_fault(error) and self.supply.make is not None:
+            instance.failures += 1
+            if instance.failures == FAILURES_IN_ROW and instance in self.present:
+                log.error("engine_breaks", kind=self.kind.name, replaced=self._can_replace)
+                self._give_up(instance)
+        self._returned(instance)
+
+    def left(self, seat: Seat[E]) -> None:
+        """A lease of this seat has ended."""
+        seat.leased = False
+        self._returned(seat.instance)
+
+    def _returned(self, instance: Instance[E]) -> None:
+        if instance in self.retired:
+            self._news.set()
+        self.changed()
+
+    @property
+    def _can_replace(self) -> bool:
+        return self.supply.make is not None and not self._replaced
+
+    def _give_up(self, instance: Instance[E]) -> None:
+        """Retire it, if another can take its place: once in a process, then an operator must look.
+
+        One that stays may yet come back: hung ones are used again when they have answered.
+        """
+        if self._can_replace:
+            self._replaced = True
+            self._missing += 1
+            self._retire(instance)
+        self.changed()
+
+    # --- the keeper ------------------------------------------------------------------------------
+
+    async def keep(self) -> None:
+        """Replace, grow, shrink and close, one thing after the other, until cancelled."""
+        while True:
+            self._news.clear()
+            await self._close_retired()
+            await self._replace()
+            await self._resize()
+            look_at = self.sizing.next_look(len(self.present))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(look_at and max(0.0, look_at - self.clock())):
+                    await self._news.wait()
+
+    async def _replace(self) -> None:
+        while self._missing:
+            await self._make("replaced")
+            self._missing -= 1
+            self.changed()
+
+    async def _resize(self) -> None:
+        count = len(self.present)
+        wanted = self.sizing.wanted(count, self.clock())
+        if wanted > count and self.supply.make is not None:
+            if not await self._make("added"):
+                self.sizing.most = count  # it cannot be had: do not try for ever
+            self.sizing.changed(self.clock())
+            self.changed()
+        elif wanted < count:
+            log.info("engine_instance_given_up", kind=self.kind.name, instances=wanted)
+            self._retire(self.present[-1])
+            self.sizing.changed(self.clock())
+
+    async def _make(self, why: str) -> bool:
+        assert self.supply.make is not None
+        try:
+            self._add(await self.supply.make(len(self.present)))
+        except Exception as error:
+            log.error("engine_instance_failed", kind=self.kind.name, error=repr(error))
+            return False
+        log.info(f"engine_instance_{why}", kind=self.kind.name, instances=len(self.present))
+        return True
+
+    async def _close_retired(self) -> None:
+        for instance in [instance for instance in self.retired if instance.idle]:
+            self.retired.remove(instance)
+            if self.supply.close is not None:
+                try:
+                    await self.supply.close(instance.engine)
+                except Exception as error:
+                    log.warning("engine_not_closed", kind=self.kind.name, error=repr(error))
+
+    def _add(self, engine: E) -> None:
+        instance = Instance(engine)
+        instance.seats = tuple(Seat(instance) for _ in range(self.supply.seats))
+        self.present.append(instance)
+
+    def _retire(self, instance: Instance[E]) -> None:
+        self.present.remove(instance)
+        self.retired.append(instance)
+        self._news.set()

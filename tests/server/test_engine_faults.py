@@ -1,0 +1,97 @@
+"""An engine that hangs, seen from outside: the request that failed, the one after it, /readyz."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx
+
+from pipeline.engines.build import Engines, build
+from pipeline.engines.ports import Float32, SpeechRequest, Stop
+from pipeline.engines.scripted import ScriptedSynthesizer
+from pipeline.errors import TtsFailed
+from pipeline.pool import TTS
+from server.app import create_app
+from server.house import House
+from server.settings import load
+from tests.support import SCRIPTED
+
+
+class Stuck(ScriptedSynthesizer):
+    """Takes a clause and is never heard of again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = False
+        self.go = asyncio.Event()
+
+    async def synthesize(self, request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]:
+        await self.go.wait()
+        async for chunk in super().synthesize(request, stop):
+            yield chunk
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def house_with(*synthesizers: Stuck) -> House:
+    """A house whose first synthesizer, and those that take its place, are these."""
+    settings = load({**SCRIPTED, "ANTIPHON_ENGINE_HANG_S": "0.15"}, env_file=None)
+    engines: Engines = build(settings.engine_config())
+    spare = list(synthesizers[1:])
+    makers = replace(engines.makers, synthesizer=lambda others: spare.pop(0))
+    return House(settings, replace(engines, synthesizers=synthesizers[:1], makers=makers))
+
+
+async def speak(house: House) -> None:
+    request = SpeechRequest("Hello there.", "tone")
+    async with house.pool.lease(TTS, "anna") as slot:
+        async for _ in slot.stream(lambda engine, stop: engine.synthesize(request, stop)):
+            pass
+
+
+async def fails(house: House) -> bool:
+    try:
+        await speak(house)
+    except TtsFailed:
+        return True
+    return False
+
+
+async def test_a_hung_engine_is_replaced_once_and_then_readyz_says_so() -> None:
+    stuck, second = Stuck(), Stuck()
+    house = house_with(stuck, second)
+    transport = httpx.ASGITransport(create_app(house))
+    async with (
+        house.open(),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+    ):
+        assert await fails(house)
+        assert (await http.get("/readyz")).status_code == 200
+        assert (await http.get("/status")).json()["pool"]["tts"]["stopping"] == 1
+
+        second.go.set()
+        assert not await fails(house)
+        second.go.clear()
+        assert await fails(house)
+        answer = await http.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["status"] == "speech synthesis does not answer"
+
+        stuck.go.set()  # the first one comes back, too late: it is closed
+        async with asyncio.timeout(10):
+            while not stuck.closed:
+                await asyncio.sleep(0.001)
+        second.go.set()
+    assert second.closed
+
+
+async def test_one_synthesizer_at_the_start_and_more_while_requests_wait() -> None:
+    chosen = {**SCRIPTED, "ANTIPHON_TTS_ENGINE": "kokoro-onnx", "ANTIPHON_TTS_SLOTS": "3"}
+    settings = load(chosen, env_file=None)
+    engines = build(settings.engine_config())
+    assert len(engines.synthesizers) == 1
+    status = House(settings, engines).pool.status()["tts"]
+    assert (status.slots, status.instances) == (3, 1)
