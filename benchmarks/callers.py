@@ -1,4 +1,4 @@
-"""The soak's callers, in a process of their own: they come, talk, interrupt, vanish, and come again.
+"""The soak's callers, in a process of their own: they come, talk, interrupt, vanish, come again.
 
     python -m benchmarks.callers ws://... SECONDS AT_ONCE
 

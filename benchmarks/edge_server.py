@@ -55,7 +55,7 @@ async def echoing() -> AsyncIterator[int]:
         server = uvicorn.Server(config)
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(server.serve([listener]))
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110 - it has no event for it
                 await asyncio.sleep(0.01)
             try:
                 yield int(listener.getsockname()[1])

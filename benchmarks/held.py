@@ -1,4 +1,4 @@
-"""What a process of this machine holds, by Linux's /proc: memory, threads, children, fds, CPU time."""
+"""What a process of this machine holds, by /proc: memory, threads, children, fds, CPU time."""
 
 from __future__ import annotations
 

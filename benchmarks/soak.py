@@ -28,11 +28,12 @@ SETTINGS = {
     "log_level": "error",
 }
 
-METHOD = f"""A server with scripted engines in one process, {AT_ONCE} callers at a time in another, who speak
-a turn, type two, interrupt themselves three times, vanish in the middle of a turn, or leave before
-they are welcomed, and come again: kinds by chance, seeded. After {WARM_UP_S:g} s of it the server is at rest once,
-and what it holds then is the baseline. Resident memory is looked at every second; its growth in the
-second half is the median of the last tenth of the looks against that of the tenth after the middle."""
+METHOD = f"""A server with scripted engines in one process, {AT_ONCE} callers at a time in another,
+who speak a turn, type two, interrupt themselves three times, vanish in the middle of a turn, or leave
+before they are welcomed, and come again: kinds by chance, seeded. After {WARM_UP_S:g} s of it the
+server is at rest once, and what it holds then is the baseline. Resident memory is looked at every second;
+its growth in the second half is the median of the last tenth of the looks against that of the
+tenth after the middle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +128,7 @@ def _left(server: Running) -> str:
         lines.append(f"{sessions} sessions")
     for kind, state in status["pool"].items():
         for what in ("claimed", "busy", "stopping", "waiting"):
-            if state[what]:
-                lines.append(f"{kind}: {state[what]} {what}")
+            lines += [f"{kind}: {state[what]} {what}"] if state[what] else []
     return "; ".join(lines)
 
 
@@ -140,10 +140,11 @@ def main() -> int:
     print(METHOD, end="\n\n")
     baseline, middle, end = result.rss_mb
     print(f"{result.sessions} sessions in {result.minutes:g} minutes")
+    print(f"memory    {baseline:.1f} MB at the baseline, {middle:.1f} after the middle,")
     print(
-        f"memory    {baseline:.1f} MB at the baseline, {middle:.1f} after the middle, {end:.1f} at the end:"
+        f"          {end:.1f} at the end: {result.growth:+.1%} in the second half "
+        f"(at most {MOST_GROWTH:.0%})"
     )
-    print(f"          {result.growth:+.1%} in the second half (at most {MOST_GROWTH:.0%})")
     for what in ("threads", "children", "fds"):
         before, after = getattr(result.before, what), getattr(result.after, what)
         print(f"{what:9} {before} before, {after} after")

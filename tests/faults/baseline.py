@@ -67,8 +67,8 @@ def left_in(house: House, *, hung: int = 0) -> str:
         lines.append(f"{len(house.sessions)} sessions")
     for name, state in house.pool.status().items():
         for what in ("claimed", "busy", "waiting"):
-            if count := getattr(state, what):
-                lines.append(f"{name}: {count} {what}")
+            count = getattr(state, what)
+            lines += [f"{name}: {count} {what}"] if count else []
     stopping = sum(state.stopping for state in house.pool.status().values())
     if stopping > hung:
         lines.append(f"{stopping} engine calls stopping")

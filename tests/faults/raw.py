@@ -85,7 +85,7 @@ class Raw:
 
 @asynccontextmanager
 async def raw(port: int, *, receive_buffer: int | None = None) -> AsyncIterator[Raw]:
-    """A TCP connection to the server; `receive_buffer` (bytes) makes a small one of the kernel's."""
+    """A TCP connection to the server; `receive_buffer` in bytes: a small one of the kernel's."""
     connection = socket.socket()
     if receive_buffer is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

@@ -1,4 +1,4 @@
-"""A language model's server that refuses, stalls, breaks off and never stops, for the victim only."""
+"""A language model's server that refuses, stalls, breaks off, never stops; for the victim only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client may send that is not of the protocol, and what it is told; the others notice nothing."""
+"""What is not of the protocol, and what its sender is told; the others notice nothing."""
 
 from __future__ import annotations
 

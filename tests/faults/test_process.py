@@ -1,4 +1,4 @@
-"""Faults of the process and its machine: signals, file descriptors, disks, clocks, a blocked loop."""
+"""Faults of the process and its machine: signals, descriptors, disks, clocks, a blocked loop."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def process(
     stderr: IO[bytes] | int = subprocess.DEVNULL, **environ: str
 ) -> AsyncIterator[Process]:
     """`antiphon serve`; when the block ends it is at rest, as it was, and ends with 0."""
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: ASYNC220 - a moment's work
         [sys.executable, "-m", "server", "serve", "--host", "127.0.0.1", "--port", "0"],
         cwd=ROOT,
         env={**os.environ, **SCRIPTED, "ANTIPHON_LOG_FORMAT": "json", **environ},
@@ -116,17 +116,20 @@ async def served(server: Process) -> None:
 
 
 async def test_sigterm_in_the_middle_of_replies_lets_them_end() -> None:
-    async with process() as server:
-        async with call(server.ws_url, {}) as talking, call(server.ws_url, {}) as idle:
-            await talking.say("text", text="talk to me")
-            await talking.until("reply_text")
-            server.running.send_signal(signal.SIGTERM)
-            await idle.until("going_away")
-            assert await idle.closed() == 1012
-            async with call(server.ws_url) as late:
-                assert await late.closed() == 1012
-            assert (await talking.play())["status"] == "completed"
-            assert await talking.closed() == 1012
+    async with (
+        process() as server,
+        call(server.ws_url, {}) as talking,
+        call(server.ws_url, {}) as idle,
+    ):
+        await talking.say("text", text="talk to me")
+        await talking.until("reply_text")
+        server.running.send_signal(signal.SIGTERM)
+        await idle.until("going_away")
+        assert await idle.closed() == 1012
+        async with call(server.ws_url) as late:
+            assert await late.closed() == 1012
+        assert (await talking.play())["status"] == "completed"
+        assert await talking.closed() == 1012
 
 
 async def test_a_second_sigterm_does_not_wait() -> None:
@@ -195,7 +198,7 @@ async def test_out_of_file_descriptors() -> None:
 
 @pytest.mark.skipif(not FULL_DISK.exists(), reason="a disk that is full is Linux's /dev/full")
 async def test_a_full_disk_for_the_log() -> None:
-    with FULL_DISK.open("wb", buffering=0) as full:
+    with FULL_DISK.open("wb", buffering=0) as full:  # noqa: ASYNC230 - no disk is behind it
         async with process(full, ANTIPHON_LOG_LEVEL="debug") as server, a_bystander(server):
             await served(server)
 

@@ -1,4 +1,4 @@
-"""A trial: a server with scripted engines, a bystander in it, and a look at what is left at the end.
+"""A trial: a server with scripted engines, a bystander in it, and a look at what is left.
 
     async with trial() as house:
         async with house.call() as victim:
