@@ -23,13 +23,14 @@ SETTLE_S = 2.0
 
 METHOD = f"""Server and clients are two processes, each pinned to a core of its own. The server
 has real Silero VAD (and Smart Turn, which noise never asks), the rest scripted; the microphones
-send noise at {NOISE_DBFS:g} dBFS in 20 ms frames. Listening: {LISTENERS} sessions for {LISTEN_S:g} s,
-more than the 30 s of audio that are kept; CPU time of the server's process by session and second, resident
-memory against that without sessions. Hearing: {HEARERS} sessions with open microphones for
-{HEAR_S:g} s, each typing a turn whenever its last reply has been played. Lag: how late a 5 ms sleep in the
-server's loop returns. The echo is a bare Starlette app on the same uvicorn, loop and WebSocket
-layer, for the same frames. Idle: {MANY} welcomed sessions against {FEW}. The load's own
-CPU share and the lateness of its ticks show its headroom."""
+send noise at {NOISE_DBFS:g} dBFS in 20 ms frames. Listening: {LISTENERS} sessions for
+{LISTEN_S:g} s, more than the 30 s of audio that are kept; CPU time of the server's process by
+session and second, resident memory against that without sessions. Hearing: {HEARERS} sessions
+with open microphones for {HEAR_S:g} s, each typing a turn whenever its last reply has been
+played. Lag: how late a 5 ms sleep in the server's loop returns. The echo is a bare Starlette
+app on the same uvicorn, loop and WebSocket layer, for the same frames. Idle: {MANY} welcomed
+sessions against {FEW}. The load's own CPU share and the lateness of its ticks show its
+headroom."""
 
 GOALS = {
     "listening_cpu_ms": 3.0,

@@ -28,12 +28,12 @@ SETTINGS = {
     "log_level": "error",
 }
 
-METHOD = f"""A server with scripted engines in one process, {AT_ONCE} callers at a time in another,
-who speak a turn, type two, interrupt themselves three times, vanish in the middle of a turn, or leave
-before they are welcomed, and come again: kinds by chance, seeded. After {WARM_UP_S:g} s of it the
-server is at rest once, and what it holds then is the baseline. Resident memory is looked at every second;
-its growth in the second half is the median of the last tenth of the looks against that of the
-tenth after the middle."""
+METHOD = f"""A server with scripted engines in one process, {AT_ONCE} callers at a time in
+another, who speak a turn, type two, interrupt themselves three times, vanish in the middle of a
+turn, or leave before they are welcomed, and come again: kinds by chance, seeded. After
+{WARM_UP_S:g} s of it the server is at rest once, and what it holds then is the baseline.
+Resident memory is looked at every second; its growth in the second half is the median of the
+last tenth of the looks against that of the tenth after the middle."""
 
 
 @dataclass(frozen=True, slots=True)
