@@ -30,14 +30,24 @@ class CutIn:
         self._replies = replies
         self.onset: int | None = None
         """The sample where somebody began to speak over a reply that is not yet decided on."""
-        self.echoes = False
-        """Replies are heard in this client's microphone."""
+        self._echo_looks = 0
+        self._speech_looks = 0
+        """Looks in a row with words that are no echo."""
 
     def suspect(self, onset: int, now: float) -> Iterator[Effect]:
         """Somebody may be cutting in: hold the reply."""
-        self.onset = onset
-        if not self.echoes:
+        if not self._surely_echoes:
+            self.onset = onset
             yield from self._replies.hold(now)
+
+    @property
+    def echoes(self) -> bool:
+        """Replies are heard in this client's microphone."""
+        return self._echo_looks > 0
+
+    @property
+    def _surely_echoes(self) -> bool:
+        return self._echo_looks > 1
 
     def settle(self) -> None:
         """There is nothing to decide any more."""
@@ -56,15 +66,19 @@ class CutIn:
         if self._replies.started is None:
             return
         if self.verdict(text) is not Verdict.CUT_IN:
+            self._speech_looks = 0
             if silent:
                 yield from self._let_go_on(now)
+        elif self._surely_echoes and self._speech_looks == 0:
+            self._speech_looks = 1  # one look may miss an echo
         elif silent or self.onset is None:
             # Half a word may be taken for any: it is believed at its end, or when it goes on.
             yield from self._end_reply(now)
 
     def hear_echo(self, now: float) -> Iterator[Effect]:
         """It was the reply itself, out of a loudspeaker."""
-        self.echoes = True
+        self._echo_looks += 1
+        self._speech_looks = 0
         yield from self._let_go_on(now)
 
     def decide(
@@ -90,6 +104,7 @@ class CutIn:
 
     def _end_reply(self, now: float) -> Iterator[Effect]:
         self.onset = None
+        self._speech_looks = 0
         yield from self._replies.interrupt(now)
 
     def _let_go_on(self, now: float) -> Iterator[Effect]:

@@ -106,9 +106,6 @@ class SpeechPipelineManager:
             del self._looks[place]
 
     async def _look(self, look: Look, audio: Float32, language: str | None) -> None:
-        if look.over_reply and self._loudspeaker.echoes_in(audio):
-            await self._post(Looked(look.key, look.segment, look.attempt, "", echo=True))
-            return
         try:
             words = await self._transcribe(look, audio, language)
         except AntiphonError as error:
@@ -118,17 +115,27 @@ class SpeechPipelineManager:
             failure = EngineError("the transcription failed")
             await self._post(LookFailed(look.key, look.segment, look.attempt, failure))
         else:
-            await self._post(Looked(look.key, look.segment, look.attempt, words))
+            echo = words is None
+            await self._post(Looked(look.key, look.segment, look.attempt, words or "", echo))
+            if echo:
+                return
         # After the words, not beside them: they are what a reply can be begun with, and on two
         # cores each of the two models would make the other one late.
         if look.final and (vote := await self._vote(audio)) is not None:
             await self._post(Voted(look.key, look.segment, look.attempt, vote))
 
-    async def _transcribe(self, look: Look, audio: Float32, language: str | None) -> str:
+    async def _transcribe(self, look: Look, audio: Float32, language: str | None) -> str | None:
+        """The words of a window; None when it is the reply itself that was heard."""
+        if look.over_reply and self._loudspeaker.echoes_in(audio):
+            return None
         window = SpeechWindow(audio, language)
         purpose = Purpose.FINAL if look.final else Purpose.PARTIAL
         async with self._pool.lease(STT, self._owner, purpose=purpose) as slot:
             transcript = await slot.call(lambda model, stop: model.transcribe(window, stop))
+        if look.over_reply:  # by now more has been heard, and an echo shows more clearly
+            since = self.listening.window(look.start, self.listening.received_to)
+            if self._loudspeaker.echoes_in(since):
+                return None
         return transcript.text[:MOST_TEXT]
 
     async def _vote(self, audio: Float32) -> float | None:

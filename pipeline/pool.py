@@ -226,6 +226,10 @@ class ResourcePool:
         """How many slots of each kind the owner holds or waits for."""
         return {kind.name: station.claims[owner] for kind, station in self._stations.items()}
 
+    def late_s(self) -> float:
+        """How long, of all kinds, the most overdue request has been due; 0.0 when none is."""
+        return max(station.queue.late_s(self._clock()) for station in self._stations.values())
+
     def status(self) -> dict[str, PoolStatus]:
         """A snapshot of every kind, by name."""
         return {kind.name: station.status() for kind, station in self._stations.items()}

@@ -150,6 +150,10 @@ class Queue:
         """How long the one that came first has waited; 0.0 when nobody waits."""
         return now - min((request.arrived for request in self._waiting), default=now)
 
+    def late_s(self, now: float) -> float:
+        """How long the one that was due first has been due; 0.0 when nobody is late."""
+        return max(0.0, now - min((request.due for request in self._waiting), default=now))
+
     def _next(self, now: float) -> Request | None:
         if len(self._waiting) < 2:
             return self._waiting[0] if self._waiting else None

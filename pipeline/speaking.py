@@ -23,8 +23,10 @@ log = structlog.get_logger(__name__)
 
 REPLY_HZ = 24_000
 """The rate of every reply's audio; engines of another rate are resampled."""
-BUFFER_S = 10.0
-"""Audio that may lie ready and unsent; then the next clause waits."""
+BUFFER_S = 6.0
+"""Audio that may lie ready and unsent; then the next clause waits. With the one that is being made
+it is some 10 s: 480 kB.
+"""
 LONGEST_S, LONGEST_S_PER_CHARACTER = 20.0, 1.0
 """A clause of so much audio is no speech: the voice is stuck. A long number, spoken digit by digit,
 takes some 0.5 s a character."""

@@ -85,6 +85,8 @@ class TurnConfig:
     detection: Detection = "auto"
     speculate: bool = True
     """Begin a reply before its turn is surely over."""
+    partial_every: int = PARTIAL_EVERY
+    """Samples of speech after which a transcript so far is asked for."""
 
 
 class TurnMachine:
@@ -122,6 +124,18 @@ class TurnMachine:
         return self.replies.current is not None or (
             turn is not None and (turn.forced or not turn.manual)
         )
+
+    @property
+    def progress(self) -> tuple[int, ...] | None:
+        """Another one whenever a reply, or the words it waits for, get on; None: nobody waits."""
+        reply, turn = self.replies.current, self._turn
+        committed = self.phase is Phase.COMMITTED
+        if reply is not None and (reply.number is not None or committed):
+            playback = reply.playback
+            return (reply.draft, len(reply.text), playback.made, playback.sent, playback.complete)
+        if turn is not None and (committed or (self.phase is Phase.PAUSED and not turn.answered)):
+            return (turn.key, sum(segment.answered_to for segment in turn.segments))
+        return None
 
     def next_wake(self, now: float) -> float | None:
         """When `step(None, ...)` is due if no event comes before; None: only an event matters."""
@@ -218,7 +232,7 @@ class TurnMachine:
         turn.voice(frame)
         yield from self._cut_long(turn, frame, now)
         onset = self._cut_in.onset
-        asked_to, pause = turn.asked_to, PARTIAL_EVERY
+        asked_to, pause = turn.asked_to, self.config.partial_every
         if onset is not None:
             asked_to, pause = max(onset, asked_to), CUT_IN_LOOK
         elif self._cut_in.echoes and self._over_reply:

@@ -15,9 +15,13 @@ from pipeline.engines.ports import Engine
 from pipeline.errors import AtCapacity, GoingAway, SettingsError, first_error
 from pipeline.pool import EOT, LLM, STT, TTS, Kind, ResourcePool, Supply
 from pipeline.vad import VadBatcher
+from server.load import LoadMonitor
 from server.settings import Settings
+from server.watchdog import Watchdog
+from session.budgets import Budgets
 from session.catalogue import Catalogue
 from session.manager import SessionManager
+from session.shedding import Level
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +50,10 @@ class House:
         self.started_at = time.monotonic()
         self.pool = ResourcePool(self._supplies(), settings.pool_config())
         self._open: list[Engine] = []
-        self.sessions = SessionManager(self.pool, settings.max_sessions)
+        self.sessions = SessionManager(self.pool, settings.max_sessions, settings.waiting_room)
+        self.watchdog = Watchdog()
+        self.load = LoadMonitor(self.pool.late_s, self.sessions, self.watchdog.beat)
+        self.budgets = Budgets(settings.allowance(), settings.max_sessions, time.monotonic)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -65,6 +72,8 @@ class House:
             self.catalogue = self._catalogue()
             self.vad = await stack.enter_async_context(VadBatcher(self.engines.voice_activity))
             await stack.enter_async_context(self.pool)
+            stack.enter_context(self.watchdog)
+            await stack.enter_async_context(self.load)
             if self.stage == "loading":  # and was not told to stop meanwhile
                 self.stage = "ready"
             yield
@@ -80,7 +89,9 @@ class House:
         """Why no session can be taken now; None when one can."""
         if self.stage != "ready":
             return self.stage
-        return self.pool.trouble() or ("full" if self.sessions.full else None)
+        if self.load.level is Level.NEWCOMERS:
+            return "overloaded"
+        return self.pool.trouble() or ("full" if self.sessions.admission.full else None)
 
     async def _load(self, engine: Engine) -> None:
         began = time.monotonic()

@@ -9,7 +9,7 @@ from pipeline.errors import BadAudio, BadMessage, ClientError, TooManyMessages, 
 from session import limits
 
 WARN_EVERY_S = 1.0
-BAD_AUDIO_EVERY_S = 0.25
+REFUSED_EVERY_S = 0.25
 TOO_MUCH_AUDIO = TooMuchAudio("audio came faster than real time for too long; it was dropped")
 
 
@@ -31,7 +31,7 @@ class Intake:
         self._texts = limits.Window(round(limits.MESSAGES_PER_S * window_s), window_s)
         self._frames = limits.Window(round(limits.FRAMES_PER_S * window_s), window_s)
         self._credit = limits.AudioCredit(clock())
-        self._warned_at = self._bad_audio_at = float("-inf")
+        self._warned_at = self._refused_at = float("-inf")
 
     def check_frame(self, data: bytes) -> None:
         """A binary frame came. Raises `Fatal` for one too large, or too many."""
@@ -60,12 +60,12 @@ class Intake:
         self._warned_at = now
         return True
 
-    def tells_bad_audio(self) -> bool:
-        """Whether to tell of an undecodable frame: a flood of them is one mistake."""
+    def tells_refused_audio(self) -> bool:
+        """Whether to tell of a frame that was not taken: a flood of them is one mistake."""
         now = self._clock()
-        if now - self._bad_audio_at < BAD_AUDIO_EVERY_S:
+        if now - self._refused_at < REFUSED_EVERY_S:
             return False
-        self._bad_audio_at = now
+        self._refused_at = now
         return True
 
     def check_text(self) -> None:

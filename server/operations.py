@@ -14,6 +14,7 @@ from starlette.routing import Route
 from pipeline.engines.ports import Engine
 from server.gate import check_admin
 from server.house import House
+from session.manager import Ticket
 from session.session import Session
 
 
@@ -49,8 +50,14 @@ async def status(request: Request) -> Response:
             "sessions": {
                 "active": len(house.sessions),
                 "parked": 0,
-                "waiting": 0,
-                "max": house.sessions.max_sessions,
+                "waiting": house.sessions.admission.waiting,
+                "max": house.sessions.admission.places,
+            },
+            "requests": house.sessions.requests(),
+            "shedding": house.load.level,
+            "load": {
+                "loop_lag_ms": round(1000 * house.load.last.lag_s, 1),
+                "queue_late_ms": round(1000 * house.load.last.late_s, 1),
             },
             "pool": {kind: _pool(asdict(state)) for kind, state in house.pool.status().items()},
         }
@@ -58,9 +65,12 @@ async def status(request: Request) -> Response:
 
 
 async def list_sessions(request: Request) -> Response:
-    """Who is here."""
+    """Who is here, and who waits to be."""
     house = _admin(request)
-    return JSONResponse([_session(house, session) for session in house.sessions])
+    return JSONResponse(
+        [_session(house, session) for session in house.sessions]
+        + [_waiting(ticket) for ticket in house.sessions.waiting()]
+    )
 
 
 async def one_session(request: Request) -> Response:
@@ -86,8 +96,7 @@ async def one_session(request: Request) -> Response:
 async def end_session(request: Request) -> Response:
     """End one of them."""
     house = _admin(request)
-    session = house.sessions.get(request.path_params["id"])
-    await session.end(None, "ended by the operator")
+    await house.sessions.dismiss(request.path_params["id"], "ended by the operator")
     return Response(status_code=204)
 
 
@@ -147,4 +156,21 @@ def _session(house: House, session: Session) -> dict[str, Any]:
         },
         "claims": {kind: claims[kind] for kind in ("stt", "llm", "tts")},
         "bytes": {"in": figures.bytes_in, "out": figures.bytes_out},
+    }
+
+
+def _waiting(ticket: Ticket) -> dict[str, Any]:
+    """As a session shows that has done nothing yet."""
+    return {
+        "id": ticket.session,
+        "user": None,
+        "protocol": "native",
+        "remote": ticket.remote,
+        "gateway": None,
+        "connected_at": round(ticket.came_at, 3),
+        "state": "waiting",
+        "turns": 0,
+        "latency_ms": {"last": None, "p50": None, "p95": None},
+        "claims": {"stt": 0, "llm": 0, "tts": 0},
+        "bytes": {"in": 0, "out": 0},
     }

@@ -21,6 +21,7 @@ from pipeline.events import (
     ReplyPaused,
     ReplyResumed,
     ReplyStarted,
+    ReplyText,
     SpeechStarted,
     SpeechStopped,
     UserTranscript,
@@ -28,8 +29,10 @@ from pipeline.events import (
 from session.messages import Event, GoingAway, Warned
 
 LATE_S, STUCK_S = 5.0, 15.0
-MAX_EVENTS = 2_000
-MAX_TEXT_BYTES = 1_000_000
+MAX_TEXT_BYTES = 150_000
+"""Of all that waits but audio, beside one message of whatever size."""
+EVENT_BYTES = 200
+"""What an event takes besides its text."""
 MAX_AUDIO_BYTES = 10 * 24_000 * 2
 
 _OVERTAKES = (
@@ -67,17 +70,15 @@ class Outbox:
 
     def put(self, event: Event) -> None:
         """Queue an event. Audio that would be too late is dropped, with one warning a time."""
-        if len(self) >= MAX_EVENTS or self._text_bytes > MAX_TEXT_BYTES:
+        if self._text_bytes > MAX_TEXT_BYTES:
             self.stuck.set()
             return
         match event:
             case ReplyAudio() if self._too_late():
-                if not self._dropping:
-                    self._dropping = True
-                    self._urgent.append(
-                        Warned(SlowClient("audio was dropped: you do not read fast enough"))
-                    )
-                return
+                if self._dropping:
+                    return
+                self._dropping = True
+                event = Warned(SlowClient("audio was dropped: you do not read fast enough"))
             case ReplyAudio(pcm=pcm):
                 self._dropping = False
                 self.audio_bytes += len(pcm)
@@ -140,11 +141,17 @@ class Outbox:
 
 
 def _text_size(event: Event) -> int:
-    """The part of an event whose size the client chooses."""
+    """What an event takes, without its audio: text is as long as client or model choose."""
     match event:
-        case UserTranscript(text=text):
-            return len(text)
-        case ReplyDone(text=text, heard=heard):
-            return len(text) + len(heard)
-        case _:
+        case ReplyAudio():
             return 0
+        case UserTranscript(text=text) | ReplyText(text=text) | Interrupted(heard=text):
+            return EVENT_BYTES + _bytes(text)
+        case ReplyDone(text=text, heard=heard):
+            return EVENT_BYTES + _bytes(text) + _bytes(heard)
+        case _:
+            return EVENT_BYTES
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
+
+PING_EVERY_S, PONG_WITHIN_S = 20.0, 20.0
+"""A peer that is gone without a word is found within the sum of both."""
 _KEY = "antiphon.peer"
 UNREAD_BYTES = 4 * 1024 * 1024
 """What may wait in the socket's buffer. Messages stop far below; pongs know no such bound."""
@@ -20,7 +26,7 @@ class PeerProtocol(WebSocketsSansIOProtocol):
     """Lets a connection be cut, and its peer be asked whether it is there.
 
     An ordinary close waits until everything before it was read, and a peer that does not read
-    would hold its session for ever. uvicorn's own pings (every 20 s) find a dead peer; ours tell a
+    would hold its session for ever. uvicorn's own pings find a dead peer; ours tell a
     microphone that is silent from a line that stalls.
     """
 
@@ -31,6 +37,19 @@ class PeerProtocol(WebSocketsSansIOProtocol):
         self._asked = {}
         self.scope.setdefault("extensions", {})[_KEY] = {"protocol": self}
         await super().run_asgi()
+
+    def keepalive_timeout(self) -> None:
+        """No pong came: the peer is gone, whatever it has not read."""
+        super().keepalive_timeout()
+        if self.transport.get_write_buffer_size():  # a close would wait until it is read
+            self.transport.abort()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """As uvicorn does; but whoever does not answer our close in time is cut off."""
+        await super().send(message)
+        if message["type"] == "websocket.close" and self.close_timer is not None:
+            self.close_timer.cancel()
+            self.close_timer = self.loop.call_later(self.close_timeout, self.abort)
 
     def abort(self) -> None:
         """Cut the connection; what was not read by the peer is lost."""
@@ -66,11 +85,6 @@ class PeerProtocol(WebSocketsSansIOProtocol):
         elif not self.transport.is_closing():
             self.conn.fail(1009, "a message in too many pieces")
             self.handle_parser_exception()
-
-    def keepalive_timeout(self) -> None:
-        """Cut a peer that answers no ping: a close would wait until it reads what was sent."""
-        super().keepalive_timeout()
-        self.abort()
 
     def handle_pong(self, event: Frame) -> None:
         """Ours, or uvicorn's."""

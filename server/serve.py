@@ -14,7 +14,7 @@ import structlog
 import uvicorn
 
 from pipeline.errors import GoingAway, StartError, first_error
-from server import logs, settings
+from server import logs, peer, settings
 from server.app import build_house, create_app
 from server.house import House
 from server.peer import PeerProtocol
@@ -85,6 +85,8 @@ async def running(
             ws=PeerProtocol,
             ws_max_size=WS_MAX_BYTES,
             ws_per_message_deflate=False,
+            ws_ping_interval=peer.PING_EVERY_S,
+            ws_ping_timeout=peer.PONG_WITHIN_S,
             server_header=False,
             timeout_graceful_shutdown=5,
         ),

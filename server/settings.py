@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.config import EngineConfig, PoolConfig
 from pipeline.errors import SettingsError
 from pipeline.models import default_models_dir
+from session.budgets import Allowance
 from session.records import SessionConfig
 
 PREFIX = "ANTIPHON_"
@@ -26,7 +27,7 @@ ALIASES = {"MAX_CONCURRENT_GENERATIONS": "ANTIPHON_TTS_SLOTS"}
 LATER = frozenset(
     PREFIX + name
     for name in (
-        "DATA_DIR", "WAITING_ROOM", "RESUME_S", "SPEECH_CACHE_MB", "AUTH_SECRET",
+        "DATA_DIR", "RESUME_S", "SPEECH_CACHE_MB", "AUTH_SECRET",
         "AUTH_JWKS_URL", "CLUSTER", "RAY_ADDRESS", "REDIS_URL",
     )
 )  # fmt: skip
@@ -64,6 +65,16 @@ class Settings(BaseModel):
 
     # --- sessions
     max_sessions: int = Field(32, ge=1, le=10_000, description="sessions at once")
+    waiting_room: int = Field(
+        16, ge=0, le=10_000, description="those who may wait for a place; 0: a full house refuses"
+    )
+    turns_per_minute: float = Field(
+        60, ge=1, le=10_000, description="turns of one session; a minute's worth may come at once"
+    )
+    characters_per_minute: float = Field(
+        100_000, ge=100, le=100_000_000,
+        description="characters of typed turns and instructions, likewise",
+    )  # fmt: skip
     system_prompt: str = Field(
         DEFAULT_PROMPT, max_length=20_000, description="instructions of a session that brings none"
     )
@@ -148,12 +159,17 @@ class Settings(BaseModel):
         """What the pool needs to know."""
         return PoolConfig(max_wait_s=self.pool_wait_s)
 
+    def allowance(self) -> Allowance:
+        """What one user may spend."""
+        return Allowance(self.turns_per_minute, self.characters_per_minute)
+
     def session_config(self) -> SessionConfig:
         """What every session needs to know."""
         return SessionConfig(
             send_ahead_s=self.send_ahead_ms / 1000,
             greeting=self.greeting,
             idle_s=self.idle_s,
+            stuck_s=max(60.0, 2 * self.pool_wait_s + 20),
             history_tokens=self.history_tokens,
             reply_tokens=self.reply_tokens,
             record_dir=self.record_dir,

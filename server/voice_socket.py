@@ -7,6 +7,7 @@ frames. When any of the three is done the others are ended, and everything is gi
 from __future__ import annotations
 
 import asyncio
+import time
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -16,30 +17,26 @@ from pipeline.errors import (
     BadAudio,
     BadMessage,
     NotFound,
+    RateLimited,
     SlowClient,
     Unavailable,
 )
 from pipeline.events import Failed
+from server.connection import Connection
 from server.failures import failure_of
 from server.gate import check_origin
 from server.house import House
 from server.intake import TOO_MUCH_AUDIO, Fatal, Intake
+from server.lobby import Left, Lobby
 from server.outbox import STUCK_S, Outbox
-from server.peer import abort, answers
 from server.wire import native
 from session import limits
-from session.messages import Closing, Command, Configure, Event, Settings, Warned
+from session.budgets import Budget
+from session.messages import Closing, Command, Configure, Say, Settings, Warned
 from session.records import Identity
 from session.session import Session
 
 log = structlog.get_logger(__name__)
-
-HELLO_S = 10.0
-"""A client that says nothing for so long is not one."""
-CLOSE_S = 2.0
-PING_S = 2.0
-"""A peer that answers no ping within this is behind a line that stalls."""
-YIELD_EVERY = 64
 
 LIMITS: dict[str, float] = {
     "frame_bytes": limits.FRAME_BYTES,
@@ -56,57 +53,47 @@ async def voice_socket(socket: WebSocket) -> None:
     check_origin(socket, house.settings.allowed_origins)
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(native.SUBPROTOCOL if native.SUBPROTOCOL in offered else None)
+    connection, intake = Connection(socket), Intake()
     try:
         house.check_open()
-        with house.sessions.place() as session_id:
-            await _Conversation(socket, house, session_id).run()
-    except TimeoutError:
-        await _close(socket, 1000, "nothing was said")
+        with house.sessions.ticket(connection.remote) as ticket:
+            lobby = Lobby(connection, intake, house.catalogue, ticket)
+            hello, first = await lobby.enter()
+            house.check_open()
+            with house.budgets.session(None) as budget:
+                talk = _Conversation(connection, intake, house, ticket.session, budget)
+                await talk.run(hello, first)
+    except Left as left:
+        await connection.close(left.code, left.reason)
     except Fatal as fatal:
-        await _refuse(socket, fatal.error)
-    except Unavailable as error:
-        await _refuse(socket, error)
+        await connection.refuse(fatal.error)
+    except (Unavailable, RateLimited) as error:
+        await connection.refuse(error)
     except WebSocketDisconnect:
         pass
-
-
-async def _refuse(socket: WebSocket, error: AntiphonError) -> None:
-    frame = native.encode(Failed(error))
-    assert isinstance(frame, str)
-    try:
-        async with asyncio.timeout(CLOSE_S):
-            await socket.send_text(frame)
-    except TimeoutError:
-        abort(socket)
-        return
-    await _close(socket, failure_of(error).close, str(error))
-
-
-async def _close(socket: WebSocket, code: int, reason: str) -> None:
-    """Close, or cut, when the peer does not read what comes before the close."""
-    try:
-        async with asyncio.timeout(CLOSE_S):
-            await socket.close(code, reason[:120])
-    except (TimeoutError, WebSocketDisconnect, RuntimeError):
-        abort(socket)
 
 
 class _Conversation:
     """The three parts of one connection, and what they share."""
 
-    def __init__(self, socket: WebSocket, house: House, session_id: str) -> None:
-        self._socket = socket
+    def __init__(
+        self,
+        connection: Connection,
+        intake: Intake,
+        house: House,
+        session_id: str,
+        budget: Budget,
+    ) -> None:
+        self._connection = connection
+        self._intake = intake
         self._house = house
         self._id = session_id
+        self._budget = budget
         self._outbox = Outbox()
-        self._intake = Intake()
-        self._received = 0
 
-    async def run(self) -> None:
-        """Wait for the hello, then converse until one side ends it."""
-        async with asyncio.timeout(HELLO_S):
-            hello, first = await self._meet()
-        self._house.check_open()
+    async def run(self, hello: native.Hello, first: bytes | None) -> None:
+        """Converse until one side ends it. Raises `RateLimited` for instructions too long."""
+        self._pay_for(hello.choices)
         session = self._make_session(hello)
         if hello.resume is not None:
             log.info("resume_unknown", session=self._id)
@@ -130,29 +117,6 @@ class _Conversation:
             read.add_done_callback(lambda _: talk.cancel())
             write.add_done_callback(lambda _: (talk.cancel(), read.cancel(), guard.cancel()))
 
-    # --- meeting ---------------------------------------------------------------------------------
-
-    async def _meet(self) -> tuple[native.Hello, bytes | None]:
-        """The hello, or the first audio of a client that sends none."""
-        while True:
-            text, data = await self._receive()
-            if data is not None:
-                self._intake.check_frame(data)
-                if data:
-                    return native.Hello(16_000, Configure()), data
-                continue
-            assert text is not None
-            try:
-                message = self._decode(text)
-                if not isinstance(message, native.Hello):
-                    raise BadMessage("say hello first")
-                self._house.catalogue.check(message.choices)
-            except (BadMessage, NotFound) as error:
-                self._intake.note_mistake()
-                await self._send(Failed(error, ref=_ref(text)))
-                continue
-            return message, None
-
     def _make_session(self, hello: native.Hello) -> Session:
         house, choices = self._house, hello.choices
         settings = Settings(
@@ -167,18 +131,22 @@ class _Conversation:
             pace=choices.pace or "normal",
             detection=choices.detection or "auto",
         )
-        client = self._socket.client
-        remote = f"{client.host}:{client.port}" if client else "unknown"
         return Session(
-            Identity(self._id, "native", remote),
+            Identity(self._id, "native", self._connection.remote),
             settings,
             house.settings.session_config(),
             microphone_hz=hello.rate_hz,
             pool=house.pool,
             vad=house.vad,
+            budget=self._budget,
             send=self._outbox.put,
-            peer_answers=lambda: answers(self._socket, PING_S),
-            limits=LIMITS,
+            peer_answers=self._connection.answers,
+            load=lambda: house.load.level,
+            limits=LIMITS
+            | {
+                "turns_per_minute": self._budget.allowance.turns_per_minute,
+                "characters_per_minute": self._budget.allowance.characters_per_minute,
+            },
         )
 
     # --- the session -----------------------------------------------------------------------------
@@ -200,7 +168,7 @@ class _Conversation:
             if first is not None:
                 self._hear(session, first, rate_hz)
             while True:
-                text, data = await self._receive()
+                text, data = await self._connection.receive()
                 try:
                     if data is not None:
                         session.figures.bytes_in += len(data)
@@ -215,16 +183,6 @@ class _Conversation:
         except WebSocketDisconnect:
             return
 
-    async def _receive(self) -> tuple[str | None, bytes | None]:
-        """A text or a binary frame. Raises `WebSocketDisconnect`."""
-        self._received += 1
-        if self._received % YIELD_EVERY == 0:
-            await asyncio.sleep(0)  # many small frames may lie ready: others want their turn
-        message = await self._socket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", 1005))
-        return message.get("text"), message.get("bytes")
-
     def _hear(self, session: Session, data: bytes, rate_hz: int) -> None:
         self._intake.check_frame(data)
         if not data:
@@ -235,30 +193,33 @@ class _Conversation:
                 self._outbox.put(Warned(TOO_MUCH_AUDIO))
             return
         try:
+            self._budget.take_audio(len(data) / 2 / rate_hz, time.monotonic())
             session.hear(data)
-        except BadAudio as error:
-            if self._intake.tells_bad_audio():
+        except (BadAudio, RateLimited) as error:
+            if self._intake.tells_refused_audio():
                 self._outbox.put(Failed(error))
 
     async def _obey(self, session: Session, text: str) -> None:
         self._intake.check_text()
         try:
-            message = self._decode(text)
+            message = native.decode(text)
             if isinstance(message, native.Hello):
                 raise BadMessage("hello was said already")
             if isinstance(message, Configure):
                 self._house.catalogue.check(message)
+            self._pay_for(message)
             await session.tell(message)
-        except (BadMessage, NotFound) as error:
-            self._outbox.put(Failed(error, ref=_ref(text)))
+        except (BadMessage, NotFound, RateLimited) as error:
+            self._outbox.put(Failed(error, ref=native.ref_of(text)))
             if isinstance(error, BadMessage):
                 self._intake.note_mistake()
 
-    @staticmethod
-    def _decode(text: str) -> native.Hello | Command:
-        if len(text) > limits.TEXT_BYTES:
-            raise BadMessage(f"a message has at most {limits.TEXT_BYTES} bytes")
-        return native.decode(text)
+    def _pay_for(self, message: Command) -> None:
+        match message:
+            case Say(text=text) | Configure(instructions=str(text)):
+                self._budget.take_characters(len(text), time.monotonic())
+            case _:
+                pass
 
     # --- the writer ------------------------------------------------------------------------------
 
@@ -267,34 +228,21 @@ class _Conversation:
             while (event := await self._outbox.next()) is not None:
                 if isinstance(event, Closing):
                     code = failure_of(event.error).close if event.error else 1000
-                    await _close(self._socket, code, event.reason)
+                    await self._connection.close(code, event.reason)
                     return
                 async with asyncio.timeout(STUCK_S):
-                    session.figures.bytes_out += await self._send(event)
+                    session.figures.bytes_out += await self._connection.send(event)
         except (SlowClient, TimeoutError):
             log.warning("slow_client_closed")
-            await _close(self._socket, 1008, "you do not read what is sent to you")
-        except (WebSocketDisconnect, RuntimeError) as gone:
+            await self._connection.close(1008, "you do not read what is sent to you")
+        except WebSocketDisconnect as gone:
             log.debug("socket_gone", error=repr(gone))
 
     async def _guard(self) -> None:
         """Cut the connection of a client for whom more waits than the outbox holds."""
         await self._outbox.stuck.wait()
         log.warning("slow_client_cut", waiting=len(self._outbox))
-        abort(self._socket)
-
-    async def _send(self, event: Event) -> int:
-        frame = native.encode(event)
-        if isinstance(frame, bytes):
-            await self._socket.send_bytes(frame)
-        elif frame is not None:
-            await self._socket.send_text(frame)
-        return len(frame or "")
-
-
-def _ref(text: str) -> str | None:
-    """The id of a message that was refused, unless it is too large to be looked at twice."""
-    return native.ref_of(text) if len(text) <= limits.TEXT_BYTES else None
+        self._connection.abort()
 
 
 def _figures(session: Session) -> dict[str, object]:

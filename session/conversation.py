@@ -61,6 +61,7 @@ class Conversation:
                 self._change_reply(reply, lambda item: replace(item, text=item.text + text))
             case ReplyDone(reply=reply, heard=heard, status=status):
                 self._change_reply(reply, lambda item: replace(item, text=heard, status=status))
+                self._trim()  # now that its size is known, and before the next prompt is prepared
             case _:
                 pass
 

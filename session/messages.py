@@ -92,6 +92,14 @@ Command = Configure | Say | Mute | Unmute | Commit | CancelReply | Clear | Playb
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Every place is taken: so many are to go before, and perhaps so long."""
+
+    position: int
+    eta_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Welcome:
     """Admitted."""
 
@@ -139,4 +147,4 @@ class Closing:
     reason: str = ""
 
 
-Event = TurnEvent | Welcome | Cleared | Configured | Warned | GoingAway | Closing
+Event = TurnEvent | Waiting | Welcome | Cleared | Configured | Warned | GoingAway | Closing

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pipeline.events import ReplyDone, UserTranscript
+from pipeline.events import ReplyDone, ReplyStarted, UserTranscript
 
 from .messages import Event
 
@@ -31,6 +31,9 @@ class SessionConfig:
     send_ahead_s: float = 1.0
     greeting: str = ""
     idle_s: float = 600.0
+    stuck_s: float = 60.0
+    """Without any progress for so long, what is under way is given up: longer than an engine may
+    take, than one waits for it, and than a line may be silent whose peer counts as there."""
     history_items: int = 200
     history_tokens: int = 1_000
     reply_tokens: int = 300
@@ -43,6 +46,9 @@ class Figures:
     """What the admin list shows of a session."""
 
     turns: int = 0
+    replies: int = 0
+    failed: int = 0
+    """Replies that ended so."""
     latencies_ms: deque[int] = field(default_factory=lambda: deque(maxlen=50))
     bytes_in: int = 0
     bytes_out: int = 0
@@ -52,7 +58,11 @@ class Figures:
         match event:
             case UserTranscript(final=True, discarded=False):
                 self.turns += 1
-            case ReplyDone(latency=latency) if latency is not None:
-                self.latencies_ms.append(latency.total)
+            case ReplyStarted():
+                self.replies += 1
+            case ReplyDone(latency=latency, status=status):
+                self.failed += status == "failed"
+                if latency is not None:
+                    self.latencies_ms.append(latency.total)
             case _:
                 pass

@@ -17,7 +17,7 @@ import structlog
 
 from pipeline.edges import ON
 from pipeline.engines.ports import Prompt
-from pipeline.errors import AntiphonError, BadAudio
+from pipeline.errors import AntiphonError, BadAudio, PoolTimeout, RateLimited
 from pipeline.errors import GoingAway as ServerGoingAway
 from pipeline.events import Failed, ReplyAudio, ReplyDone, ReplyStarted, UserTranscript
 from pipeline.manager import SpeechPipelineManager
@@ -27,6 +27,7 @@ from pipeline.signals import (
     Cancel,
     Confirm,
     Draft,
+    DraftMade,
     Drop,
     Effect,
     EndTurn,
@@ -40,10 +41,13 @@ from pipeline.signals import (
 )
 from pipeline.signals import Event as TurnSignal
 from pipeline.speaking import REPLY_HZ, VoiceChoice
-from pipeline.turn import Phase, TurnConfig, TurnMachine
+from pipeline.turn import PARTIAL_EVERY, Phase, TurnConfig, TurnMachine
 from pipeline.vad import VadBatcher
 
+from .budgets import Budget
 from .conversation import Conversation
+from .health import Progress
+from .inbox import Inbox
 from .messages import (
     Bye,
     CancelReply,
@@ -65,11 +69,10 @@ from .messages import (
 )
 from .recorder import Recorder
 from .records import Figures, Identity, SessionConfig, State
+from .shedding import Level
 
-INBOX = 256
-"""Messages that may wait. A full inbox makes its senders wait: stages, and the client's reader, so
-that the client's own TCP window fills. Nothing is dropped.
-"""
+THIN = 3
+"""Under load, transcripts so far come so many times less often."""
 REFS = 64
 """Typed turns whose ids are remembered, so that one sent again is not answered twice."""
 
@@ -110,8 +113,10 @@ class Session:
         microphone_hz: int,
         pool: ResourcePool,
         vad: VadBatcher,
+        budget: Budget,
         send: Callable[[Event], None],
         peer_answers: Callable[[], Awaitable[bool]],
+        load: Callable[[], Level] = lambda: Level.NOTHING,
         limits: dict[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -122,10 +127,13 @@ class Session:
         self.muted = False
         self._config = config
         self._limits = limits or {}
+        self._budget = budget
+        self._load = load
+        self._left_off = load()
         self._send_out = send
         self._clock = clock
         self._microphone_hz = microphone_hz
-        self._inbox: asyncio.Queue[_Message] = asyncio.Queue(INBOX)
+        self._inbox: Inbox[_Message] = Inbox()
         self._conversation = Conversation(
             max_items=config.history_items, max_tokens=config.history_tokens
         )
@@ -140,6 +148,7 @@ class Session:
         self._draining = False
         self._ended: asyncio.Event = asyncio.Event()
         self._active_at = clock()
+        self._progress = Progress(config.stuck_s)
         self._log = structlog.get_logger(__name__).bind(session=identity.session)
 
     # --- from outside ----------------------------------------------------------------------------
@@ -186,6 +195,11 @@ class Session:
         return "thinking" if self._machine.phase is Phase.COMMITTED else "listening"
 
     @property
+    def replying(self) -> bool:
+        """A reply that the client knows of is under way."""
+        return self._machine.replies.started is not None
+
+    @property
     def conversation(self) -> Conversation:
         return self._conversation
 
@@ -214,6 +228,8 @@ class Session:
                     self._step(None)
                     if self._idle_for() >= self._config.idle_s:
                         self._send(Closing(None, "idle"))
+                        return
+                    if self._progress.stuck(self._clock()) and not self._get_unstuck():
                         return
                 case Bye():
                     self._finish_reply()
@@ -250,29 +266,36 @@ class Session:
         if not self._inbox.empty():
             return self._inbox.get_nowait()
         now = self._clock()
-        wake = self._machine.next_wake(now)
         idle = self._active_at + self._config.idle_s
-        timeout = (idle if wake is None else min(wake, idle)) - now
+        wakes = (self._machine.next_wake(now), self._progress.due, idle)
+        wake = min(at for at in wakes if at is not None)
         try:
-            async with asyncio.timeout(max(0.0, timeout)):
+            async with asyncio.timeout(max(0.0, wake - now)):
                 return await self._inbox.get()
         except TimeoutError:
             return None
 
     def _step(self, signal: TurnSignal | None) -> None:
         now = self._clock()
+        if (level := self._load()) is not self._left_off:
+            self._left_off = level
+            self._carry_out(self._machine.reconfigure(self._turn_config(), now))
         self._carry_out(self._machine.step(signal, now))
         if self._machine.busy or (isinstance(signal, Heard) and signal.probability >= ON):
             self._active_at = now
+        self._progress.note(self._machine.progress, now)
 
     def _carry_out(self, effects: list[Effect]) -> None:
+        refused: list[DraftMade] = []
         for effect in effects:
             match effect:
                 case Look():
                     self._pipeline.look(effect, self._language())
                 case Draft():
-                    prompt = self._prompt(effect.turn, effect.text)
-                    self._pipeline.draft(effect, prompt, self._voice())
+                    try:
+                        self._draft(effect)
+                    except RateLimited as error:
+                        refused.append(DraftMade(effect.draft, error))
                 case Confirm(draft):
                     self._pipeline.confirm(draft)
                 case Drop(draft):
@@ -289,9 +312,19 @@ class Session:
                     self._pipeline.prepare(self._prompt(self._machine.next_turn, "..."))
                 case _:
                     self._send(effect)
+        for nothing in refused:
+            self._step(nothing)
+
+    def _draft(self, draft: Draft) -> None:
+        """Begin to make a reply. Raises `RateLimited` for a turn too many."""
+        if draft.turn:  # a greeting answers none
+            self._budget.check_turn(self._clock())
+        self._pipeline.draft(draft, self._prompt(draft.turn, draft.text), self._voice())
 
     def _send(self, event: Event) -> None:
         """Tell the client. The history is a projection of what it was told."""
+        if isinstance(event, ReplyStarted) and event.turn:
+            self._budget.spend_turn()  # only now: speculation that came to nothing costs nothing
         self._conversation.note(event)
         self.figures.note(event)
         self._log_event(event)
@@ -303,6 +336,11 @@ class Session:
         if typed.ref is not None and (turn := self._answered.get(typed.ref)) is not None:
             # Told again, not said again.
             self._send_out(UserTranscript(turn, typed.text, final=True, ref=typed.ref))
+            return
+        try:
+            self._budget.check_turn(self._clock())
+        except RateLimited as error:
+            self._send(Failed(error, ref=typed.ref))
             return
         if typed.ref is not None:
             while len(self._answered) >= REFS:
@@ -324,6 +362,20 @@ class Session:
         """The session is ended from outside: a reply in its middle ends at what was heard."""
         self._carry_out(list(self._machine.replies.interrupt(self._clock())))
 
+    def _get_unstuck(self) -> bool:
+        """Give up a reply that does not get on; False, and the session is over, without one."""
+        waited_s = round(self._config.stuck_s)
+        reply = self._machine.replies.current
+        if reply is None:  # no engine is waited for: a fault of ours
+            self._log.error("session_stuck", phase=self._machine.phase.value)
+            self._send(Closing(AntiphonError("the conversation got stuck"), "stuck"))
+            return False
+        self._log.warning("reply_stuck", turn=reply.turn, reply=reply.number)
+        error = PoolTimeout(f"nothing has come of the reply for {waited_s} s")
+        self._send(Failed(error, turn=reply.turn or None, reply=reply.number))
+        self._step(Cancel())
+        return True
+
     def _welcome(self) -> Welcome:
         return Welcome(
             self.identity.session,
@@ -344,8 +396,14 @@ class Session:
         return RecordedMachine(self._turn_config(), self._recorder.write)
 
     def _turn_config(self) -> TurnConfig:
+        thin = self._left_off >= Level.PARTIALS
         return TurnConfig(
-            REPLY_HZ, self._config.send_ahead_s, self.settings.pace, self.settings.detection
+            REPLY_HZ,
+            self._config.send_ahead_s,
+            self.settings.pace,
+            self.settings.detection,
+            speculate=self._left_off < Level.SPECULATION,
+            partial_every=THIN * PARTIAL_EVERY if thin else PARTIAL_EVERY,
         )
 
     def _expects_frames(self) -> bool:

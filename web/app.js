@@ -81,8 +81,8 @@ function status() {
 
 function connection() {
   if (!voice.place) return CONNECTION[voice.connection];
-  const wait = Math.max(1, Math.round(voice.place.eta_s ?? 0));
-  return `number ${voice.place.position} in line, about ${wait} s`;
+  const { position, eta_s: eta } = voice.place;
+  return `number ${position} in line${eta === null ? "" : `, about ${eta} s`}`;
 }
 
 function show() {

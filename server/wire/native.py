@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from pipeline import events as ev
 from pipeline.errors import AntiphonError, BadMessage
 from server.failures import failure_of, message_of
+from session import limits
 from session import messages as msg
 
 SUBPROTOCOL = "antiphon.v1"
@@ -119,6 +120,8 @@ class Hello:
 
 def decode(text: str) -> Hello | msg.Command:
     """One text frame. Raises `BadMessage` with a sentence that says what is wrong."""
+    if len(text) > limits.TEXT_BYTES:
+        raise BadMessage(f"a message has at most {limits.TEXT_BYTES} bytes")
     try:
         message = _decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError, ValueError) as error:
@@ -171,7 +174,12 @@ def _plain(problem: str) -> str:
 
 
 def ref_of(text: str) -> str | None:
-    """The `id` of a message that could not be decoded, for the error's `ref`; None without one."""
+    """The `id` of a message that was refused, for the error's `ref`; None without one.
+
+    One that is too large is not looked at twice.
+    """
+    if len(text) > limits.TEXT_BYTES:
+        return None
     try:
         raw = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError, ValueError):
@@ -194,6 +202,8 @@ def encode(event: msg.Event) -> str | bytes | None:
 
 def _object(event: msg.Event) -> dict[str, Any]:
     match event:
+        case msg.Waiting(position, eta_s):
+            return {"type": "waiting", "position": position, "eta_s": eta_s}
         case msg.Welcome():
             return {
                 "type": "welcome",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 
 import pytest
-import uvicorn
 import websockets
 
 import server.outbox
+import server.serve
 import server.voice_socket
-from server.settings import Settings
 from tests.faults.baseline import settled
 from tests.faults.line import line_to
 from tests.faults.raw import BINARY, PING, TEXT, frame, raw
@@ -19,7 +17,7 @@ from tests.faults.trial import VICTIM, Trial, trial
 from tests.support import call, tone
 
 STORM = 200
-NO_WAITING = {"ANTIPHON_WAITING_ROOM": "0"} if "waiting_room" in Settings.model_fields else {}
+NO_WAITING = {"ANTIPHON_WAITING_ROOM": "0"}
 
 
 def others(house: Trial) -> int:
@@ -110,8 +108,8 @@ async def test_who_only_closes_the_writing_half_has_left() -> None:
 async def test_a_peer_that_is_half_open_is_found_by_its_pings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    often = functools.partial(uvicorn.Config, ws_ping_interval=0.3, ws_ping_timeout=0.5)
-    monkeypatch.setattr("server.serve.uvicorn.Config", often)
+    monkeypatch.setattr(server.serve, "PING_EVERY_S", 0.3)
+    monkeypatch.setattr(server.serve, "PONG_WITHIN_S", 0.5)
     async with (
         trial() as house,
         line_to(house.port) as line,
@@ -236,7 +234,6 @@ async def test_who_resets_while_being_refused() -> None:
                 victim.reset()
 
 
-@pytest.mark.xfail(not NO_WAITING, strict=True, reason="there is no waiting room yet")
 async def test_who_leaves_the_waiting_room_is_forgotten_at_once() -> None:
     async with trial(ANTIPHON_MAX_SESSIONS="2", ANTIPHON_WAITING_ROOM="5") as house:
         async with house.call() as guest:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.audio import Resampler
-from pipeline.echo import LIKE, Loudspeaker, likeness
+from pipeline.echo import ECHO, STILL_ECHO, Loudspeaker, likeness
 from pipeline.engines.ports import Float32
 from pipeline.utterance import SPEECH_HZ
 from server.cli.wav import read_wav
@@ -47,7 +47,7 @@ def loudspeaker(reply: Float32) -> Loudspeaker:
     return loudspeaker
 
 
-@pytest.mark.parametrize("start_s", [0.0, 0.9, 1.4, 1.8])
+@pytest.mark.parametrize("start_s", [0.0, 0.5, 0.9, 1.8])
 @pytest.mark.parametrize("gain_db", [-30.0, -20.0, -3.0])
 def test_the_reply_in_a_room_is_an_echo(
     loudspeaker: Loudspeaker, reply: Float32, start_s: float, gain_db: float
@@ -80,6 +80,6 @@ def test_where_nothing_was_played_or_heard_there_is_no_echo(loudspeaker: Loudspe
 
 def test_likeness_is_the_highest_of_any_place(reply: Float32) -> None:
     part = reply[10_000:18_000]
-    assert likeness(part, reply) == pytest.approx(1.0, abs=1e-3)
-    assert likeness(-0.1 * part, reply) == pytest.approx(1.0, abs=1e-3)
-    assert likeness(noise(8_000), reply) < LIKE
+    assert likeness(part, reply) > 2 * ECHO
+    assert likeness(-0.1 * part, reply) > 2 * ECHO
+    assert likeness(noise(8_000), reply) < STILL_ECHO

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.engines.ports import EngineInfo, Float32
 from pipeline.errors import SttFailed
-from pipeline.vad import VadBatcher
+from pipeline.vad import FORGET_AFTER, VadBatcher
 
 
 class Counter:
@@ -81,3 +81,23 @@ async def test_a_session_that_leaves_does_not_hold_up_the_others() -> None:
         gone.cancel()
         assert await vad.stream().probability(np.zeros(512, np.float32)) == 1
         await asyncio.gather(gone, return_exceptions=True)
+
+
+class Remembering(Counter):
+    """A model whose probability is the frame's own; its state counts the frames."""
+
+    def score(self, frames: Float32, states: Float32) -> tuple[Float32, Float32]:
+        return frames[:, 0], states + 1
+
+
+async def test_what_was_heard_before_a_silence_is_forgotten_with_it() -> None:
+    async with VadBatcher(Remembering()) as vad:
+        stream = vad.stream()
+        quiet, loud = np.zeros(512, np.float32), np.ones(512, np.float32)
+        for _ in range(FORGET_AFTER - 1):
+            await stream.probability(quiet)
+        await stream.probability(loud)
+        assert stream.state == FORGET_AFTER
+        for _ in range(FORGET_AFTER):
+            await stream.probability(quiet)
+        assert stream.state == 0

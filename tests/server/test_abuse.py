@@ -17,7 +17,7 @@ import websockets
 
 from pipeline.engines.ports import SpeechWindow, Stop, Transcript
 from pipeline.engines.scripted import ScriptedSynthesizer, ScriptedTranscriber
-from server import logs, voice_socket
+from server import lobby, logs
 from server.serve import bound, serve
 from server.settings import load
 from session import limits
@@ -31,7 +31,8 @@ async def empty(server: LiveServer, within_s: float) -> None:
 
 
 async def test_a_client_that_never_reads_is_cut_and_its_place_is_free() -> None:
-    async with live_server() as server, call(server.ws_url, {}) as caller:
+    plenty = {"ANTIPHON_CHARACTERS_PER_MINUTE": "100000000", "ANTIPHON_TURNS_PER_MINUTE": "10000"}
+    async with live_server(**plenty) as server, call(server.ws_url, {}) as caller:
         with contextlib.suppress(websockets.ConnectionClosed):
             for number in range(180):  # every one is told back, and none is read
                 await caller.say("text", text="x" * 90_000, id=str(number % 60))
@@ -43,7 +44,7 @@ async def test_a_client_that_never_reads_is_cut_and_its_place_is_free() -> None:
 async def test_a_client_that_says_nothing_does_not_keep_its_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(voice_socket, "HELLO_S", 0.1)
+    monkeypatch.setattr(lobby, "HELLO_S", 0.1)
     async with live_server(ANTIPHON_MAX_SESSIONS="1") as server:
         async with call(server.ws_url) as silent:
             assert await silent.closed() == 1000

@@ -16,7 +16,7 @@ from pipeline.events import (
     SpeechStarted,
     UserTranscript,
 )
-from server.outbox import LATE_S, MAX_EVENTS, STUCK_S, Outbox
+from server.outbox import EVENT_BYTES, LATE_S, MAX_TEXT_BYTES, STUCK_S, Outbox
 from session.messages import Event, Warned
 
 
@@ -101,20 +101,37 @@ async def test_a_client_that_is_stuck_is_given_up() -> None:
 
 async def test_more_events_than_the_box_holds_are_a_stuck_client_too() -> None:
     box = Outbox()
-    for _ in range(MAX_EVENTS):
-        box.put(ReplyText(1, "a"))
+    most = MAX_TEXT_BYTES // EVENT_BYTES
+    for _ in range(most):
+        box.put(SpeechStarted(1, 0))
     assert not box.stuck.is_set()
-    box.put(ReplyText(1, "a"))
+    for _ in range(10):
+        box.put(SpeechStarted(1, 0))
     assert box.stuck.is_set()
-    assert len(box) == MAX_EVENTS
+    assert len(box) == most + 1
+
+
+async def test_what_was_read_or_purged_takes_no_room() -> None:
+    clock = Clock()
+    box = Outbox(clock)
+    for number in range(300):
+        clock.now = 10.0 * number
+        for event in (ReplyStarted(1, 1), ReplyText(1, "x" * 1_000), audio(1), audio(1, 100)):
+            box.put(event)
+        clock.now += LATE_S + 1
+        box.put(audio(1, 200))  # too late: a warning
+        box.put(Interrupted(1, "x" * 1_000))
+        assert len(await drain(box)) == 4
+    assert not box.stuck.is_set()
+    assert (box.audio_bytes, box._text_bytes) == (0, 0)
 
 
 async def test_more_text_than_the_box_holds_is_a_stuck_client_too() -> None:
     box = Outbox()
     for _ in range(12):
-        box.put(UserTranscript(1, "x" * 100_000, final=True))
+        box.put(ReplyText(1, "€" * 20_000))  # three bytes each
     assert box.stuck.is_set()
-    assert len(box) <= 11
+    assert len(box) == 3
 
 
 async def test_nothing_of_a_reply_overtakes_its_start() -> None:

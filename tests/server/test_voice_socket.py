@@ -301,18 +301,6 @@ async def test_a_flood_of_messages_closes() -> None:
 # --- who may enter --------------------------------------------------------------------------------
 
 
-async def test_a_full_house_says_so_and_closes_1013() -> None:
-    async with live_server(ANTIPHON_MAX_SESSIONS="1") as server, call(server.ws_url, {}) as first:
-        async with call(server.ws_url) as second:
-            assert (await second.until("error"))["code"] == "AT_CAPACITY"
-            assert await second.closed() == 1013
-        await first.say("bye")
-        await first.closed()
-        await _gone(server.house)
-        async with call(server.ws_url, {}):
-            pass
-
-
 async def test_a_page_from_elsewhere_is_refused_before_it_is_accepted() -> None:
     async with live_server() as server:
         with pytest.raises(websockets.InvalidStatus) as refused:

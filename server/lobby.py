@@ -1,0 +1,158 @@
+"""The lobby: between a connection and its session. The hello is heard, and a place waited for.
+
+Whoever waits is told where it stands, at once, whenever it moves, and every few seconds. What it
+sends before it has a place is refused or dropped, never kept: see `_refuse`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from pipeline.errors import AtCapacity, BadMessage, ClientError, NotFound, SlowClient, first_error
+from pipeline.events import Failed
+from server.connection import Connection
+from server.intake import Fatal, Intake
+from server.outbox import STUCK_S
+from server.wire import native
+from session.catalogue import Catalogue
+from session.manager import Ticket
+from session.messages import Bye, Configure, Event
+
+HELLO_S = 10.0
+"""A client that says nothing for so long is not one."""
+REPEAT_S = 10.0
+"""How often one that waits is told of its ETA, though its position is the same."""
+
+
+class Left(Exception):
+    """There will be no session; the connection closes with this code."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Lobby:
+    """One connection before its welcome."""
+
+    def __init__(
+        self, connection: Connection, intake: Intake, catalogue: Catalogue, ticket: Ticket
+    ) -> None:
+        self._connection = connection
+        self._intake = intake
+        self._catalogue = catalogue
+        self._ticket = ticket
+        self._met = False
+        self._hello = native.Hello(16_000, Configure())
+        self._first: bytes | None = None
+
+    async def enter(self) -> tuple[native.Hello, bytes | None]:
+        """Wait for the hello and for a place; the hello, or the first audio of a client that says
+        none.
+
+        Raises `Left`, `Fatal`, or `WebSocketDisconnect`.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reading = tasks.create_task(self._read())
+                await self._wait()
+                reading.cancel()
+        except ExceptionGroup as group:
+            raise first_error(group) from None
+        return self._hello, self._first
+
+    # --- waiting for a place ---------------------------------------------------------------------
+
+    async def _wait(self) -> None:
+        told: int | None = None
+        while (standing := self._ticket.waiting) is not None or not self._met:
+            self._ticket.moved.clear()
+            if (notice := self._ticket.going_away) is not None:
+                await self._tell(notice)
+                raise Left(1012, "the server is going away")
+            if self._ticket.dismissed:
+                raise Left(1000, "ended by the operator")
+            if standing is not None and standing.position != told:
+                told = standing.position
+                await self._tell(standing)
+                continue  # it may have moved meanwhile
+            try:
+                async with asyncio.timeout(REPEAT_S):
+                    await self._ticket.moved.wait()
+            except TimeoutError:
+                told = None
+
+    async def _tell(self, event: Event) -> None:
+        """Send what a client must read, if it is to stay."""
+        try:
+            async with asyncio.timeout(STUCK_S):
+                await self._connection.send(event)
+        except TimeoutError:
+            raise Fatal(SlowClient("you do not read what is sent to you")) from None
+
+    # --- what comes meanwhile --------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        try:
+            async with asyncio.timeout(HELLO_S):
+                await self._meet()
+        except TimeoutError:
+            raise Left(1000, "nothing was said") from None
+        self._met = True
+        self._ticket.moved.set()
+        while not self._ticket.admitted:
+            await self._refuse(*await self._connection.receive())
+
+    async def _meet(self) -> None:
+        """Until a hello that can be taken, or the first audio of a client that sends none."""
+        while True:
+            text, data = await self._connection.receive()
+            if data is not None:
+                self._intake.check_frame(data)
+                if data:
+                    # What is said in the waiting room, nobody hears.
+                    self._first = data if self._ticket.admitted else None
+                    return
+            elif text is not None and await self._greeted(text):
+                return
+
+    async def _greeted(self, text: str) -> bool:
+        self._intake.check_text()
+        try:
+            message = native.decode(text)
+            if isinstance(message, Bye):
+                raise Left(1000, "bye")
+            if not isinstance(message, native.Hello):
+                raise BadMessage("say hello first")
+            self._catalogue.check(message.choices)
+        except (BadMessage, NotFound) as error:
+            await self._mistake(error, text)
+            return False
+        self._hello = message
+        return True
+
+    async def _refuse(self, text: str | None, data: bytes | None) -> None:
+        """One that waits sent something: audio is dropped, a message is answered by an error that
+        names it, so that it can be sent again after the `welcome`.
+        """
+        if data is not None:
+            self._intake.check_frame(data)
+        if text is None:
+            return
+        self._intake.check_text()
+        try:
+            message = native.decode(text)
+            if isinstance(message, Bye):
+                raise Left(1000, "bye")
+            if isinstance(message, native.Hello):
+                raise BadMessage("hello was said already")
+        except BadMessage as error:
+            await self._mistake(error, text)
+            return
+        full = AtCapacity("there is no place for you yet: wait for the welcome")
+        await self._tell(Failed(full, ref=native.ref_of(text)))
+
+    async def _mistake(self, error: ClientError, text: str) -> None:
+        await self._tell(Failed(error, ref=native.ref_of(text)))
+        self._intake.note_mistake()

@@ -1,0 +1,162 @@
+"""What a user may spend in a minute, over all of its sessions, and what all may. Pure: time is an
+argument.
+
+A user is whoever the edge says it is. As long as nobody is known, every session is a user of its
+own; never its address, which a whole company may share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pipeline.errors import RateLimited
+
+MINUTE_S = 60.0
+MOST_RESTING = 10_000
+"""Users without a session whose spending is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one user may spend. A minute's worth may be spent at once."""
+
+    turns_per_minute: float = 60.0
+    characters_per_minute: float = 100_000.0
+    """Typed turns and instructions."""
+    sessions: int = 8
+    """At once; together they may hear as much audio as each of them could at real time."""
+
+    @property
+    def audio_s_per_minute(self) -> float:
+        return self.sessions * MINUTE_S
+
+    def times(self, users: int) -> Allowance:
+        """What so many users may spend together."""
+        return Allowance(
+            self.turns_per_minute * users, self.characters_per_minute * users, self.sessions * users
+        )
+
+
+class Bucket:
+    """A token bucket: a minute's worth at most, refilled evenly."""
+
+    def __init__(self, what: str, per_minute: float, now: float) -> None:
+        self._what = what
+        self._most = per_minute
+        self._left = per_minute
+        self._as_of = now
+
+    def check(self, amount: float, now: float) -> None:
+        """Raises `RateLimited`, with when to come back, if there is not enough.
+
+        More than the bucket ever holds wants a full one, and leaves a debt.
+        """
+        self._left = min(self._most, self._left + (now - self._as_of) * self._most / MINUTE_S)
+        self._as_of = now
+        missing = min(amount, self._most) - self._left
+        if missing > 1e-9:  # sums of floats
+            wait_s = missing * MINUTE_S / self._most
+            raise RateLimited(
+                f"at most {self._most:g} {self._what} a minute; go on in {math.ceil(wait_s)} s",
+                retry_after_s=wait_s,
+            )
+
+    def spend(self, amount: float) -> None:
+        """Take it, checked before."""
+        self._left -= amount
+
+
+class Budget:
+    """One user's buckets. What it spends counts in its `share_of` too."""
+
+    def __init__(self, allowance: Allowance, now: float, *, share_of: Budget | None = None) -> None:
+        self.allowance = allowance
+        self._turns = Bucket("turns", allowance.turns_per_minute, now)
+        self._characters = Bucket("characters", allowance.characters_per_minute, now)
+        self._audio = Bucket("seconds of audio", allowance.audio_s_per_minute, now)
+        self._chain = (self, share_of) if share_of is not None else (self,)
+
+    def check_turn(self, now: float) -> None:
+        """Raises `RateLimited` if one more turn cannot be answered now."""
+        for budget in self._chain:
+            budget._turns.check(1, now)
+
+    def spend_turn(self) -> None:
+        """A turn is being answered."""
+        for budget in self._chain:
+            budget._turns.spend(1)
+
+    def take_characters(self, count: int, now: float) -> None:
+        """Text came in. Raises `RateLimited`, and nothing is spent."""
+        self._take([budget._characters for budget in self._chain], count, now)
+
+    def take_audio(self, seconds: float, now: float) -> None:
+        """Audio came in. Raises `RateLimited`, and nothing is spent."""
+        self._take([budget._audio for budget in self._chain], seconds, now)
+
+    @staticmethod
+    def _take(buckets: list[Bucket], amount: float, now: float) -> None:
+        for bucket in buckets:
+            bucket.check(amount, now)
+        for bucket in buckets:
+            bucket.spend(amount)
+
+
+@dataclass(slots=True)
+class _User:
+    budget: Budget
+    sessions: int = 0
+
+
+class Budgets:
+    """Every user's budget, from its first session to a minute after its last."""
+
+    def __init__(self, allowance: Allowance, users: int, clock: Callable[[], float]) -> None:
+        """`users`: as many may spend all of their allowance at the same time."""
+        self._allowance = allowance
+        self._clock = clock
+        self._all = Budget(allowance.times(users), clock())
+        self._users: dict[str, _User] = {}
+        self._resting: OrderedDict[str, tuple[Budget, float]] = OrderedDict()
+
+    @contextmanager
+    def session(self, user: str | None) -> Iterator[Budget]:
+        """A session of this user (None: nobody knows whose) begins, for as long as the scope.
+
+        Raises `RateLimited` when the user has as many as it may.
+        """
+        now = self._clock()
+        if user is None:
+            yield Budget(self._allowance, now, share_of=self._all)
+            return
+        self._forget_rested(now)
+        known = self._users.get(user)
+        if known is None:
+            budget, _ = self._resting.pop(user, (None, now))
+            known = _User(budget or Budget(self._allowance, now, share_of=self._all))
+            self._users[user] = known
+        if known.sessions >= self._allowance.sessions:
+            raise RateLimited(
+                f"at most {self._allowance.sessions} sessions at once; end another",
+                retry_after_s=MINUTE_S,
+            )
+        known.sessions += 1
+        try:
+            yield known.budget
+        finally:
+            known.sessions -= 1
+            if not known.sessions:
+                del self._users[user]
+                self._resting[user] = (known.budget, self._clock())
+
+    def _forget_rested(self, now: float) -> None:
+        """Whoever spent nothing for a minute has full buckets again: nothing to remember."""
+        while self._resting:
+            user, (_, since) = next(iter(self._resting.items()))
+            if now - since < MINUTE_S and len(self._resting) <= MOST_RESTING:
+                return
+            del self._resting[user]

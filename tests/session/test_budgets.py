@@ -1,0 +1,166 @@
+"""What a user may spend, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import RateLimited
+from session import budgets
+from session.budgets import Allowance, Budget, Budgets
+
+
+class Clock:
+    """Time that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def turn(budget: Budget, now: float) -> None:
+    budget.check_turn(now)
+    budget.spend_turn()
+
+
+def come_back_s(act: Callable[[], None]) -> float:
+    with pytest.raises(RateLimited) as limited:
+        act()
+    assert limited.value.retry_after_s is not None
+    return limited.value.retry_after_s
+
+
+def test_a_minutes_worth_of_turns_may_be_taken_at_once() -> None:
+    budget = Budget(Allowance(turns_per_minute=6), 0.0)
+    for _ in range(6):
+        turn(budget, 0.0)
+    assert come_back_s(lambda: turn(budget, 0.0)) == pytest.approx(10.0)
+
+
+def test_whoever_comes_back_when_told_is_served() -> None:
+    budget = Budget(Allowance(turns_per_minute=6), 0.0)
+    for _ in range(6):
+        turn(budget, 0.0)
+    wait_s = come_back_s(lambda: turn(budget, 4.0))
+    turn(budget, 4.0 + wait_s)
+
+
+def test_looking_whether_a_turn_is_left_costs_nothing() -> None:
+    budget = Budget(Allowance(turns_per_minute=1), 0.0)
+    for _ in range(100):
+        budget.check_turn(0.0)
+    turn(budget, 0.0)
+
+
+def test_what_is_refused_is_not_spent() -> None:
+    budget = Budget(Allowance(characters_per_minute=600), 0.0)
+    budget.take_characters(500, 0.0)
+    assert come_back_s(lambda: budget.take_characters(200, 0.0)) == pytest.approx(10.0)
+    budget.take_characters(100, 0.0)
+
+
+def test_a_text_longer_than_a_minutes_worth_wants_a_full_bucket_and_leaves_a_debt() -> None:
+    budget = Budget(Allowance(characters_per_minute=600), 0.0)
+    budget.take_characters(900, 0.0)
+    assert come_back_s(lambda: budget.take_characters(1, 0.0)) == pytest.approx(30.1)
+
+
+def test_audio_in_real_time_in_every_session_a_user_may_have_is_always_taken() -> None:
+    budget = Budget(Allowance(sessions=2), 0.0)
+    for frame in range(20_000):
+        for _ in range(2):
+            budget.take_audio(0.02, frame * 0.02)
+
+
+def test_the_sessions_of_one_user_spend_from_one_budget() -> None:
+    clock = Clock()
+    house = Budgets(Allowance(turns_per_minute=6), 10, clock)
+    with house.session("anna") as first, house.session("anna") as second:
+        for _ in range(3):
+            turn(first, 0.0)
+            turn(second, 0.0)
+        come_back_s(lambda: turn(first, 0.0))
+        with house.session("ben") as other:
+            turn(other, 0.0)
+
+
+def test_a_new_session_is_no_new_budget() -> None:
+    clock = Clock()
+    house = Budgets(Allowance(turns_per_minute=2), 10, clock)
+    with house.session("anna") as budget:
+        turn(budget, 0.0)
+        turn(budget, 0.0)
+    clock.now = 15.0
+    with house.session("anna") as budget:
+        come_back_s(lambda: turn(budget, clock.now))
+    clock.now = 90.0
+    with house.session("anna") as budget:
+        turn(budget, clock.now)
+
+
+def test_sessions_of_nobody_in_particular_are_users_of_their_own() -> None:
+    house = Budgets(Allowance(turns_per_minute=1, sessions=1), 10, Clock())
+    with house.session(None) as one, house.session(None) as other:
+        turn(one, 0.0)
+        turn(other, 0.0)
+
+
+def test_nobody_gets_more_than_all_may_by_coming_again_and_again() -> None:
+    house = Budgets(Allowance(turns_per_minute=2), 3, Clock())
+    for _ in range(3):
+        with house.session(None) as budget:
+            turn(budget, 0.0)
+            turn(budget, 0.0)
+    with house.session(None) as budget:
+        come_back_s(lambda: turn(budget, 0.0))
+
+
+def test_a_user_has_so_many_sessions_at_once_and_no_more() -> None:
+    house = Budgets(Allowance(sessions=2), 10, Clock())
+    with house.session("anna"):
+        with house.session("anna"), pytest.raises(RateLimited), house.session("anna"):
+            pass
+        with house.session("anna"):
+            pass
+
+
+def test_users_who_left_are_forgotten_once_they_have_all_they_could_have() -> None:
+    clock = Clock()
+    house = Budgets(Allowance(), 10, clock)
+    for number in range(50):
+        with house.session(f"user {number}"):
+            pass
+    clock.now = budgets.MINUTE_S
+    with house.session("another"):
+        assert not house._resting
+        assert list(house._users) == ["another"]
+
+
+def test_those_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgets, "MOST_RESTING", 20)
+    house = Budgets(Allowance(), 10, Clock())
+    for number in range(100):
+        with house.session(f"user {number}"):
+            pass
+    assert len(house._resting) <= 22
+
+
+@given(st.lists(st.floats(0, 30), min_size=1, max_size=100))
+def test_over_any_stretch_no_more_is_taken_than_the_minute_allows(pauses_s: list[float]) -> None:
+    budget = Budget(Allowance(turns_per_minute=10), 0.0)
+    now, times = 0.0, []
+    for pause_s in pauses_s:
+        now += pause_s
+        try:
+            turn(budget, now)
+        except RateLimited:
+            continue
+        times.append(now)
+    for first, begin in enumerate(times):
+        for last in range(first, len(times)):
+            assert last - first + 1 <= 10 + (times[last] - begin) / 6 + 1e-6
