@@ -8,7 +8,7 @@ import pytest
 import websockets
 
 import server.outbox
-import server.serve
+import server.peer
 import server.voice_socket
 from tests.faults.baseline import settled
 from tests.faults.line import line_to
@@ -108,8 +108,8 @@ async def test_who_only_closes_the_writing_half_has_left() -> None:
 async def test_a_peer_that_is_half_open_is_found_by_its_pings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server.serve, "PING_EVERY_S", 0.3)
-    monkeypatch.setattr(server.serve, "PONG_WITHIN_S", 0.5)
+    monkeypatch.setattr(server.peer, "PING_EVERY_S", 0.3)
+    monkeypatch.setattr(server.peer, "PONG_WITHIN_S", 0.5)
     async with (
         trial() as house,
         line_to(house.port) as line,
