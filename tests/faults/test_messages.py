@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import websockets
 
-from server.intake import BAD_AUDIO_EVERY_S
+from server.intake import REFUSED_EVERY_S
 from session import limits
 from tests.faults.raw import BINARY, CONTINUATION, PING, TEXT, frame, raw
 from tests.faults.trial import Trial, trial
@@ -103,7 +103,7 @@ async def test_frames_of_every_wrong_size() -> None:
             await victim.socket.send(bytes(length))
             if length % 2:
                 assert (await victim.until("error"))["code"] == "BAD_AUDIO"
-                await asyncio.sleep(BAD_AUDIO_EVERY_S)  # a flood of them is told once in a while
+                await asyncio.sleep(REFUSED_EVERY_S)  # a flood of them is told once in a while
         await victim.socket.send(bytes(limits.FRAME_BYTES))
         await goes_on(victim)
         assert len(victim.of("error")) == 4
