@@ -143,9 +143,6 @@ async def test_a_prompt_of_99_kilobytes_is_answered() -> None:
     async with trial() as house, house.call() as victim:
         await victim.say("text", text="word " * 19_900)
         assert (await victim.play())["status"] == "completed"
-        await victim.say("configure", instructions="be brief. " * 9_900)
-        await victim.until("configured")
-        await goes_on(victim)
 
 
 # --- frames that are none -------------------------------------------------------------------------
