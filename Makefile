@@ -15,7 +15,7 @@ RECIPE := pyproject.toml constraints.txt
 .PHONY: help run setup models test test-all check machine format bench bench-peers soak
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile $(if $(wildcard benchmarks/soak.py),,| grep -v " soak ")
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 run: $(STAMPS)/run models ## the server on port 8000 (PORT=... for another); Ctrl-C ends it
 	@exec $(BIN)/antiphon serve --port $(PORT)
@@ -62,13 +62,10 @@ $(PEER)/.installed: benchmarks/peers/pipecat/requirements.txt | $(BIN)/python
 	@$(PEER)/bin/python -m pip install -qq --disable-pip-version-check --no-input -r $<
 	@touch $@
 
-ifneq ($(wildcard benchmarks/soak.py),)
-soak: setup ## the long soak
-	@$(BIN)/python -m benchmarks.soak
-else
-soak:
-	@echo "there is no soak test yet: benchmarks/soak.py is not written" >&2; exit 1
-endif
+MINUTES ?= 30
+
+soak: setup ## the long soak (MINUTES=... for another length)
+	@$(BIN)/python -m benchmarks.soak $(MINUTES)
 
 # --- The environment ------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import barge_in, latency, pool, users, wer, windows
+from benchmarks import barge_in, edge, latency, pool, users, wer, windows
 from benchmarks.pauses import report as pauses
 from benchmarks.serving import ServerFailed, serving
 
@@ -29,6 +29,7 @@ ALONE: dict[str, Callable[[], dict[str, object]]] = {
     "pauses": pauses.main,
     "users": users.main,
     "pool": pool.main,
+    "edge": edge.main,
 }
 """These need no server, or start their own."""
 

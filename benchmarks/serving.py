@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 START_S = 120.0
@@ -32,9 +33,32 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that is ready."""
+
+    port: int
+    pid: int
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
 @contextmanager
 def serving(**settings: str) -> Iterator[str]:
-    """`antiphon serve` with these ANTIPHON_* settings added; gives its ws:// address when ready.
+    """`running`, of which only the ws:// address is wanted."""
+    with running(**settings) as server:
+        yield server.ws_url
+
+
+@contextmanager
+def running(**settings: str) -> Iterator[Running]:
+    """`antiphon serve` with these ANTIPHON_* settings added, as soon as it is ready.
 
     Raises `ServerFailed` when it ends or is not ready within 120 s.
     """
@@ -50,7 +74,7 @@ def serving(**settings: str) -> Iterator[str]:
             )
         try:
             _wait_until_ready(server, f"http://127.0.0.1:{port}/readyz", log_file)
-            yield f"ws://127.0.0.1:{port}/ws"
+            yield Running(port, server.pid)
         finally:
             _end(server)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from functools import lru_cache
 from math import ceil, gcd
 from typing import Protocol
@@ -239,7 +240,10 @@ class AudioRing:
     def __init__(self, capacity_samples: int) -> None:
         if capacity_samples < 1:
             raise ValueError("a ring holds at least one sample")
-        self._ring = np.zeros(capacity_samples, np.int16)
+        # Pages of its own, each of which costs nothing before it is written to. malloc, once such
+        # a block was freed, takes the next ones from its heap and clears some 130 kB of each.
+        pages = mmap.mmap(-1, 2 * capacity_samples, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._ring = np.frombuffer(pages, np.int16)
         self._end = 0
 
     @property
@@ -254,9 +258,13 @@ class AudioRing:
 
     def append(self, samples: Float32) -> int:
         """Write samples; give how many old (or, of a chunk too long, new) ones fell out."""
+        return self.append_pcm(_to_int16(samples[-len(self._ring) :]), len(samples))
+
+    def append_pcm(self, kept: NDArray[np.int16], came: int | None = None) -> int:
+        """The same for samples that are 16-bit already; of `came` in all, these are the last."""
         before = self.start
-        self._end += len(samples)
-        kept = _to_int16(samples[-len(self._ring) :])
+        self._end += len(kept) if came is None else came
+        kept = kept[-len(self._ring) :]
         place = (self._end - len(kept)) % len(self._ring)
         first = min(len(kept), len(self._ring) - place)
         self._ring[place : place + first] = kept[:first]

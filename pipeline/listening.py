@@ -75,7 +75,11 @@ class Listening:
 
     def feed(self, pcm: bytes) -> None:
         """Take signed 16-bit little-endian mono PCM at the client's rate; the length is even."""
-        self._append(self._resampler.feed(pcm16_to_float(pcm)))
+        if self._resampler.rate_in == SPEECH_HZ:  # nothing to be done, 50 times a second
+            self._ring.append_pcm(np.frombuffer(pcm, "<i2"))
+        else:
+            self._ring.append(self._resampler.feed(pcm16_to_float(pcm)))
+        self._note_arrival()
 
     async def room(self) -> None:
         """Wait until less than `ROOM_S` of audio waits to be heard."""
@@ -89,6 +93,9 @@ class Listening:
 
     def _append(self, samples: Float32) -> None:
         self._ring.append(samples)
+        self._note_arrival()
+
+    def _note_arrival(self) -> None:
         self._arrived = self._clock()
         self._more.set()
 

@@ -29,6 +29,10 @@ log = structlog.get_logger(__name__)
 
 Post = Callable[[Event], Awaitable[None]]
 
+MOST_TEXT = 10_000
+"""Characters of one window's transcript: ten times what anybody says in 30 s. A recogniser that
+repeats itself without end writes more."""
+
 
 @dataclass(eq=False, slots=True)
 class _Work:
@@ -132,7 +136,7 @@ class SpeechPipelineManager:
             since = self.listening.window(look.start, self.listening.received_to)
             if self._loudspeaker.echoes_in(since):
                 return None
-        return transcript.text
+        return transcript.text[:MOST_TEXT]
 
     async def _vote(self, audio: Float32) -> float | None:
         try:
@@ -140,7 +144,9 @@ class SpeechPipelineManager:
                 return await slot.call(lambda model, stop: model.probability(audio, stop))
         except AntiphonError as error:
             log.warning("end_of_turn_failed", session=self._owner, error=str(error))
-            return None  # a second vote: the words decide alone
+        except Exception:
+            log.exception("end_of_turn_failed", session=self._owner)
+        return None  # a second vote: the words decide alone
 
     # --- answering -------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import structlog
 from .audio import Resampler, float_to_pcm16
 from .clauses import Clause
 from .engines.ports import Float32, SpeechRequest, Synthesizer
-from .errors import Unspeakable
+from .errors import TtsFailed, Unspeakable
 from .pool import TTS, Purpose, ResourcePool, Slot
 from .seams import ClauseShaper, line_break_s, pause_s
 from .signals import Draft, DraftAudio, DraftVoiced, Event
@@ -27,6 +27,9 @@ BUFFER_S = 6.0
 """Audio that may lie ready and unsent; then the next clause waits. With the one that is being made
 it is some 10 s: 480 kB.
 """
+LONGEST_S, LONGEST_S_PER_CHARACTER = 20.0, 1.0
+"""A clause of so much audio is no speech: the voice is stuck. A long number, spoken digit by digit,
+takes some 0.5 s a character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,13 @@ class Speaking:
     ) -> None:
         resampler = Resampler(slot.engine.rate_hz, REPLY_HZ)
         shaper = ClauseShaper(REPLY_HZ)
+        left = round(_longest_s(request) * slot.engine.rate_hz)
         async for chunk in slot.stream(lambda engine, stop: engine.synthesize(request, stop)):
+            left -= len(chunk)
+            if left < 0:
+                raise TtsFailed("the voice did not come to an end")
+            if not np.isfinite(chunk).all():
+                raise TtsFailed("the voice made a sound that cannot be played")
             await self._add(_silence(opening_s), shaper.feed(resampler.feed(chunk)))
             opening_s = 0.0
         await self._add(
@@ -156,6 +165,10 @@ class Speaking:
         while self._made - self._taken > BUFFER_S * REPLY_HZ:
             self._room.clear()
             await self._room.wait()
+
+
+def _longest_s(request: SpeechRequest) -> float:
+    return (LONGEST_S + LONGEST_S_PER_CHARACTER * len(request.text)) / request.speed
 
 
 def _silence(seconds: float) -> Float32:

@@ -102,6 +102,7 @@ class VadBatcher:
                 await self._score(batch)
             elif self._closed and not self._wanted:
                 return
+            batch = []  # an error in it would keep its session until the next frame of anybody's
 
     async def _score(self, batch: list[_Wanted]) -> None:
         frames = np.stack([wanted.frame for wanted in batch])

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 PING_EVERY_S, PONG_WITHIN_S = 20.0, 20.0
 """A peer that is gone without a word is found within the sum of both."""
 _KEY = "antiphon.peer"
+UNREAD_BYTES = 4 * 1024 * 1024
+"""What may wait in the socket's buffer. Messages stop far below; pongs know no such bound."""
+MOST_FRAGMENTS = 16_384
+"""Pieces of one message. Their bytes are bounded, but an empty piece costs memory too."""
 
 
 class PeerProtocol(WebSocketsSansIOProtocol):
@@ -67,6 +71,20 @@ class PeerProtocol(WebSocketsSansIOProtocol):
         finally:
             del self._asked[payload]
         return True
+
+    def handle_ping(self) -> None:
+        """Answer; but cut a peer that pings on and on, and reads none of the answers."""
+        super().handle_ping()
+        if self.transport.get_write_buffer_size() > UNREAD_BYTES:
+            self.abort()
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a piece of a message; too many are none."""
+        if len(self.frames) < MOST_FRAGMENTS:
+            super().handle_cont(event)
+        elif not self.transport.is_closing():
+            self.conn.fail(1009, "a message in too many pieces")
+            self.handle_parser_exception()
 
     def handle_pong(self, event: Frame) -> None:
         """Ours, or uvicorn's."""

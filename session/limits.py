@@ -49,9 +49,11 @@ class Window:
     def __init__(self, limit: int, window_s: float) -> None:
         self._limit = limit
         self._window_s = window_s
-        self._times: deque[float] = deque(maxlen=limit)
+        self._times: deque[float] | None = None  # most connections never need one
 
     def hit(self, now: float) -> bool:
         """Note one; True when it is the `limit`th within the window."""
+        if self._times is None:
+            self._times = deque(maxlen=self._limit)
         self._times.append(now)
         return len(self._times) == self._limit and now - self._times[0] < self._window_s

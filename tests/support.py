@@ -164,12 +164,12 @@ async def call(
         yield caller
 
 
-def tone(seconds: float, rate_hz: int = 16_000, level: float = 0.3) -> bytes:
-    """A 300 Hz tone: speech, to the scripted ear."""
+def murmur(seconds: float, rate_hz: int = 16_000, level: float = 0.3) -> bytes:
+    """Speech, to the scripted ear: noise, so that no tone of a reply's is like it."""
     import numpy as np
 
-    t = np.arange(round(seconds * rate_hz)) / rate_hz
-    return (level * 32_767 * np.sin(2 * np.pi * 300 * t)).astype("<i2").tobytes()
+    hiss = np.random.default_rng(0).uniform(-1.2, 1.2, round(seconds * rate_hz))
+    return (level * 32_767 * hiss).astype("<i2").tobytes()
 
 
 def silence(seconds: float, rate_hz: int = 16_000) -> bytes:

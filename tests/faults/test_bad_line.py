@@ -19,7 +19,7 @@ from benchmarks.wer import words
 from pipeline.manager import SpeechPipelineManager
 from server.cli.wav import Recording, read_wav
 from tests.faults.line import Direction, Line, Weather, line_to
-from tests.support import ROOT, LiveServer, call, live_server, silence, tone
+from tests.support import ROOT, LiveServer, call, live_server, murmur, silence
 
 STALL_S = 3.0
 JITTER = Weather(jitter_ms=200)
@@ -39,7 +39,7 @@ def spoken(*parts: bytes) -> Recording:
     return Recording(np.frombuffer(b"".join(parts), "<i2").astype(np.int16), 16_000)
 
 
-SENTENCE = spoken(tone(0.8), silence(0.15), tone(0.8))
+SENTENCE = spoken(murmur(0.8), silence(0.15), murmur(0.8))
 """With a pause that is too short to end it."""
 SENTENCE_MS = 1_750
 FRAMES_MS = 64
@@ -168,7 +168,7 @@ async def test_all_of_a_long_burst_after_a_stall_is_heard() -> None:
         call(line.ws_url, {}) as caller,
     ):
         with line.stalled("up"):
-            await caller.speak(tone(9.0) + silence(0.9))
+            await caller.speak(murmur(9.0) + silence(0.9))
         stopped = await caller.until("speech_stopped")
         await caller.until("transcript", final=True)
         (started,) = caller.of("speech_started")

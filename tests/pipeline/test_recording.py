@@ -30,7 +30,7 @@ from pipeline.signals import (
 from pipeline.turn import TurnConfig
 from server.__main__ import main
 from session.recorder import Recorder
-from tests.support import call, live_server, silence, tone
+from tests.support import call, live_server, murmur, silence
 
 FRAME = 512
 
@@ -127,7 +127,7 @@ async def test_a_session_can_be_replayed_as_it_was(tmp_path: Path) -> None:
         live_server(ANTIPHON_RECORD_DIR=str(tmp_path)) as server,
         call(server.ws_url, hello) as caller,
     ):
-        await caller.speak(tone(1.0) + silence(1.5))
+        await caller.speak(murmur(1.0) + silence(1.5))
         spoken = await caller.play()
         await caller.say("text", text="And now?")
         typed = await caller.play()

@@ -21,7 +21,7 @@ from server import lobby, logs
 from server.serve import bound, serve
 from server.settings import load
 from session import limits
-from tests.support import SCRIPTED, LiveServer, call, live_server, silence, tone
+from tests.support import SCRIPTED, LiveServer, call, live_server, murmur, silence
 
 
 async def empty(server: LiveServer, within_s: float) -> None:
@@ -99,7 +99,7 @@ async def test_nothing_of_a_minute_sent_at_once_is_lost(monkeypatch: pytest.Monk
         live_server() as server,
         call(server.ws_url, {"turn_detection": "manual"}) as caller,
     ):
-        await caller.speak(tone(58.0))
+        await caller.speak(murmur(58.0))
         await caller.say("commit")
         assert (await caller.until("transcript", final=True))["text"] == "words words words"
         assert sum(heard) == 58 * 16_000
@@ -118,7 +118,7 @@ async def test_three_commits_at_once_are_three_turns(monkeypatch: pytest.MonkeyP
         call(server.ws_url, {"turn_detection": "manual"}) as caller,
     ):
         for seconds in (2.0, 3.0, 4.0):
-            await caller.speak(tone(seconds))
+            await caller.speak(murmur(seconds))
             await caller.say("commit")
         await caller.until("transcript", final=True, turn=3)
         assert heard == [2.0, 3.0, 4.0]

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from session.budgets import Allowance, Budget, Budgets
-from tests.support import call, live_server, silence, tone
+from tests.support import call, live_server, murmur, silence
 
 
 async def test_the_welcome_says_what_one_may_spend() -> None:
@@ -45,7 +45,7 @@ async def test_a_spoken_turn_too_many_is_understood_and_its_reply_fails() -> Non
     ):
         await caller.say("text", text="hello")
         await caller.play()
-        await caller.speak(tone(1.0) + silence(1.5))
+        await caller.speak(murmur(1.0) + silence(1.5))
         assert (await caller.until("transcript", final=True))["text"]
         error = await caller.until("error")
         assert (error["code"], error["turn"], error["reply"]) == ("RATE_LIMITED", 2, 2)
@@ -62,7 +62,7 @@ async def test_speech_that_was_taken_back_costs_no_turn() -> None:
         (session,) = server.house.sessions
         speculation = session._machine.speculation
         for pause in (1, 2):
-            await caller.speak(tone(0.6) + silence(0.2))
+            await caller.speak(murmur(0.6) + silence(0.2))
             async with asyncio.timeout(10):
                 while speculation.begun < pause:
                     await asyncio.sleep(0.005)

@@ -21,7 +21,7 @@ from tests.contract.chat_backend import (
     sends,
     stalls,
 )
-from tests.support import Caller, LiveServer, call, live_server, silence, tone
+from tests.support import Caller, LiveServer, call, live_server, murmur, silence
 
 
 @asynccontextmanager
@@ -150,7 +150,7 @@ async def test_a_spoken_turn_is_apologised_to_as_well() -> None:
     async with served(1, ANTIPHON_APOLOGY="So sorry.") as (server, backends):
         backends[0].answer = refuses(500)
         async with call(server.ws_url, {}) as caller:
-            await caller.speak(tone(1.0) + silence(1.5))
+            await caller.speak(murmur(1.0) + silence(1.5))
             done = await caller.play()
             assert (done["status"], done["text"]) == ("failed", "So sorry.")
 

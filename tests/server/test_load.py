@@ -10,7 +10,7 @@ import httpx
 from pipeline.pool import TTS, Purpose, ResourcePool
 from server.load import LoadMonitor
 from session.shedding import ENTERED_AT, Level, Sample
-from tests.support import call, live_server, silence, tone
+from tests.support import call, live_server, murmur, silence
 
 CALM = Sample(0.0, 0.0)
 
@@ -45,7 +45,7 @@ async def test_under_load_no_reply_is_begun_before_its_turn_is_over() -> None:
             else:
                 relax(server.house.load)
             # A pause, in which the words are known before it is long enough to end the turn.
-            await caller.speak(tone(1.0) + silence(0.2))
+            await caller.speak(murmur(1.0) + silence(0.2))
             await caller.play()
             begun.append(session._machine.speculation.begun)
         assert begun == [1, 1, 2]

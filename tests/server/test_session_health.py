@@ -22,7 +22,7 @@ from server import peer
 from server.peer import PeerProtocol
 from server.settings import Settings
 from session.records import SessionConfig
-from tests.support import call, live_server, silence, tone
+from tests.support import call, live_server, murmur, silence
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -100,7 +100,7 @@ async def test_a_committed_turn_without_an_answer_is_given_up_too(
     impatient(monkeypatch, stuck_s=0.3)
     monkeypatch.setattr(ScriptedLanguageModel, "generate", speechless)
     async with live_server() as server, call(server.ws_url, {}) as caller:
-        await caller.speak(tone(1.0) + silence(1.5))
+        await caller.speak(murmur(1.0) + silence(1.5))
         assert (await caller.until("error"))["code"] == "TIMEOUT"
         done = await caller.until("reply_done")
         assert (done["turn"], done["status"]) == (1, "cancelled")
@@ -136,7 +136,7 @@ async def test_a_turn_whose_words_never_come_ends_its_session(
     impatient(monkeypatch, stuck_s=0.3)
     monkeypatch.setattr(ScriptedTranscriber, "transcribe", deaf)
     async with live_server() as server, call(server.ws_url, {}) as caller:
-        await caller.speak(tone(1.0) + silence(1.0))
+        await caller.speak(murmur(1.0) + silence(1.0))
         assert await caller.closed() == 1011
         await until(lambda: not len(server.house.sessions))
 

@@ -13,7 +13,7 @@ import pytest
 import websockets
 
 from session import limits
-from tests.support import call, live_server, silence, tone
+from tests.support import call, live_server, murmur, silence
 
 
 async def test_a_typed_turn_is_answered_in_text_and_audio() -> None:
@@ -34,7 +34,7 @@ async def test_a_typed_turn_is_answered_in_text_and_audio() -> None:
 
 async def test_a_spoken_turn_is_understood_and_answered() -> None:
     async with live_server() as server, call(server.ws_url, {}) as caller:
-        await caller.speak(tone(1.0) + silence(1.5))
+        await caller.speak(murmur(1.0) + silence(1.5))
         done = await caller.play()
         kinds = [message["type"] for message in caller.messages]
         first = {kind: kinds.index(kind) for kind in kinds}
@@ -52,11 +52,11 @@ async def test_push_to_talk_commits_what_was_said() -> None:
         live_server() as server,
         call(server.ws_url, {"turn_detection": "manual"}) as caller,
     ):
-        await caller.speak(tone(5.0))
+        await caller.speak(murmur(5.0))
         await caller.say("commit")
         assert (await caller.until("transcript", final=True))["turn"] == 1
         await caller.play()
-        await caller.speak(tone(0.5))
+        await caller.speak(murmur(0.5))
         await caller.say("commit")
         assert (await caller.until("transcript", final=True))["turn"] == 2
         assert not caller.of("speech_started")
@@ -75,17 +75,17 @@ async def test_a_commit_without_audio_is_a_turn_without_words() -> None:
 
 async def test_a_client_that_falls_silent_ends_its_turn() -> None:
     async with live_server() as server, call(server.ws_url, {}) as caller:
-        await caller.speak(tone(1.0))  # and then not another frame; pings are answered
+        await caller.speak(murmur(1.0))  # and then not another frame; pings are answered
         await caller.until("transcript", final=True)
 
 
 async def test_a_line_that_stalls_does_not_end_a_turn() -> None:
     async with live_server() as server, call(server.ws_url, {}) as caller:
-        await caller.speak(tone(1.0))
+        await caller.speak(murmur(1.0))
         await caller.until("speech_started")
         caller.socket.transport.pause_reading()  # no ping gets through, and no pong back
         await asyncio.sleep(2.5)
-        await caller.speak(tone(0.5) + silence(1.0))
+        await caller.speak(murmur(0.5) + silence(1.0))
         caller.socket.transport.resume_reading()
         await caller.until("transcript", final=True)
         assert {started["turn"] for started in caller.of("speech_started")} == {1}
@@ -97,7 +97,7 @@ async def test_speech_during_a_reply_stops_it() -> None:
     async with live_server() as server, call(server.ws_url, {}) as caller:
         await caller.say("text", text="talk to me")
         await caller.until("reply_text")
-        await caller.speak(tone(1.0))
+        await caller.speak(murmur(1.0))
         interrupted = await caller.until("interrupted")
         done = await caller.until("reply_done")
         assert done["status"] == "interrupted"
@@ -156,7 +156,7 @@ async def test_bye_ends_the_session() -> None:
 
 async def test_audio_without_a_hello_is_taken_at_16_khz() -> None:
     async with live_server() as server, call(server.ws_url) as caller:
-        await caller.speak(tone(0.5))
+        await caller.speak(murmur(0.5))
         assert (await caller.until("welcome"))["protocol"] == 1
         await caller.until("speech_started")
 
@@ -235,7 +235,7 @@ async def test_an_odd_frame_is_an_error_and_no_more() -> None:
         await caller.socket.send(b"\x00" * 641)
         assert (await caller.until("error"))["code"] == "BAD_AUDIO"
         await caller.socket.send(b"")
-        await caller.speak(tone(0.3))
+        await caller.speak(murmur(0.3))
         await caller.until("speech_started")
 
 

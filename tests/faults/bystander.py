@@ -1,0 +1,99 @@
+"""A bystander: someone in a quiet conversation of their own while things go wrong for others.
+
+The bystander speaks, listens to the answer in real time, and speaks again. What is promised:
+
+- *no underrun*: no reply's playback stood still for longer than `DRY_S` between its first sample
+  and its last, at a loudspeaker that starts with the first frame and has no buffer of its own;
+- *no missed deadline*: the first audible sample of every answer came within `ANSWER_S` of the last
+  sample of speech, and no answer began before it;
+- *nothing of anybody else's*: every turn's words and every reply's samples are those of the script,
+  byte for byte, and nothing was warned of or failed.
+
+Both bounds are for a busy machine of two cores; what a fault starves is late by many seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from benchmarks.client import Caller, Turn, calling
+from server.cli.wav import Recording
+from tests.support import murmur
+
+DRY_S = 0.5
+ANSWER_S = 3.0
+HEARD = "Can you hear me now?"
+ANSWER = "Here I am. And here."
+
+_CLIP = Recording(np.frombuffer(murmur(0.3), "<i2").astype(np.int16), 16_000)
+
+
+@dataclass
+class Bystander:
+    """A conversation in turns; `turns` are those that have ended."""
+
+    caller: Caller
+    heard: str
+    answer: str
+    turns: list[Turn] = field(default_factory=list)
+    _enough: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def converse(self) -> None:
+        """Take turns until told that it is enough; the one under way is taken to its end."""
+        while not self._enough.is_set():
+            self.turns.append(await self.caller.say(_CLIP))
+
+    def wind_up(self) -> None:
+        """Finish the turn under way, and hang up."""
+        self._enough.set()
+
+    def check(self) -> None:
+        """Raise an AssertionError for the first promise that was not kept."""
+        first = self.turns[0].playback.audio
+        for number, turn in enumerate(self.turns, 1):
+            where = f"the bystander's turn {number} of {len(self.turns)}"
+            assert turn.transcripts == (self.heard,), f"{where}: heard {turn.transcripts}"
+            assert turn.reply.text == self.answer, f"{where}: answered {turn.reply.text!r}"
+            assert turn.reply.status == "completed", f"{where}: {turn.reply.status}"
+            assert not turn.cut_off, f"{where} was answered before its end"
+            late_s = turn.voice_to_voice_s
+            assert late_s is not None, f"{where} was not answered in sound"
+            assert late_s <= ANSWER_S, f"{where} was answered after {late_s:.2f} s"
+            dry_s = max(turn.playback.stalls_s, default=0.0)
+            assert dry_s <= DRY_S, f"{where}: playback stood still for {dry_s:.2f} s"
+            same = np.array_equal(turn.playback.audio, first)
+            assert same, f"{where}: its audio differs from the first reply's"
+        troubles = [
+            note.message
+            for note in self.caller.notes
+            if note.message["type"] in ("warning", "error", "reply_paused", "interrupted")
+        ]
+        assert not troubles, f"the bystander was told {troubles}"
+
+
+@asynccontextmanager
+async def bystander(
+    ws_url: str, *, heard: str = HEARD, answer: str = ANSWER, speed: float = 1.0
+) -> AsyncIterator[Bystander]:
+    """A bystander at a server for as long as the block, to the end of a turn; checked then.
+
+    `heard` and `answer` are what the server's scripted engines hear and say.
+    """
+    async with (
+        calling(ws_url, voice="tone", pace="quick", speed=speed) as caller,
+        asyncio.TaskGroup() as group,
+    ):
+        person = Bystander(caller, heard, answer)
+        talk = group.create_task(person.converse())
+        try:
+            yield person
+        except BaseException:
+            talk.cancel()
+            raise
+        person.wind_up()
+    person.check()

@@ -1,0 +1,171 @@
+"""A language model's server that refuses, stalls, breaks off, never stops; for the victim only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from pipeline.engines.openai_llm import OpenAILanguageModel
+from tests.contract.chat_backend import Answer, ChatBackend, chat_backend, chunk, head, reply, sends
+from tests.faults.baseline import settled
+from tests.faults.bystander import ANSWER
+from tests.faults.mischief import BOOM
+from tests.faults.trial import Trial, trial
+from tests.support import Caller
+
+PATIENCE_S = 0.5
+BOUNDED = False
+"""Whether a backend that does not keep to `max_tokens` is stopped."""
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stall is one sooner."""
+    defaults = OpenAILanguageModel.__init__.__kwdefaults__
+    monkeypatch.setitem(defaults, "token_timeout_s", PATIENCE_S)
+
+
+@asynccontextmanager
+async def trial_with(fault: Answer) -> AsyncIterator[tuple[Trial, Caller, ChatBackend]]:
+    """A house whose language model answers the victim by `fault`, and everybody else well."""
+    async with chat_backend() as backend:
+        good = sends(head(), reply(*ANSWER.partition(" And")))
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            bad = BOOM in backend.requests[-1]["messages"][-1]["content"]
+            with suppress(ConnectionError):  # whoever asked has left
+                await (fault if bad else good)(writer)
+
+        backend.answer = answer
+        async with (
+            trial(ANTIPHON_LLM_ENGINE="openai", ANTIPHON_LLM_BASE_URL=backend.url) as house,
+            house.call() as victim,
+        ):
+            yield house, victim, backend
+
+
+async def fails(victim: Caller, code: str = "LLM_FAILED") -> dict[str, object]:
+    """The victim's turn fails as is promised, and its next one does not; the error."""
+    await victim.say("text", text=BOOM)
+    error = await victim.until("error")
+    assert error["code"] == code, error
+    assert (await victim.until("reply_done"))["status"] == "failed"
+    await victim.say("text", text="and now?")
+    assert (await victim.play())["text"] == ANSWER
+    return error
+
+
+async def refuse(writer: asyncio.StreamWriter) -> None:
+    """Hang up without a word."""
+    writer.transport.abort()
+
+
+BROKEN: dict[str, Answer] = {
+    "500": sends(head(500, "application/json"), b'{"error":{"message":"out of order"}}'),
+    "an HTML page": sends(head(200, "text/html"), b"<html><body>It works!</body></html>"),
+    "no words": sends(head(), chunk(finish="stop"), b"data: [DONE]\n\n"),
+    "broken JSON": sends(head(), b'data: {"choices": [{"delta": {"content": "Oh\n\n'),
+    "no JSON": sends(head(), b"data: banana\n\n"),
+    "cut in a UTF-8 character": sends(
+        head(), 'data: {"choices":[{"delta":{"content":"ü'.encode()[:-1]
+    ),
+    "broken off after a word": sends(head(), chunk("Well")),
+    "a line without end": sends(head(), b"data: " + b"x" * 3_000_000),
+    "an error in the stream": sends(head(), b'data: {"error": {"message": "no memory"}}\n\n'),
+    "hung up": refuse,
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN)
+async def test_a_backend_that_is_broken(fault: Answer) -> None:
+    async with trial_with(fault) as (_, victim, _):
+        await fails(victim)
+
+
+async def test_a_backend_that_is_asked_too_often_says_when_to_come_back() -> None:
+    too_often = sends(head(429, "application/json", retry_after="7"), b"{}")
+    async with trial_with(too_often) as (_, victim, _):
+        assert (await fails(victim, "RATE_LIMITED"))["retry_after_ms"] == 7_000
+
+
+@pytest.mark.parametrize("words", [0, 2], ids=["before the first word", "in the middle"])
+async def test_a_backend_that_stalls(words: int) -> None:
+    async def stall(writer: asyncio.StreamWriter) -> None:
+        await sends(head(), *[chunk(" word")] * words)(writer)
+        await backend_stalls.wait()
+
+    backend_stalls = asyncio.Event()
+    async with trial_with(stall) as (_, victim, _):
+        await fails(victim)
+        backend_stalls.set()
+
+
+async def test_whoever_waits_for_a_backend_that_stalls_goes_on() -> None:
+    stalled = asyncio.Event()
+
+    async def stall(writer: asyncio.StreamWriter) -> None:
+        await sends(head(), chunk("Well"))(writer)
+        await stalled.wait()
+
+    async with trial_with(stall) as (_, victim, _):
+        await victim.say("text", text=BOOM)
+        await victim.say("text", text="never mind")
+        assert (await victim.play())["text"] == ANSWER
+        stalled.set()
+
+
+async def test_a_backend_that_never_stops_is_left_as_soon_as_nobody_listens() -> None:
+    async def chatter(writer: asyncio.StreamWriter) -> None:
+        await sends(head())(writer)
+        while True:
+            await sends(chunk(" word"))(writer)
+            await asyncio.sleep(0.001)
+
+    async with trial_with(chatter) as (_, victim, backend):
+        await victim.say("text", text=BOOM)
+        await victim.until("reply_text")
+        await victim.say("cancel")
+        await victim.until("reply_done", status="cancelled")
+        await asyncio.wait_for(backend.left.wait(), 10)
+        await settled_calls(victim)
+
+
+async def settled_calls(victim: Caller) -> None:
+    await victim.say("text", text="and now?")
+    assert (await victim.play())["text"] == ANSWER
+
+
+@pytest.mark.xfail(
+    not BOUNDED, strict=True, reason="a reply's length is the backend's alone to keep"
+)
+async def test_a_backend_that_never_stops_is_stopped() -> None:
+    async def chatter(writer: asyncio.StreamWriter) -> None:
+        await sends(head())(writer)
+        while True:
+            await sends(*[chunk(" word")] * 50)(writer)
+            await asyncio.sleep(0.001)
+
+    async with trial_with(chatter) as (house, victim, backend):
+        await victim.say("configure", speed=4.0)
+        await victim.say("text", text=BOOM)
+        await asyncio.wait_for(backend.left.wait(), 10)
+        await settled(lambda: "still writing" if house.house.pool.status()["llm"].busy else "")
+        await victim.say("cancel")
+        await settled_calls(victim)
+
+
+async def test_twenty_replies_cut_short_leave_no_connection_behind() -> None:
+    async def slow(writer: asyncio.StreamWriter) -> None:
+        await sends(head())(writer)
+        for _ in range(200):
+            await sends(chunk(" word"))(writer)
+            await asyncio.sleep(0.01)
+
+    async with trial_with(slow) as (_, victim, _):
+        for turn in range(1, 21):
+            await victim.say("text", text=BOOM)
+            await victim.until("reply_started", turn=turn)
+        await victim.say("cancel")
