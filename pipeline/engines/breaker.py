@@ -1,7 +1,7 @@
 """A circuit breaker: stops asking a backend that fails, and finds out when it is well again. Pure.
 
-    closed --3 failures in a row--> open --its rest is over--> half open --one probe--> closed
-                                     ^------------- the probe failed: a longer rest -------'
+    closed --3 requests failed in a row--> open --its rest is over--> half open --one probe--> closed
+                                            ^------------- the probe failed: a longer rest -------'
 
 Why none of the libraries: docs/decisions/0009-llm-backends.md.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 from .ports import BreakerState
 
 FAILURES = 3
-"""In a row, and the breaker opens. One or two may be a restart, or a connection's bad luck."""
+"""Requests in a row, and the breaker opens. One or two may be a restart, or bad luck; one that is
+tried again and fails again counts once, or one poisonous prompt would silence everybody."""
 REST_S = 2.0
 """The first rest; each one in a row is twice as long, up to `LONGEST_REST_S`."""
 LONGEST_REST_S = 30.0

@@ -108,8 +108,10 @@ class LanguageModelFleet:
         when all are full for too long; when all rest, the error says when to come back.
         """
         due = self._clock() + self._first_token_s
-        failed, avoid = list[LlmFailed | RateLimited](), set[int]()
+        failed, avoid, tried = list[LlmFailed | RateLimited](), set[int](), set[int]()
         while (trial := await self._admit(prompt.session, avoid, due, stop, failed)) is not None:
+            trial.again = trial.backend in tried
+            tried.add(trial.backend)
             try:
                 async with aclosing(self._try(trial, prompt, stop, due, avoid)) as deltas:
                     async for delta in deltas:

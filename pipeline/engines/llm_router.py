@@ -37,6 +37,8 @@ class Trial:
     """Calls under way there, this one counted."""
     spoken: bool = False
     """Its first token has come."""
+    again: bool = False
+    """The same request failed here before: perhaps it is the request's fault."""
 
 
 @dataclass(eq=False, slots=True)
@@ -154,7 +156,8 @@ class Router:
     def failed(self, trial: Trial, now: float, why: str) -> None:
         """Unreachable, an error of the server's, no token in time, broken off."""
         backend = self._end(trial)
-        backend.breaker.fail(now, probe=trial.probe)
+        if trial.probe or not trial.again:
+            backend.breaker.fail(now, probe=trial.probe)
         backend.failure = why
 
     def missed(self, trial: Trial, now: float, why: str) -> None:

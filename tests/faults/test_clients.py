@@ -122,7 +122,7 @@ async def test_a_peer_that_is_half_open_is_found_by_its_pings(
 
 
 async def test_who_says_nothing_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.voice_socket, "HELLO_S", 0.2)
+    monkeypatch.setattr(server.lobby, "HELLO_S", 0.2)
     async with trial() as house, house.connect() as silent:
         assert await silent.closed() == 1000
 
