@@ -1,6 +1,6 @@
 """A circuit breaker: stops asking a backend that fails, and finds out when it is well again. Pure.
 
-    closed --3 requests failed in a row--> open --its rest is over--> half open --one probe--> closed
+    closed --3 requests in a row--> open --its rest is over--> half open --one probe--> closed
                                             ^------------- the probe failed: a longer rest -------'
 
 Why none of the libraries: docs/decisions/0009-llm-backends.md.
