@@ -172,8 +172,10 @@ async def test_alone_it_is_asked_once_more_after_a_pause() -> None:
 async def test_when_all_fail_it_ends_soon_and_the_next_one_sooner() -> None:
     async with house(1, first_token_s=30) as here:
         here.backends[0].answer = refuses(500, b'{"error": "out of luck"}')
-        with pytest.raises(LlmFailed, match="out of luck") as failure:
-            await here.answer()
+        for _ in range(FAILURES):  # each is asked again and again, and counts once
+            assert here.breakers == ["closed"]
+            with pytest.raises(LlmFailed, match="out of luck") as failure:
+                await here.answer()
         assert here.breakers == ["open"]
         assert failure.value.retry_after_s is not None
         asked = here.asked[0]

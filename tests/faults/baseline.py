@@ -7,6 +7,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,11 +118,11 @@ class ProcessHeld:
 
 
 def _children() -> list[str]:
-    return [
-        pid
-        for task in Path("/proc/self/task").iterdir()
-        for pid in (task / "children").read_text().split()
-    ]
+    pids = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            pids += (task / "children").read_text().split()
+    return pids
 
 
 def _fds() -> list[str]:

@@ -81,6 +81,8 @@ async def test_when_all_are_down_an_apology_is_spoken_and_the_reply_has_failed()
             assert caller.audio[1]
             (error,) = caller.of("error")
             assert (error["code"], error["reply"]) == ("LLM_FAILED", 1)
+            for _ in range(2):
+                await asked(caller, "And now?")
         assert (await status(server))["llm"]["breaker"] == "open"
 
 
