@@ -32,9 +32,9 @@ class Loudspeaker:
         self._sent = AudioRing(round(BEHIND_S * rate_hz))
         self._echoed = False
 
-    def play(self, samples: Float32) -> None:
-        """These samples leave for the client."""
-        self._sent.append(samples)
+    def play(self, pcm: bytes) -> None:
+        """This leaves for the client, 16-bit little-endian PCM."""
+        self._sent.append_pcm(np.frombuffer(pcm, "<i2"))
 
     def echoes_in(self, heard: Float32) -> bool:
         """Whether the end of what was heard, 16 kHz, is an echo of what was sent. Some 3 ms."""

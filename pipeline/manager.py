@@ -14,7 +14,6 @@ from types import TracebackType
 
 import structlog
 
-from .audio import pcm16_to_float
 from .echo import Loudspeaker
 from .engines.ports import Float32, Prompt, SpeechWindow
 from .errors import AntiphonError, EngineError, first_error
@@ -65,6 +64,8 @@ class SpeechPipelineManager:
         self._looks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._drafts: dict[int, _Work] = {}
         self._reading: asyncio.Task[None] | None = None
+        self._reads_ahead = True
+        """Until the model is seen to be elsewhere: then it is not leased for nothing."""
 
     async def __aenter__(self) -> SpeechPipelineManager:
         self._tasks = asyncio.TaskGroup()
@@ -181,13 +182,15 @@ class SpeechPipelineManager:
         was heard of a reply that was cut short, and, once the oldest items are dropped, all of the
         history (2.4 s, measured).
         """
-        if prompt.messages and (self._reading is None or self._reading.done()):
+        idle = self._reading is None or self._reading.done()
+        if self._reads_ahead and prompt.messages and idle:
             self._reading = self._tasks.create_task(self._read(prompt))
 
     async def _read(self, prompt: Prompt) -> None:
         with suppress(AntiphonError):  # the next reply will meet it, and tell
             async with self._pool.lease(LLM, self._owner, purpose=Purpose.BATCH) as slot:
-                if slot.engine.breath_tokens is not None:
+                self._reads_ahead = slot.engine.breath_tokens is not None
+                if self._reads_ahead:
                     one = replace(prompt, max_tokens=1)
                     async for _ in slot.stream(lambda model, stop: model.generate(one, stop)):
                         pass
@@ -200,7 +203,7 @@ class SpeechPipelineManager:
     def audio(self, draft: int, start: int, end: int) -> bytes:
         """The samples [start, end) of a draft's audio, as PCM16."""
         pcm = self._drafts[draft].speaking.take(start, end)
-        self._loudspeaker.play(pcm16_to_float(pcm))
+        self._loudspeaker.play(pcm)
         return pcm
 
     async def _make(

@@ -295,21 +295,27 @@ class TurnMachine:
         turn = self._turn
         if turn is None or self.phase is Phase.COMMITTED or not turn.expects(answer):
             return
-        if isinstance(answer, Looked) and answer.echo:
-            turn.disown(answer, now)
-            yield from self._cut_in.hear_echo(now)
-        elif isinstance(answer, Looked):
-            if turn.understand(answer, now) and turn.number and turn.text:
-                yield UserTranscript(turn.number, turn.text, final=False)
-        elif (again := turn.misunderstand(answer, now)) is not None:
-            yield again
-            return
-        else:
-            yield Failed(answer.error, turn=turn.number or None)
-        if not turn.manual and not (isinstance(answer, Looked) and answer.echo):
-            yield from self._cut_in.understand(turn.text, now, silent=self.phase is Phase.PAUSED)
+        match answer:
+            case Looked(echo=True):
+                turn.disown(answer, now)
+                yield from self._cut_in.hear_echo(now)
+            case Looked():
+                if turn.understand(answer, now) and turn.number and turn.text:
+                    yield UserTranscript(turn.number, turn.text, final=False)
+                yield from self._understood(turn, now)
+            case _:
+                if (again := turn.misunderstand(answer, now)) is not None:
+                    yield again
+                    return
+                yield Failed(answer.error, turn=turn.number or None)
+                yield from self._understood(turn, now)
         yield from self._decide(now, waited_for_words=True)
         yield from self._maybe_end(now)
+
+    def _understood(self, turn: Utterance, now: float) -> Iterator[Effect]:
+        """All that will be known of the words up to here is known: do they end a reply?"""
+        if not turn.manual:
+            yield from self._cut_in.understand(turn.text, now, silent=self.phase is Phase.PAUSED)
 
     def _voted(self, vote: Voted, now: float) -> Iterator[Effect]:
         turn = self._turn

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.audio import Resampler
+from pipeline.audio import Resampler, float_to_pcm16
 from pipeline.echo import ECHO, STILL_ECHO, Loudspeaker, likeness
 from pipeline.engines.ports import Float32
 from pipeline.utterance import SPEECH_HZ
@@ -43,7 +43,7 @@ def reply() -> Float32:
 def loudspeaker(reply: Float32) -> Loudspeaker:
     loudspeaker = Loudspeaker(REPLY_HZ)
     resampler = Resampler(SPEECH_HZ, REPLY_HZ)
-    loudspeaker.play(np.concatenate((resampler.feed(reply), resampler.flush())))
+    loudspeaker.play(float_to_pcm16(np.concatenate((resampler.feed(reply), resampler.flush()))))
     return loudspeaker
 
 
@@ -74,7 +74,7 @@ def test_where_nothing_was_played_or_heard_there_is_no_echo(loudspeaker: Loudspe
     assert not loudspeaker.echoes_in(np.zeros(8_000, np.float32))
     assert not loudspeaker.echoes_in(np.zeros(0, np.float32))
     silent = Loudspeaker(REPLY_HZ)
-    silent.play(np.zeros(REPLY_HZ, np.float32))
+    silent.play(bytes(2 * REPLY_HZ))
     assert not silent.echoes_in(noise(8_000))
 
 
