@@ -1,7 +1,7 @@
 """VadBatcher: the speech probabilities of all sessions, computed together.
 
-One thread runs one model. While it works, frames of other sessions gather, and the next call takes
-one of each: under load the batches grow by themselves, alone a frame waits for nothing.
+One thread runs one model, at most every 5 ms: meanwhile frames of other sessions gather, and the
+next call takes one of each. Alone, or after a stall, a frame waits for nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ off makes it deaf to the next onset: seen 64 ms after it is (p95 210), else 81 (
 clips at several distances."""
 
 
+import os
+GATHER_S = float(os.environ.get("GATHER", "0.010"))
+"""From one call to the next. A call costs as much as the frames of some four sessions, and a thread
+is woken for it."""
+
+
 @dataclass(eq=False, slots=True)
 class _Wanted:
     stream: VadStream
@@ -41,13 +47,18 @@ class VadStream:
         self._fresh = self.state = state
         self._quiet = 0
 
-    async def probability(self, frame: Float32) -> float:
-        """The probability that the frame (512 samples at 16 kHz) holds speech."""
-        probability = await self._batcher._ask(self, frame)
+    def probability(self, frame: Float32, *, behind: bool = False) -> asyncio.Future[float]:
+        """The probability that the frame (512 samples at 16 kHz) holds speech, or `SttFailed`.
+
+        `behind`: the next frame has come too, so this one waits for nobody.
+        """
+        return self._batcher._ask(self, frame, behind)
+
+    def _move(self, probability: float, state: Float32) -> None:
+        self.state = state
         self._quiet = self._quiet + 1 if probability < QUIET else 0
         if self._quiet == FORGET_AFTER:
             self.state, self._quiet = self._fresh, 0
-        return probability
 
 
 class VadBatcher:
@@ -56,8 +67,10 @@ class VadBatcher:
     def __init__(self, model: VoiceActivityModel, *, max_batch: int = 64) -> None:
         self._model = model
         self._max_batch = max_batch
-        self._wanted: list[_Wanted] = []  # at most one a session: each awaits its answer
-        self._more = asyncio.Event()
+        self._wanted: list[_Wanted] = []  # at most one a session: each has one under way
+        self._due = asyncio.Event()
+        """What is wanted has gathered for long enough."""
+        self._called_at = float("-inf")
         self._closed = False
 
     def stream(self) -> VadStream:
@@ -79,26 +92,33 @@ class VadBatcher:
         trace: TracebackType | None,
     ) -> None:
         self._closed = True
-        self._more.set()
+        self._due.set()
         await self._tasks.__aexit__(None, None, None)
         await self._threads.close()
 
-    async def _ask(self, stream: VadStream, frame: Float32) -> float:
+    def _ask(self, stream: VadStream, frame: Float32, behind: bool) -> asyncio.Future[float]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[float] = loop.create_future()
         if self._closed:
-            raise SttFailed("the voice activity detector is closed")
-        wanted = _Wanted(stream, frame, asyncio.get_running_loop().create_future())
-        self._wanted.append(wanted)
-        self._more.set()
-        return await wanted.answer
+            answer.set_exception(SttFailed("the voice activity detector is closed"))
+            return answer
+        self._wanted.append(_Wanted(stream, frame, answer))
+        wait_s = self._called_at + GATHER_S - loop.time()
+        if behind or wait_s <= 0:
+            self._due.set()
+        elif len(self._wanted) == 1:
+            loop.call_later(wait_s, self._due.set)
+        return answer
 
     async def _run(self) -> None:
         while True:
-            await self._more.wait()
+            await self._due.wait()
             batch, self._wanted = self._wanted[: self._max_batch], self._wanted[self._max_batch :]
             if not self._wanted and not self._closed:
-                self._more.clear()
+                self._due.clear()
             batch = [wanted for wanted in batch if not wanted.answer.done()]
             if batch:
+                self._called_at = asyncio.get_running_loop().time()
                 await self._score(batch)
             elif self._closed and not self._wanted:
                 return
@@ -116,7 +136,8 @@ class VadBatcher:
                 if not wanted.answer.done():
                     wanted.answer.set_exception(failure)
             return
-        for wanted, probability, state in zip(batch, probabilities, new_states, strict=True):
-            wanted.stream.state = state
+        answers = zip(batch, probabilities.tolist(), new_states, strict=True)
+        for wanted, probability, state in answers:
+            wanted.stream._move(probability, state.copy())  # a row would keep all of them
             if not wanted.answer.done():
-                wanted.answer.set_result(float(probability))
+                wanted.answer.set_result(probability)

@@ -44,6 +44,7 @@ from pipeline.speaking import REPLY_HZ, VoiceChoice
 from pipeline.turn import PARTIAL_EVERY, Phase, TurnConfig, TurnMachine
 from pipeline.vad import VadBatcher
 
+from .alarm import Alarm
 from .apologies import apology_for
 from .budgets import Budget
 from .conversation import Conversation
@@ -135,13 +136,14 @@ class Session:
         self._clock = clock
         self._microphone_hz = microphone_hz
         self._inbox: Inbox[_Message] = Inbox()
+        self._alarm = Alarm(self._inbox.wake, clock)
         self._conversation = Conversation(
             max_items=config.history_items, max_tokens=config.history_tokens
         )
         self._recorder: Recorder | None = None
         self._machine = self._new_machine()
         self._pipeline = SpeechPipelineManager(
-            identity.session, pool, vad, self._inbox.put,
+            identity.session, pool, vad, self._inbox.put, hear=self._inbox.put_one_more,
             microphone_hz=microphone_hz, expects_frames=self._expects_frames,
             peer_answers=peer_answers,
         )  # fmt: skip
@@ -216,6 +218,7 @@ class Session:
                 await self._converse()
         finally:
             self._ended.set()
+            self._alarm.cancel()
             if self._recorder is not None:
                 self._recorder.close()
 
@@ -259,22 +262,20 @@ class Session:
                     self._step(Cancel())
                 case PlaybackReport(reply, played_ms, done):
                     self._step(Played(reply, played_ms, done))
+                case Heard() as frame:
+                    self._step(frame)
+                    self._pipeline.listening.hear_on()
                 case signal:
                     self._step(signal)
 
     async def _next(self) -> _Message | None:
         """The next message, or None when the machine, or the idle clock, wants to be woken."""
-        if not self._inbox.empty():
-            return self._inbox.get_nowait()
-        now = self._clock()
-        idle = self._active_at + self._config.idle_s
-        wakes = (self._machine.next_wake(now), self._progress.due, idle)
-        wake = min(at for at in wakes if at is not None)
-        try:
-            async with asyncio.timeout(max(0.0, wake - now)):
-                return await self._inbox.get()
-        except TimeoutError:
-            return None
+        if self._inbox.empty():
+            now = self._clock()
+            idle = self._active_at + self._config.idle_s
+            wakes = (self._machine.next_wake(now), self._progress.due, idle)
+            self._alarm.set(min(at for at in wakes if at is not None))
+        return await self._inbox.get()
 
     def _step(self, signal: TurnSignal | None) -> None:
         now = self._clock()
