@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from pipeline.edges import MOST_FALLS
 from pipeline.endpointing import SURE_S
 from pipeline.errors import LlmFailed, SttFailed
 from pipeline.events import (
@@ -195,6 +196,57 @@ def test_an_old_fall_is_looked_at_again() -> None:
     scene.sound(0.32, 0.9, dbfs=-50)
     scene.hush(0.032)
     assert scene.last(Look).end > before.end
+
+
+def test_silence_is_counted_from_where_the_voice_fell_away() -> None:
+    scene = Scene()
+    scene.speak()
+    spoke_until, spoke_to = scene.now, scene.sample
+    scene.sound(0.128, 0.9, dbfs=-50)  # the detector holds on
+    scene.understand("What time is it?")
+    while not scene.committed:
+        scene.hush(0.032)
+    assert SURE_S <= scene.now - spoke_until + 1e-9 <= SURE_S + 2 * FRAME / SPEECH_HZ
+    assert abs(scene.last(SpeechStopped).at_ms * SPEECH_HZ // 1_000 - spoke_to) <= FRAME
+
+
+def test_a_fall_that_was_not_looked_at_still_ends_the_voice() -> None:
+    scene = Scene()
+    for _ in range(MOST_FALLS):
+        scene.speak(0.16)
+        scene.sound(0.032, 0.9, dbfs=-50)
+    scene.speak(0.064)
+    spoke_until = scene.now
+    before = scene.last(Look)
+    scene.sound(0.128, 0.9, dbfs=-50)
+    assert scene.last(Look) == before
+    scene.hush(0.032)
+    assert scene.last(Look).end == scene.sample
+    scene.understand("What time is it?")
+    while not scene.committed:
+        scene.hush(0.032)
+    assert scene.now - spoke_until <= SURE_S + 2 * FRAME / SPEECH_HZ + 1e-9
+
+
+def test_what_is_far_softer_than_the_voice_is_not_the_voice_again() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.032)
+    looks = len(scene.all(Look))
+    scene.sound(0.128, 0.9, dbfs=-50)  # noise, which a detector may take for a breath of speech
+    scene.understand("What time is it?")
+    scene.hush(0.16)
+    assert scene.committed
+    assert len(scene.all(Look)) == looks
+
+
+def test_who_begins_to_push_to_talk_after_a_long_silence_is_heard_from_then() -> None:
+    scene = Scene()
+    scene.hush(60)
+    scene.machine.config = TurnConfig(detection="manual")
+    scene.speak(5)
+    scene.step(EndTurn(scene.sample))
+    assert all(look.end - look.start <= CUT_AT for look in scene.all(Look))
 
 
 def test_without_speculation_nothing_is_foreseen() -> None:
