@@ -36,7 +36,7 @@ class Gauges(Collector):
         sessions = self._house.sessions
         admission = sessions.admission
         yield _gauge("sessions_active", "Sessions that are here", value=len(sessions))
-        yield _gauge("sessions_waiting", "Those in the waiting room", value=admission.waiting)
+        yield _gauge("sessions_waiting", "Clients in the waiting room", value=admission.waiting)
         yield _gauge("sessions_max", "Sessions there may be", value=admission.places)
         yield _counter("sessions_started", "Sessions that have begun", value=sessions.served)
 
@@ -52,11 +52,11 @@ class Gauges(Collector):
             "speculations", "Replies begun before their turn was over", value=totals.speculations
         )
         yield _counter(
-            "speculations_wasted", "Of these, those that were for nothing", value=totals.wasted
+            "speculations_wasted", "Replies begun so that were for nothing", value=totals.wasted
         )
         yield _counter(
             "speculation_saved_seconds",
-            "Head start of the others: from their beginning to the commit",
+            "Head start of those that left: from their beginning to the commit",
             value=totals.saved_ms / 1000,
         )
         yield _counter(
@@ -88,11 +88,13 @@ class Gauges(Collector):
             "occupied", "Slots with an engine at work", (s.busy + s.stopping for _, s in status)
         )
         yield gauge(
-            "stopping", "Of these, those that nobody waits for", (s.stopping for _, s in status)
+            "stopping",
+            "Occupied slots whose result nobody waits for",
+            (s.stopping for _, s in status),
         )
         yield gauge("queue_depth", "Requests that wait", (s.waiting for _, s in status))
         yield gauge(
-            "queue_age_seconds", "How long the first of them has waited",
+            "queue_age_seconds", "How long the first of those who wait has waited",
             (s.oldest_ms / 1000 for _, s in status),
         )  # fmt: skip
 
@@ -117,11 +119,11 @@ class Gauges(Collector):
                 breaker.add_metric([backend.url, state], float(backend.breaker == state))
         yield breaker
         yield _gauge(
-            "llm_backend_outstanding", "Replies under way there", "backend",
+            "llm_backend_outstanding", "Replies that a backend is making", "backend",
             ((backend.url, backend.outstanding) for backend in backends),
         )  # fmt: skip
         yield _gauge(
-            "llm_backend_limit", "How many it is asked for at once", "backend",
+            "llm_backend_limit", "Replies that it is asked for at once, at most", "backend",
             ((backend.url, backend.limit) for backend in backends),
         )  # fmt: skip
         yield _gauge(

@@ -61,7 +61,10 @@ class Metrics:
             SPEECH_S,
         )
         self._part = histogram(
-            "voice_to_voice_part_seconds", "What that is made of: the parts add up", PARTS_S, "part"
+            "voice_to_voice_part_seconds",
+            "What voice-to-voice is made of: the parts add up",
+            PARTS_S,
+            "part",
         )
         self._replies = counter(
             "replies", "Replies that have ended", "status", get_args(ReplyStatus)
