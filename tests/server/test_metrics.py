@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from pipeline.errors import AntiphonError, PoolTimeout
 from pipeline.events import ReplyAudio
@@ -446,3 +447,29 @@ async def test_two_servers_in_one_process_count_apart() -> None:
         assert await one.value("sessions_started_total") == 1
         assert await other.value("sessions_started_total") == 0
         assert await other.value("replies_total", status="completed") == 0
+
+
+# --- and in the log -------------------------------------------------------------------------------
+
+
+async def test_the_log_has_the_timeline_of_each_turn_step_after_step(scraper: Scraper) -> None:
+    with capture_logs() as logs:
+        async with call(scraper.server.ws_url, {}) as caller:
+            await talk(caller)
+            await type_in(caller)
+            told = [done["latency_ms"]["total"] for done in caller.of("reply_done")]
+    spoken, typed = (line for line in logs if line["event"] == "reply_done")
+    for line, total_ms in zip((spoken, typed), told, strict=True):
+        steps = list(line["timeline_ms"].values())
+        assert list(line["timeline_ms"]) == [
+            "transcript",
+            "commit",
+            "first_token",
+            "first_clause",
+            "first_audio",
+            "first_sent",
+        ]
+        assert steps[2:] == sorted(steps[2:])
+        assert steps[0] <= steps[1] <= steps[-1] == line["latency_ms"] == total_ms
+    assert (spoken["spoken"], typed["spoken"]) == (True, False)
+    assert typed["timeline_ms"]["commit"] == 0
