@@ -20,14 +20,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
 from .calls import Call
 from .config import PoolConfig
 from .engines.ports import Stop
-from .errors import EngineError, PoolTimeout
+from .errors import AntiphonError, EngineError, PoolTimeout
 from .instances import Seat, Supply
 from .kinds import EOT, LLM, STT, TTS, Kind
 from .scheduling import Purpose, Request
@@ -40,6 +40,7 @@ __all__ = [
     "TTS",
     "Kind",
     "PoolStatus",
+    "PoolWatcher",
     "Purpose",
     "ResourcePool",
     "Slot",
@@ -117,6 +118,16 @@ class Slot(Generic[E]):
         self._station.instances.left(self._seat)
 
 
+class PoolWatcher(Protocol):
+    """Whoever counts what the pool does; kinds by name."""
+
+    def waited(self, kind: str, seconds: float) -> None:
+        """A lease was given, after so long."""
+
+    def refused(self, kind: str, error: AntiphonError) -> None:
+        """A lease was not given."""
+
+
 class ResourcePool:
     """Hands out the seats of each kind of engine, and takes them back whatever happens."""
 
@@ -126,11 +137,13 @@ class ResourcePool:
         config: PoolConfig | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        watcher: PoolWatcher | None = None,
     ) -> None:
         """`engines` has for each kind a supply, or lists one entry a seat: an engine that serves n
         calls at once then stands there n times."""
         self._config = config or PoolConfig()
         self._clock = clock
+        self._watcher = watcher
         self._stations: dict[Kind[Any], Station[Any]] = {
             kind: Station(kind, _supply(source), self._config, clock)
             for kind, source in engines.items()
@@ -203,18 +216,31 @@ class ResourcePool:
     async def _acquire(
         self, station: Station[E], request: Request, max_wait_s: float | None
     ) -> tuple[Seat[E], float]:
+        try:
+            seat = await self._seat(station, request, max_wait_s)
+        except AntiphonError as error:
+            if self._watcher is not None:
+                self._watcher.refused(station.kind.name, error)
+            raise
+        waited_s = self._clock() - request.arrived
+        if self._watcher is not None:
+            self._watcher.waited(station.kind.name, waited_s)
+        return seat, waited_s
+
+    async def _seat(
+        self, station: Station[E], request: Request, max_wait_s: float | None
+    ) -> Seat[E]:
         longest_s = self._config.max_wait_s if max_wait_s is None else max_wait_s
         future = station.line_up(request)
         try:
             async with asyncio.timeout(longest_s):
-                seat = await future
+                return await future
         except TimeoutError:
             station.give_up(request, future)
             raise PoolTimeout("waited too long for a free engine", retry_after_s=5.0) from None
         except asyncio.CancelledError:
             station.give_up(request, future)
             raise
-        return seat, self._clock() - request.arrived
 
     def promote(self, owner: str) -> None:
         """The owner's speculation has come true: what waits for it is due now, as a first clause

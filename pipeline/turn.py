@@ -21,7 +21,7 @@ from enum import Enum
 from typing import Literal
 
 from .barge_in import Verdict
-from .cutting_in import CUT_IN_LOOK, ECHO_LOOK, CutIn
+from .cutting_in import CUT_IN_LOOK, ECHO_LOOK, BargeIns, CutIn
 from .edges import OFF, ON, Fall, Onset
 from .endpointing import Pace, patience_s
 from .events import Failed, SpeechStarted, SpeechStopped, UserTranscript
@@ -118,6 +118,11 @@ class TurnMachine:
         return turn is not None and not turn.manual and self.phase is not Phase.COMMITTED
 
     @property
+    def barge_ins(self) -> BargeIns:
+        """How often somebody spoke over a reply."""
+        return self._cut_in.count
+
+    @property
     def busy(self) -> bool:
         """A turn or a reply is under way. A manual turn that is not ended may be mere silence."""
         turn = self._turn
@@ -174,7 +179,7 @@ class TurnMachine:
                 yield from self._typed(event, now)
             case Greet(text):
                 yield from self._supersede(now)
-                yield from self._draft(0, "", Marks(now, now, now), say=text)
+                yield from self._draft(0, "", Marks.unspoken(now), say=text)
                 yield from self.replies.start()
             case Cancel():
                 yield from self._cancel(now)
@@ -395,7 +400,7 @@ class TurnMachine:
         yield from self._take_back()
         yield UserTranscript(turn.number, "", final=True, discarded=True)
         self._end_turn(turn)
-        yield from self.replies.resume(now)
+        yield from self._cut_in.let_go_on(now)
 
     def _commit(self, turn: Utterance, now: float) -> Iterator[Effect]:
         marks = replace(turn.marks, voiced=turn.voiced_at)
@@ -417,7 +422,7 @@ class TurnMachine:
         number = self.next_turn
         self.next_turn += 1
         yield UserTranscript(number, event.text, final=True, ref=event.ref)
-        yield from self._draft(number, event.text, Marks(now, now, now))
+        yield from self._draft(number, event.text, Marks.unspoken(now))
         yield from self.replies.start()
 
     def _cancel(self, now: float) -> Iterator[Effect]:
@@ -429,6 +434,7 @@ class TurnMachine:
     def _supersede(self, now: float) -> Iterator[Effect]:
         """A newer turn ends what an older one is still being answered with."""
         if self.phase is Phase.COMMITTED:  # it was said, though its answer never leaves
+            self.speculation.waste()
             yield from self._finalise()
         elif self._turn is not None:
             yield from self._take_back()

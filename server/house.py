@@ -16,6 +16,7 @@ from pipeline.errors import AtCapacity, GoingAway, SettingsError, first_error
 from pipeline.pool import EOT, LLM, STT, TTS, Kind, ResourcePool, Supply
 from pipeline.vad import VadBatcher
 from server.load import LoadMonitor
+from server.metrics import Metrics
 from server.settings import Settings
 from server.watchdog import Watchdog
 from session.budgets import Budgets
@@ -48,12 +49,17 @@ class House:
         self.engines = engines
         self.stage: Stage = "loading"
         self.started_at = time.monotonic()
-        self.pool = ResourcePool(self._supplies(), settings.pool_config())
+        self.metrics = metrics = Metrics()
+        self.pool = ResourcePool(self._supplies(), settings.pool_config(), watcher=metrics)
         self._open: list[Engine] = []
         self.sessions = SessionManager(self.pool, settings.max_sessions, settings.waiting_room)
         self.watchdog = Watchdog()
-        self.load = LoadMonitor(self.pool.late_s, self.sessions, self.watchdog.beat)
-        self.budgets = Budgets(settings.allowance(), settings.max_sessions, time.monotonic)
+        self.load = LoadMonitor(
+            self.pool.late_s, self.sessions, self.watchdog.beat, metrics.sampled
+        )
+        self.budgets = Budgets(
+            settings.allowance(), settings.max_sessions, time.monotonic, metrics.over_budget
+        )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
