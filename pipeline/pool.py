@@ -58,14 +58,15 @@ CLOSE_S = 5.0
 class Slot(Generic[E]):
     """A leased place at an engine. Valid inside its `async with` only."""
 
-    __slots__ = ("_calls", "_pool", "_seat", "_station", "waited_s")
+    __slots__ = ("_calls", "_owner", "_pool", "_seat", "_station", "waited_s")
 
     def __init__(
-        self, pool: ResourcePool, station: Station[E], seat: Seat[E], waited_s: float
+        self, pool: ResourcePool, station: Station[E], seat: Seat[E], owner: str, waited_s: float
     ) -> None:
         self._pool = pool
         self._station = station
         self._seat = seat
+        self._owner = owner
         self._calls: list[Call[E, Any]] = []
         self.waited_s = waited_s
 
@@ -114,7 +115,7 @@ class Slot(Generic[E]):
     def _leave(self) -> None:
         for call in self._calls:
             call.abandon()
-        self._station.instances.left(self._seat)
+        self._station.left(self._owner, self._seat)
 
 
 class ResourcePool:
@@ -190,7 +191,7 @@ class ResourcePool:
             seat, waited_s = await self._acquire(
                 station, Request(owner, purpose, deadline), max_wait_s
             )
-            slot = Slot(self, station, seat, waited_s)
+            slot = Slot(self, station, seat, owner, waited_s)
             try:
                 yield slot
             finally:
