@@ -106,11 +106,32 @@ class Slot(Generic[E]):
 
     async def _run(self, function: Callable[[E, Stop], AsyncIterator[T]], call: Call[E, T]) -> None:
         error: Exception | None = None
+        instances, seat = self._station.instances, self._seat
         try:
-            error = await call.run(self.engine, function, self._seat.turn)
+            error = await call.run(self.engine, function, seat.turn)
+            if instances.doubtful(seat, error):
+                self._pool._start(call.end(error))  # who asked does not wait for what follows
+                if await self._passes_probe():
+                    error = None
+                return
         finally:
-            self._station.instances.ended(self._seat, error)
+            instances.ended(seat, error)
         await call.end(error)
+
+    async def _passes_probe(self) -> bool:
+        """Whether the engine, in the seat of the call that failed, does what all expect of it."""
+        instances, seat = self._station.instances, self._seat
+        ask = instances.supply.probe
+        assert ask is not None
+        hang_s = instances.supply.hang_s
+        call = Call[E, object](self._station.kind, hang_s, lambda: instances.hang(seat))
+        seat.instance.probing = True
+        try:
+            error = await call.run(self.engine, ask, seat.turn)
+            instances.probed(seat, error)
+            return error is None
+        finally:
+            seat.instance.probing = False
 
     def _leave(self) -> None:
         for call in self._calls:
