@@ -82,6 +82,14 @@ def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
     assert is_fault(error)
 
 
+def test_torchs_own_class_is_known_where_torch_is_there() -> None:
+    torch = pytest.importorskip("torch")
+    for kind in {torch.OutOfMemoryError, torch.cuda.OutOfMemoryError}:
+        assert is_out_of_memory(kind("Tried to allocate 20.00 MiB"))
+        assert is_out_of_memory(wrapped(kind("")))
+        assert issubclass(kind, RuntimeError)
+
+
 @pytest.mark.parametrize(
     "error", [Unspeakable("no"), NotFound("no"), RateLimited("no"), PromptRefused("too long")]
 )
