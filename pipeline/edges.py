@@ -11,10 +11,6 @@ ON, OFF = 0.5, 0.35
 FAINT = 0.2
 ENOUGH = 0.9
 """Of two or three frames together: a click is shorter, and a soft vowel is no surer."""
-LOUD_DB, LOUD_ON, LOUD_ENOUGH = 30.0, 0.35, 0.6
-"""So far above the room, a voice is taken for one sooner where that may be taken back."""
-FLOOR_RISE_DB = 0.1
-"""A frame: 3 dB a second. The room is as loud as its quietest frame of late."""
 
 FALL_DB = 33.0
 """From the loudest of late to what is no voice any more, in a quiet room."""
@@ -29,23 +25,16 @@ class Onset:
 
     def __init__(self) -> None:
         self._recent: deque[float] = deque(maxlen=3)
-        self._floor_dbfs = float("inf")
 
-    def hear(self, probability: float, level_dbfs: float, *, eager: bool = False) -> int:
-        """Frames of voice up to this one, if they are speech by now; else 0.
-
-        `eager`: be content with less evidence in a sound that stands out of the room.
-        """
+    def hear(self, probability: float) -> int:
+        """Frames of voice up to this one, if they are speech by now; else 0."""
         self._recent.append(probability)
-        self._floor_dbfs = min(self._floor_dbfs + FLOOR_RISE_DB, level_dbfs)
-        loud = eager and level_dbfs >= self._floor_dbfs + LOUD_DB
-        on, enough = (LOUD_ON, LOUD_ENOUGH) if loud else (ON, ENOUGH)
         audible = [one for one in self._recent if one >= FAINT]
         speech = (
             probability >= FAINT
             and len(audible) >= 2
-            and max(audible) >= on
-            and sum(audible) >= enough
+            and max(audible) >= ON
+            and sum(audible) >= ENOUGH
         )
         return len(audible) if speech else 0
 

@@ -59,14 +59,15 @@ CLOSE_S = 5.0
 class Slot(Generic[E]):
     """A leased place at an engine. Valid inside its `async with` only."""
 
-    __slots__ = ("_calls", "_pool", "_seat", "_station", "waited_s")
+    __slots__ = ("_calls", "_owner", "_pool", "_seat", "_station", "waited_s")
 
     def __init__(
-        self, pool: ResourcePool, station: Station[E], seat: Seat[E], waited_s: float
+        self, pool: ResourcePool, station: Station[E], seat: Seat[E], owner: str, waited_s: float
     ) -> None:
         self._pool = pool
         self._station = station
         self._seat = seat
+        self._owner = owner
         self._calls: list[Call[E, Any]] = []
         self.waited_s = waited_s
 
@@ -106,16 +107,37 @@ class Slot(Generic[E]):
 
     async def _run(self, function: Callable[[E, Stop], AsyncIterator[T]], call: Call[E, T]) -> None:
         error: Exception | None = None
+        instances, seat = self._station.instances, self._seat
         try:
-            error = await call.run(self.engine, function, self._seat.turn)
+            error = await call.run(self.engine, function, seat.turn)
+            if instances.doubtful(seat, error):
+                self._pool._start(call.end(error))  # who asked does not wait for what follows
+                if await self._passes_probe():
+                    error = None
+                return
         finally:
-            self._station.instances.ended(self._seat, error)
+            instances.ended(seat, error)
         await call.end(error)
+
+    async def _passes_probe(self) -> bool:
+        """Whether the engine, in the seat of the call that failed, does what all expect of it."""
+        instances, seat = self._station.instances, self._seat
+        ask = instances.supply.probe
+        assert ask is not None
+        hang_s = instances.supply.hang_s
+        call = Call[E, object](self._station.kind, hang_s, lambda: instances.hang(seat))
+        seat.instance.probing = True
+        try:
+            error = await call.run(self.engine, ask, seat.turn)
+            instances.probed(seat, error)
+            return error is None
+        finally:
+            seat.instance.probing = False
 
     def _leave(self) -> None:
         for call in self._calls:
             call.abandon()
-        self._station.instances.left(self._seat)
+        self._station.left(self._owner, self._seat)
 
 
 class PoolWatcher(Protocol):
@@ -203,7 +225,7 @@ class ResourcePool:
             seat, waited_s = await self._acquire(
                 station, Request(owner, purpose, deadline), max_wait_s
             )
-            slot = Slot(self, station, seat, waited_s)
+            slot = Slot(self, station, seat, owner, waited_s)
             try:
                 yield slot
             finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.edges import FALL_DB, LOUD_DB, MOST_FALLS, Fall, Onset
+from pipeline.edges import FALL_DB, MOST_FALLS, Fall, Onset
 from pipeline.utterance import FRAME, SPEECH_HZ
 
 
@@ -12,7 +12,7 @@ def onset_at(*probabilities: float) -> tuple[int, int] | None:
     """Which frame makes it speech, counted from 1, and how many frames of voice it has by then."""
     onset = Onset()
     for number, probability in enumerate(probabilities, start=1):
-        if voice := onset.hear(probability, -20):
+        if voice := onset.hear(probability):
             return number, voice
     return None
 
@@ -38,24 +38,10 @@ def test_some_evidence_in_three_frames_is_speech_and_a_click_is_not(
 def test_a_voice_that_ended_is_no_evidence_of_another() -> None:
     onset = Onset()
     for probability in (0.9, 0.9, 0.3):
-        onset.hear(probability, -20)
+        onset.hear(probability)
     onset.forget()
-    assert not onset.hear(0.55, -20)
-    assert onset.hear(0.55, -20)
-
-
-def onset_in_a_quiet_room(*, eager: bool, dbfs: float) -> bool:
-    """Whether a soft vowel of this level is taken for speech."""
-    onset = Onset()
-    onset.hear(0.02, -60)
-    onset.hear(0.45, dbfs)
-    return onset.hear(0.38, dbfs, eager=eager) > 0
-
-
-def test_a_sound_that_stands_out_of_the_room_is_taken_for_speech_sooner_where_asked() -> None:
-    assert onset_in_a_quiet_room(eager=True, dbfs=-60 + LOUD_DB + 1)
-    assert not onset_in_a_quiet_room(eager=True, dbfs=-60 + LOUD_DB - 1)
-    assert not onset_in_a_quiet_room(eager=False, dbfs=-20)
+    assert not onset.hear(0.55)
+    assert onset.hear(0.55)
 
 
 class Voice:
