@@ -8,6 +8,7 @@ reply is held no more at every word of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from .barge_in import Verdict, judge
 from .replies import Replies
@@ -23,11 +24,23 @@ ECHO_LOOK = 16 * FRAME
 """Where the reply is heard out of a loudspeaker it is looked so often whether it still is."""
 
 
+@dataclass(slots=True)
+class BargeIns:
+    """How often somebody spoke over a reply, and what it was."""
+
+    held: int = 0
+    resumed: int = 0
+    """It was nothing, of those that were held."""
+    interrupted: int = 0
+    """It ended the reply, held or not: one that echoes is held no more."""
+
+
 class CutIn:
     """What becomes of the reply that somebody speaks over."""
 
     def __init__(self, replies: Replies) -> None:
         self._replies = replies
+        self.count = BargeIns()
         self.onset: int | None = None
         """The sample where somebody began to speak over a reply that is not yet decided on."""
         self._echo_looks = 0
@@ -38,6 +51,7 @@ class CutIn:
         """Somebody may be cutting in: hold the reply."""
         if not self._surely_echoes:
             self.onset = onset
+            self.count.held += 1
             yield from self._replies.hold(now)
 
     @property
@@ -68,7 +82,7 @@ class CutIn:
         if self.verdict(text) is not Verdict.CUT_IN:
             self._speech_looks = 0
             if silent:
-                yield from self._let_go_on(now)
+                yield from self.let_go_on(now)
         elif self._surely_echoes and self._speech_looks == 0:
             self._speech_looks = 1  # one look may miss an echo
         elif silent or self.onset is None:
@@ -79,7 +93,7 @@ class CutIn:
         """It was the reply itself, out of a loudspeaker."""
         self._echo_looks += 1
         self._speech_looks = 0
-        yield from self._let_go_on(now)
+        yield from self.let_go_on(now)
 
     def decide(
         self, turn: Utterance, heard_to: int, now: float, *, speaking: bool
@@ -96,17 +110,20 @@ class CutIn:
         elif passed < CUT_IN_DECIDE:
             return
         elif known and self.verdict(turn.text) is not Verdict.CUT_IN:
-            yield from self._let_go_on(now)
+            yield from self.let_go_on(now)
         elif speaking and (known or passed >= CUT_IN_UNHEARD):
             yield from self._end_reply(now)
         elif passed >= CUT_IN_SILENT:  # its words are late; if it has any, they still cut in
-            yield from self._let_go_on(now)
+            yield from self.let_go_on(now)
 
     def _end_reply(self, now: float) -> Iterator[Effect]:
         self.onset = None
         self._speech_looks = 0
+        self.count.interrupted += 1
         yield from self._replies.interrupt(now)
 
-    def _let_go_on(self, now: float) -> Iterator[Effect]:
+    def let_go_on(self, now: float) -> Iterator[Effect]:
+        """It was nothing: a held reply goes on where it stood."""
         self.onset = None
+        self.count.resumed += self._replies.held
         yield from self._replies.resume(now)

@@ -55,20 +55,33 @@ class Fall:
         self._looks: deque[int] = deque(maxlen=MOST_FALLS)
         self.at: int | None = None
         """The end of the frame in which it fell; None: it has not, or is back."""
+        self.foreseen = False
+        """It fell, and its words may be asked for: that was not so too often."""
 
     def rise(self) -> None:
         """A voice begins."""
-        self._peak_dbfs, self.at = float("-inf"), None
+        self._peak_dbfs = float("-inf")
+        self.forget()
+
+    def forget(self) -> None:
+        """The voice detector has seen the end itself."""
+        self.at, self.foreseen = None, False
+
+    def below(self, level_dbfs: float) -> bool:
+        """This is too soft to be of the voice that was heard of late."""
+        return level_dbfs < self._peak_dbfs - FALL_DB
 
     def hear(self, level_dbfs: float, end: int) -> bool:
         """Take a frame in which the detector still hears a voice; True: the voice is back."""
         self._peak_dbfs = max(self._peak_dbfs - FORGET_DB, level_dbfs)
-        low = level_dbfs < self._peak_dbfs - FALL_DB
-        if low and self.at is None and self._may_look(end):
-            self._looks.append(end)
+        low = self.below(level_dbfs)
+        if low and self.at is None:
             self.at = end
+            self.foreseen = self._may_look(end)
+            if self.foreseen:
+                self._looks.append(end)
         elif not low and self.at is not None:
-            self.at = None
+            self.forget()
             return True
         return False
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 
-from .errors import AntiphonError, EngineError, GpuOutOfMemory, Unspeakable
+from .errors import AntiphonError, EngineError, GpuOutOfMemory, PromptRefused, Unspeakable
 
 _OUT_OF_MEMORY_TYPES = frozenset({"OutOfMemoryError", "MemoryError"})
 """torch.cuda.OutOfMemoryError is torch.OutOfMemoryError; CuPy and JAX use the name too."""
@@ -35,7 +35,7 @@ def forget_values(error: BaseException) -> None:
 
 def is_fault(error: BaseException) -> bool:
     """Whether it speaks against the engine: not the request's fault, nor the memory's."""
-    if isinstance(error, GpuOutOfMemory | Unspeakable) or is_out_of_memory(error):
+    if isinstance(error, GpuOutOfMemory | PromptRefused | Unspeakable) or is_out_of_memory(error):
         return False
     return isinstance(error, EngineError) or not isinstance(error, AntiphonError)
 

@@ -137,6 +137,8 @@ class ReplyDone:
     timeline: Timeline = Timeline()
     saved: bool = False
     apology: bool = False
+    spoken: bool = True
+    """Whether the turn was; else it was typed, or this is a greeting."""
 
 
 @dataclass(frozen=True, slots=True)

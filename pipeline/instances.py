@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from .engine_faults import is_fault
+from .engines.ports import Stop
 from .kinds import Kind
 from .sizing import Sizing
 
@@ -19,7 +20,7 @@ E = TypeVar("E")
 log = structlog.get_logger(__name__)
 
 FAILURES_IN_ROW = 3
-"""So many calls in a row that fail of themselves, and the instance is taken to be broken."""
+"""So many calls in a row that fail of themselves, and the instance is probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ class Supply(Generic[E]):
     """Takes back one that is no longer used."""
     hang_s: float | None = None
     """A call without a sign of life for so long hangs; None: never."""
+    probe: Callable[[E, Stop], AsyncIterator[object]] | None = None
+    """What an instance in doubt is asked, to tell a broken one from somebody's poisoned input.
+    None: the doubt is enough."""
 
 
 @dataclass(eq=False, slots=True)
@@ -70,6 +74,8 @@ class Instance(Generic[E]):
     seats: tuple[Seat[E], ...] = ()
     failures: int = 0
     """Calls that failed, since one that did not."""
+    probing: bool = False
+    broken: bool = False
 
     @property
     def hung(self) -> bool:
@@ -83,7 +89,7 @@ class Instance(Generic[E]):
     def trouble(self) -> str | None:
         if self.hung:
             return "does not answer"
-        return "fails" if self.failures >= FAILURES_IN_ROW else None
+        return "fails" if self.broken else None
 
 
 @dataclass(eq=False)
@@ -166,6 +172,23 @@ class Instances(Generic[E]):
         log.error("engine_hangs", kind=self.kind.name, replaced=self._can_replace)
         self._give_up(instance)
 
+    def doubtful(self, seat: Seat[E], error: Exception | None) -> bool:
+        """Whether this error is one too many, and the instance is to be probed, by `probed`."""
+        instance, supply = seat.instance, self.supply
+        if error is None or supply.probe is None or supply.make is None or not is_fault(error):
+            return False
+        in_doubt = not instance.probing and not instance.broken and instance in self.present
+        return in_doubt and instance.failures + 1 >= FAILURES_IN_ROW
+
+    def probed(self, seat: Seat[E], error: Exception | None) -> None:
+        """How the probe ended."""
+        instance = seat.instance
+        instance.failures = 0
+        if error is None:
+            log.warning("engine_passes_probe", kind=self.kind.name)
+        elif not instance.broken:
+            self._breaks(instance)
+
     def ended(self, seat: Seat[E], error: Exception | None) -> None:
         """A call has left its seat, however it ended."""
         seat.running -= 1
@@ -173,12 +196,11 @@ class Instances(Generic[E]):
             seat.hung = False  # if it was: it was slow, not dead
         instance = seat.instance
         if error is None:
-            instance.failures = 0
+            instance.failures, instance.broken = 0, False
         elif is_fault(error) and self.supply.make is not None:
             instance.failures += 1
-            if instance.failures == FAILURES_IN_ROW and instance in self.present:
-                log.error("engine_breaks", kind=self.kind.name, replaced=self._can_replace)
-                self._give_up(instance)
+            if instance.failures == FAILURES_IN_ROW and self.supply.probe is None:
+                self._breaks(instance)
         self._returned(instance)
 
     def left(self, seat: Seat[E]) -> None:
@@ -194,6 +216,12 @@ class Instances(Generic[E]):
     @property
     def _can_replace(self) -> bool:
         return self.supply.make is not None and not self._replaced
+
+    def _breaks(self, instance: Instance[E]) -> None:
+        instance.broken = True
+        if instance in self.present:
+            log.error("engine_breaks", kind=self.kind.name, replaced=self._can_replace)
+            self._give_up(instance)
 
     def _give_up(self, instance: Instance[E]) -> None:
         """Retire it, if another can take its place: once in a process, then an operator must look.

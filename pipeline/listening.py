@@ -63,6 +63,8 @@ class Listening:
         self._clock = clock
         self._position = 0
         """The sample up to which frames have been heard."""
+        self.missed_s = 0.0
+        """Audio that was never heard: it had left the ring before its turn came."""
         self._arrived = 0.0
         self._came = False
         """Audio, since `run` last looked."""
@@ -143,6 +145,7 @@ class Listening:
             return
         # Whoever hears a frame too late (the ring has moved on) goes on from what is left.
         start = max(self._position, self._ring.start)
+        self.missed_s += (start - self._position) / SPEECH_HZ
         end = start + self._frame
         behind = self._ring.end - end
         frame = self._ring.read(start, end)

@@ -20,14 +20,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
 from .calls import Call
 from .config import PoolConfig
 from .engines.ports import Stop
-from .errors import EngineError, PoolTimeout
+from .errors import AntiphonError, EngineError, PoolTimeout
 from .instances import Seat, Supply
 from .kinds import EOT, LLM, STT, TTS, Kind
 from .scheduling import Purpose, Request
@@ -40,6 +40,7 @@ __all__ = [
     "TTS",
     "Kind",
     "PoolStatus",
+    "PoolWatcher",
     "Purpose",
     "ResourcePool",
     "Slot",
@@ -58,14 +59,15 @@ CLOSE_S = 5.0
 class Slot(Generic[E]):
     """A leased place at an engine. Valid inside its `async with` only."""
 
-    __slots__ = ("_calls", "_pool", "_seat", "_station", "waited_s")
+    __slots__ = ("_calls", "_owner", "_pool", "_seat", "_station", "waited_s")
 
     def __init__(
-        self, pool: ResourcePool, station: Station[E], seat: Seat[E], waited_s: float
+        self, pool: ResourcePool, station: Station[E], seat: Seat[E], owner: str, waited_s: float
     ) -> None:
         self._pool = pool
         self._station = station
         self._seat = seat
+        self._owner = owner
         self._calls: list[Call[E, Any]] = []
         self.waited_s = waited_s
 
@@ -105,16 +107,47 @@ class Slot(Generic[E]):
 
     async def _run(self, function: Callable[[E, Stop], AsyncIterator[T]], call: Call[E, T]) -> None:
         error: Exception | None = None
+        instances, seat = self._station.instances, self._seat
         try:
-            error = await call.run(self.engine, function, self._seat.turn)
+            error = await call.run(self.engine, function, seat.turn)
+            if instances.doubtful(seat, error):
+                self._pool._start(call.end(error))  # who asked does not wait for what follows
+                if await self._passes_probe():
+                    error = None
+                return
         finally:
-            self._station.instances.ended(self._seat, error)
+            instances.ended(seat, error)
         await call.end(error)
+
+    async def _passes_probe(self) -> bool:
+        """Whether the engine, in the seat of the call that failed, does what all expect of it."""
+        instances, seat = self._station.instances, self._seat
+        ask = instances.supply.probe
+        assert ask is not None
+        hang_s = instances.supply.hang_s
+        call = Call[E, object](self._station.kind, hang_s, lambda: instances.hang(seat))
+        seat.instance.probing = True
+        try:
+            error = await call.run(self.engine, ask, seat.turn)
+            instances.probed(seat, error)
+            return error is None
+        finally:
+            seat.instance.probing = False
 
     def _leave(self) -> None:
         for call in self._calls:
             call.abandon()
-        self._station.instances.left(self._seat)
+        self._station.left(self._owner, self._seat)
+
+
+class PoolWatcher(Protocol):
+    """Whoever counts what the pool does; kinds by name."""
+
+    def waited(self, kind: str, seconds: float) -> None:
+        """A lease was given, after so long."""
+
+    def refused(self, kind: str, error: AntiphonError) -> None:
+        """A lease was not given."""
 
 
 class ResourcePool:
@@ -126,11 +159,13 @@ class ResourcePool:
         config: PoolConfig | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        watcher: PoolWatcher | None = None,
     ) -> None:
         """`engines` has for each kind a supply, or lists one entry a seat: an engine that serves n
         calls at once then stands there n times."""
         self._config = config or PoolConfig()
         self._clock = clock
+        self._watcher = watcher
         self._stations: dict[Kind[Any], Station[Any]] = {
             kind: Station(kind, _supply(source), self._config, clock)
             for kind, source in engines.items()
@@ -190,7 +225,7 @@ class ResourcePool:
             seat, waited_s = await self._acquire(
                 station, Request(owner, purpose, deadline), max_wait_s
             )
-            slot = Slot(self, station, seat, waited_s)
+            slot = Slot(self, station, seat, owner, waited_s)
             try:
                 yield slot
             finally:
@@ -203,18 +238,31 @@ class ResourcePool:
     async def _acquire(
         self, station: Station[E], request: Request, max_wait_s: float | None
     ) -> tuple[Seat[E], float]:
+        try:
+            seat = await self._seat(station, request, max_wait_s)
+        except AntiphonError as error:
+            if self._watcher is not None:
+                self._watcher.refused(station.kind.name, error)
+            raise
+        waited_s = self._clock() - request.arrived
+        if self._watcher is not None:
+            self._watcher.waited(station.kind.name, waited_s)
+        return seat, waited_s
+
+    async def _seat(
+        self, station: Station[E], request: Request, max_wait_s: float | None
+    ) -> Seat[E]:
         longest_s = self._config.max_wait_s if max_wait_s is None else max_wait_s
         future = station.line_up(request)
         try:
             async with asyncio.timeout(longest_s):
-                seat = await future
+                return await future
         except TimeoutError:
             station.give_up(request, future)
             raise PoolTimeout("waited too long for a free engine", retry_after_s=5.0) from None
         except asyncio.CancelledError:
             station.give_up(request, future)
             raise
-        return seat, self._clock() - request.arrived
 
     def promote(self, owner: str) -> None:
         """The owner's speculation has come true: what waits for it is due now, as a first clause

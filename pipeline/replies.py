@@ -53,6 +53,13 @@ class Marks:
     """The first clause left for the synthesizer."""
     audio: float | None = None
     sent: float | None = None
+    spoken: bool = True
+    """The turn was; a typed one and a greeting wait for nothing until their commit."""
+
+    @classmethod
+    def unspoken(cls, now: float) -> Marks:
+        """Of a turn that is known, whole and committed as soon as it comes."""
+        return cls(now, now, now, now, spoken=False)
 
     def commit_to(self, turn: Marks) -> None:
         """A reply begun early is for this turn after all: its clock is that turn's."""
@@ -260,5 +267,5 @@ class Replies:
         marks = reply.marks
         return ReplyDone(
             reply.number, reply.turn, status, reply.text, heard, marks.latency(), marks.timeline(),
-            apology=reply.apology,
+            apology=reply.apology, spoken=marks.spoken,
         )  # fmt: skip

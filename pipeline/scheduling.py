@@ -8,18 +8,22 @@ Every request has a time at which it is *due*, and from then on it is *pressing*
     batch work                  2 s
     speculation                 3 s
 
-1. The pressing go before all others, the earliest due first, equals in order of arrival.
-2. No owner goes twice before another one with a pressing request has gone once.
+1. The pressing go before all others: those first whose owners are at the fewest engines, of these
+   the earliest due, equals in order of arrival.
+2. What one owner asks for at once counts as asked for one after the other: while it is at an
+   engine it lets all others pass, and what it still waits for is as if it came when it leaves.
 3. Nobody pressing: later clauses by their deadline, then partials, batch, speculation.
 
-So speculation is last, and yet nothing starves: what is pressing can be passed only by what was due
-before it, which had come before it was due. A clause that is not needed for seconds is early work
-and not a wait: rule 2 would else let it pass another one's clause that runs dry sooner.
+So an owner who asks for sixteen things has no more of a busy engine than one who asks for one
+(max-min fairness, in turns), and nobody goes twice before another one who presses has gone once.
+Who asks for one thing at a time notices nothing of rule 2: their requests come after they left.
+Speculation is last, and yet nothing starves: what is pressing can be passed only by what was due
+before it, which had come before it was due.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -49,28 +53,26 @@ PATIENCE_S = {
 LATEST_DUE_S = 10.0
 """No deadline is later than this after its request's arrival, or it might time out unserved."""
 
-_Moment = tuple[float, int]
-"""A time, and a running number that tells apart what happens at one time."""
-_LONG_AGO: _Moment = (float("-inf"), 0)
-
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """One that waits. `due` is set by the queue."""
+    """One that waits. What has a default is set by the queue."""
 
     owner: str
     purpose: Purpose
     deadline: float | None = None
     """When the result is needed, in monotonic seconds; None: as its purpose has it."""
     arrived: float = 0.0
+    came: float = 0.0
+    """When it arrived, or when its owner last left an engine while it waited."""
     due: float = 0.0
     number: int = 0
     """Order of arrival."""
 
     @property
-    def since(self) -> _Moment:
+    def pressing_since(self) -> float:
         """When it began, or will begin, to press."""
-        return (self.due, self.number)
+        return max(self.due, self.came)
 
 
 @dataclass(slots=True)
@@ -81,8 +83,8 @@ class Queue:
     max_per_owner: int = 16
     _waiting: list[Request] = field(default_factory=list)
     _of_owner: dict[str, int] = field(default_factory=dict)
-    _went: dict[str, _Moment] = field(default_factory=dict)
-    """When each owner last went, as long as somebody waits who has been passed by it."""
+    _at_engines: Counter[str] = field(default_factory=Counter)
+    """Those who went and have not left, by owner."""
     _counter: int = 0
 
     def __len__(self) -> int:
@@ -99,12 +101,13 @@ class Queue:
         replaced = self._older_partial(request)
         if replaced is None:
             self._check_room(request.owner)
-        request.arrived = now
+        request.arrived = request.came = now
         self._counter += 1
         if replaced is not None:
             # The older one's place in line too, or who speaks without a pause would wait for ever.
             self.discard(replaced)
-            request.due, request.number = replaced.due, replaced.number
+            request.came, request.due = replaced.came, replaced.due
+            request.number = replaced.number
         else:
             request.due, request.number = _due(request), self._counter
         self._waiting.append(request)
@@ -119,8 +122,6 @@ class Queue:
         self._of_owner[request.owner] -= 1
         if not self._of_owner[request.owner]:
             del self._of_owner[request.owner]
-        if not self._waiting:
-            self._went.clear()
 
     def promote(self, owner: str, now: float) -> None:
         """The owner's speculation has come true: what waits for it is a first clause, due now."""
@@ -130,20 +131,28 @@ class Queue:
                 request.due = min(request.due, now)
 
     def take(self, now: float) -> Request | None:
-        """The one that goes next leaves the queue; None when nobody waits."""
-        chosen = self._next(now)
-        if chosen is not None:
-            self._counter += 1
-            self._went[chosen.owner] = (now, self._counter)
-            self.discard(chosen)
-            self._forget_old()
+        """The one that goes next leaves the queue; None when nobody waits. `left` ends its go."""
+        if not self._waiting:
+            return None
+        chosen = min(self._waiting, key=lambda request: self._rank(request, now))
+        self.discard(chosen)
+        self._at_engines[chosen.owner] += 1
         return chosen
+
+    def left(self, owner: str, now: float) -> None:
+        """One of the owner's that went is over."""
+        self._at_engines[owner] -= 1
+        if not self._at_engines[owner]:
+            del self._at_engines[owner]
+        if owner in self._of_owner:
+            for request in self._waiting:
+                if request.owner == owner:
+                    request.came = now
 
     def clear(self) -> list[Request]:
         """Send everybody away; returns who they were."""
         gone, self._waiting = self._waiting, []
         self._of_owner.clear()
-        self._went.clear()
         return gone
 
     def oldest_s(self, now: float) -> float:
@@ -151,35 +160,22 @@ class Queue:
         return now - min((request.arrived for request in self._waiting), default=now)
 
     def late_s(self, now: float) -> float:
-        """How long the one that was due first has been due; 0.0 when nobody is late."""
-        return max(0.0, now - min((request.due for request in self._waiting), default=now))
+        """How long the one that was due first has been due; 0.0 when nobody is late.
 
-    def _next(self, now: float) -> Request | None:
-        if len(self._waiting) < 2:
-            return self._waiting[0] if self._waiting else None
-        if pressing := [request for request in self._waiting if request.due <= now]:
-            return min(self._in_turn(pressing, lambda request: request.since), key=_by_due)
-        first = min(request.purpose for request in self._waiting)
-        early = [request for request in self._waiting if request.purpose is first]
-        if first is not Purpose.LATER_CLAUSE:
-            early = self._in_turn(early, _came)
-        return min(early, key=_by_due)
-
-    def _in_turn(
-        self, requests: Iterable[Request], since: Callable[[Request], _Moment]
-    ) -> list[Request]:
-        """Those whose owner has not gone since the one that waits longest began to wait.
-
-        An owner waits from when its oldest request did, or from when it last went.
+        Who is at an engine is being served: whatever else it asks for is not late yet.
         """
-        began: dict[str, _Moment] = {}
-        for request in requests:
-            at = since(request)
-            if at < began.get(request.owner, (float("inf"), 0)):
-                began[request.owner] = at
-        went = self._went
-        longest = min(max(at, went.get(owner, _LONG_AGO)) for owner, at in began.items())
-        return [r for r in requests if went.get(r.owner, _LONG_AGO) <= longest]
+        waiting = (r for r in self._waiting if r.owner not in self._at_engines)
+        return max(0.0, now - min((r.pressing_since for r in waiting), default=now))
+
+    def _rank(self, request: Request, now: float) -> tuple[float, ...]:
+        """The lowest goes first."""
+        at_engines = self._at_engines[request.owner]
+        due, purpose, number = request.due, request.purpose, request.number
+        if due <= now:
+            return (0, at_engines, request.pressing_since, due, purpose, number)
+        if purpose is Purpose.LATER_CLAUSE:
+            return (1, purpose, due, number)
+        return (1, purpose, at_engines, request.came, number)
 
     def _older_partial(self, request: Request) -> Request | None:
         if request.purpose is not Purpose.PARTIAL or request.owner not in self._of_owner:
@@ -195,23 +191,8 @@ class Queue:
         if self._of_owner.get(owner, 0) >= self.max_per_owner:
             raise RateLimited("too many of your requests wait already", retry_after_s=1.0)
 
-    def _forget_old(self) -> None:
-        """Bound the memory of who went: whoever went before any of these waited passed none."""
-        if len(self._went) > 2 * self.max_waiting and self._waiting:
-            later = Purpose.LATER_CLAUSE
-            longest = min(r.since if r.purpose is later else _came(r) for r in self._waiting)
-            self._went = {owner: at for owner, at in self._went.items() if at > longest}
-
 
 def _due(request: Request) -> float:
     if request.deadline is None:
         return request.arrived + PATIENCE_S[request.purpose]
     return min(max(request.deadline, request.arrived), request.arrived + LATEST_DUE_S)
-
-
-def _came(request: Request) -> _Moment:
-    return (request.arrived, request.number)
-
-
-def _by_due(request: Request) -> tuple[float, Purpose, int]:
-    return (request.due, request.purpose, request.number)

@@ -12,10 +12,11 @@ class Speculation:
     begun: int = 0
     wasted: int = 0
     saved_ms: int = 0
-    """Head start of the replies that were kept."""
+    """Head start of the replies that left."""
     words: str | None = None
     """What the open one is an answer to; None: there is none."""
     _since: float = 0.0
+    _head_start_ms: int = 0
 
     def begin(self, words: str, now: float) -> None:
         """A reply to these words is begun, held until the turn is committed."""
@@ -24,13 +25,14 @@ class Speculation:
 
     def keep(self, now: float) -> None:
         """The turn is committed with just these words. It may yet be taken back."""
-        self.saved_ms += round((now - self._since) * 1000)
+        self._head_start_ms = round((now - self._since) * 1000)
 
     def waste(self) -> None:
         """The user went on, or meant other words: the open one, if any, was for nothing."""
         self.wasted += self.words is not None
-        self.words = None
+        self.words, self._head_start_ms = None, 0
 
     def settle(self) -> None:
         """The turn is over; nothing is open any more."""
-        self.words = None
+        self.saved_ms += self._head_start_ms
+        self.words, self._head_start_ms = None, 0

@@ -68,7 +68,12 @@ class Station(Generic[E]):
         self.queue.discard(request)
         self.granted.pop(request, None)
         if future.done() and not future.cancelled() and future.exception() is None:
-            self.instances.left(future.result())
+            self.left(request.owner, future.result())
+
+    def left(self, owner: str, seat: Seat[E]) -> None:
+        """The lease of a seat has ended."""
+        self.queue.left(owner, self.clock())
+        self.instances.left(seat)
 
     def hand_out(self) -> None:
         """Give free seats to those who wait."""
@@ -77,12 +82,14 @@ class Station(Generic[E]):
             request = self.queue.take(now)
             assert request is not None
             future = self.granted.pop(request)
-            if not future.done():  # else its owner has left, and has not run since
+            if future.done():  # its owner has left, and has not run since
+                self.queue.left(request.owner, now)
+            else:
                 seat.leased = True
                 waited_s = now - request.arrived
                 self.waits_s.append(waited_s)
                 future.set_result(seat)
-                self.instances.served(now - request.due)
+                self.instances.served(now - request.pressing_since)
         if len(self.queue) and self.instances.hopeless:
             for request in self.queue.clear():
                 self._refuse(request, self._down())

@@ -21,7 +21,7 @@ from enum import Enum
 from typing import Literal
 
 from .barge_in import Verdict
-from .cutting_in import CUT_IN_LOOK, ECHO_LOOK, CutIn
+from .cutting_in import CUT_IN_LOOK, ECHO_LOOK, BargeIns, CutIn
 from .edges import OFF, ON, Fall, Onset
 from .endpointing import Pace, patience_s
 from .events import Failed, SpeechStarted, SpeechStopped, UserTranscript
@@ -43,7 +43,7 @@ from .signals import (
     Voted,
 )
 from .speculation import Speculation
-from .utterance import FRAME, SPEECH_HZ, Segment, Utterance
+from .utterance import CUT_FROM, FRAME, SPEECH_HZ, Segment, Utterance
 
 STOPPED_AFTER = 6 * FRAME
 """Silence that the client is told of."""
@@ -118,6 +118,11 @@ class TurnMachine:
         return turn is not None and not turn.manual and self.phase is not Phase.COMMITTED
 
     @property
+    def barge_ins(self) -> BargeIns:
+        """How often somebody spoke over a reply."""
+        return self._cut_in.count
+
+    @property
     def busy(self) -> bool:
         """A turn or a reply is under way. A manual turn that is not ended may be mere silence."""
         turn = self._turn
@@ -174,7 +179,7 @@ class TurnMachine:
                 yield from self._typed(event, now)
             case Greet(text):
                 yield from self._supersede(now)
-                yield from self._draft(0, "", Marks(now, now, now), say=text)
+                yield from self._draft(0, "", Marks.unspoken(now), say=text)
                 yield from self.replies.start()
             case Cancel():
                 yield from self._cancel(now)
@@ -204,7 +209,7 @@ class TurnMachine:
             yield from self._heard_manual(frame, now)
         elif turn is not None and speaking and voiced:
             yield from self._voice(turn, frame, now)
-        elif onset:
+        elif onset and not (turn is not None and self._fall.below(frame.level_dbfs)):
             yield from self._voice_on(frame, frame.end - onset * FRAME, now)
         elif turn is not None and self.phase is not Phase.COMMITTED:
             yield from self._silence(turn, frame, now)
@@ -245,10 +250,10 @@ class TurnMachine:
 
     def _foresee(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
         """A voice that falls away may have ended: its words are asked for at once."""
-        fell_before = self._fall.at
+        foreseen_before = self._fall.foreseen
         if self._fall.hear(frame.level_dbfs, frame.end):
             yield from self._take_back()
-        elif fell_before is None and self._fall.at is not None:
+        elif self._fall.foreseen and not foreseen_before:
             yield turn.look(frame.end, now, final=True, over_reply=self._over_reply)
 
     @property
@@ -256,17 +261,22 @@ class TurnMachine:
         return self.replies.started is not None
 
     def _silence(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
-        silence = frame.end - turn.voiced_end
         if self.phase is Phase.SPEAKING:
             yield from self._cut_long(turn, frame, now)
             # At the first silent frame: the voice detector itself sees the end of speech some
             # 100 ms late, so no word is cut, and the words are there when the decision is due.
             self.phase = Phase.PAUSED
             self._onset.forget()
-            fell_at, self._fall.at = self._fall.at, None
-            if fell_at is None or frame.end - fell_at > FALL_HOLDS or fell_at < turn.asked_to:
+            fell_at = self._fall.at
+            self._fall.forget()
+            if fell_at is not None and frame.end - fell_at <= FALL_HOLDS:
+                turn.fall_silent(fell_at - FRAME)
+                seen = fell_at == turn.asked_to
+            else:
+                seen = False
+            if not seen:
                 yield turn.look(frame.end, now, final=True, over_reply=self._over_reply)
-        if not turn.stop_told and silence >= STOPPED_AFTER:
+        if not turn.stop_told and frame.end - turn.voiced_end >= STOPPED_AFTER:
             turn.stop_told = True
             yield SpeechStopped(turn.number, _ms(turn.voiced_end))
         yield from self._cut_in.decide(turn, frame.end, now, speaking=False)
@@ -274,7 +284,9 @@ class TurnMachine:
 
     def _heard_manual(self, frame: Heard, now: float) -> Iterator[Effect]:
         """In manual mode a turn is whatever was said since the last one ended."""
-        turn = self._turn or self._open(self._earliest, 0, manual=True)
+        # Who begins to push to talk after an hour's silence did not mean the hour.
+        earliest = max(self._earliest, frame.end - CUT_FROM)
+        turn = self._turn or self._open(earliest, 0, manual=True)
         if frame.probability >= ON or not turn.voiced_at:
             turn.voice(frame)
         yield from self._cut_long(turn, frame, now)
@@ -361,7 +373,7 @@ class TurnMachine:
     def _decide(self, now: float, *, waited_for_words: bool = False) -> Iterator[Effect]:
         """Commit the turn, begin a reply to it, drop it, or wait on."""
         turn = self._turn
-        fell = self.phase is Phase.SPEAKING and self._fall.at is not None
+        fell = self.phase is Phase.SPEAKING and self._fall.foreseen
         if turn is None or not (self.phase is Phase.PAUSED or fell) or not turn.answered:
             return
         silence_s = (self._heard_to - turn.voiced_end) / SPEECH_HZ
@@ -388,7 +400,7 @@ class TurnMachine:
         yield from self._take_back()
         yield UserTranscript(turn.number, "", final=True, discarded=True)
         self._end_turn(turn)
-        yield from self.replies.resume(now)
+        yield from self._cut_in.let_go_on(now)
 
     def _commit(self, turn: Utterance, now: float) -> Iterator[Effect]:
         marks = replace(turn.marks, voiced=turn.voiced_at)
@@ -410,7 +422,7 @@ class TurnMachine:
         number = self.next_turn
         self.next_turn += 1
         yield UserTranscript(number, event.text, final=True, ref=event.ref)
-        yield from self._draft(number, event.text, Marks(now, now, now))
+        yield from self._draft(number, event.text, Marks.unspoken(now))
         yield from self.replies.start()
 
     def _cancel(self, now: float) -> Iterator[Effect]:
@@ -422,6 +434,7 @@ class TurnMachine:
     def _supersede(self, now: float) -> Iterator[Effect]:
         """A newer turn ends what an older one is still being answered with."""
         if self.phase is Phase.COMMITTED:  # it was said, though its answer never leaves
+            self.speculation.waste()
             yield from self._finalise()
         elif self._turn is not None:
             yield from self._take_back()

@@ -72,6 +72,11 @@ class Utterance:
         """The user speaks."""
         self.voiced_end, self.voiced_at = frame.end, frame.arrived
 
+    def fall_silent(self, end: int) -> None:
+        """The voice ended here already, though the voice detector heard it for longer."""
+        self.voiced_at -= max(0, self.voiced_end - end) / SPEECH_HZ
+        self.voiced_end = min(self.voiced_end, end)
+
     def look(self, end: int, now: float, *, final: bool = False, over_reply: bool = False) -> Look:
         """Ask for the words of the segment that grows, up to `end`."""
         segment = self.segments[-1]

@@ -17,6 +17,7 @@ from pipeline.engines.build import build
 from pipeline.errors import AntiphonError
 from server import operations, page
 from server.failures import failure_of, message_of
+from server.gauges import Gauges
 from server.house import House
 from server.request_ids import RequestIds
 from server.settings import Settings
@@ -46,6 +47,7 @@ def create_app(house: House) -> ASGIApp:
         exception_handlers=handlers,
     )
     app.state.house = house
+    house.metrics.registry.register(Gauges(house))
     return RequestIds(app)  # outside of everything: a 500 carries its id too
 
 

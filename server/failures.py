@@ -40,6 +40,11 @@ _TABLE: dict[type[BaseException], Failure] = {
 }
 
 
+def codes() -> tuple[str, ...]:
+    """Every code there is."""
+    return tuple(dict.fromkeys(row.code for row in (*_TABLE.values(), _INTERNAL)))
+
+
 def failure_of(error: BaseException) -> Failure:
     """The row of an exception; that of its nearest ancestor, or `INTERNAL`."""
     for kind in type(error).__mro__:

@@ -10,12 +10,14 @@ from typing import Any, Literal, TypeVar
 
 import structlog
 
+from pipeline import probes
 from pipeline.engines.build import Engines
-from pipeline.engines.ports import Engine
+from pipeline.engines.ports import Engine, Stop
 from pipeline.errors import AtCapacity, GoingAway, SettingsError, first_error
 from pipeline.pool import EOT, LLM, STT, TTS, Kind, ResourcePool, Supply
 from pipeline.vad import VadBatcher
 from server.load import LoadMonitor
+from server.metrics import Metrics
 from server.settings import Settings
 from server.watchdog import Watchdog
 from session.budgets import Budgets
@@ -48,12 +50,17 @@ class House:
         self.engines = engines
         self.stage: Stage = "loading"
         self.started_at = time.monotonic()
-        self.pool = ResourcePool(self._supplies(), settings.pool_config())
+        self.metrics = metrics = Metrics()
+        self.pool = ResourcePool(self._supplies(), settings.pool_config(), watcher=metrics)
         self._open: list[Engine] = []
         self.sessions = SessionManager(self.pool, settings.max_sessions, settings.waiting_room)
         self.watchdog = Watchdog()
-        self.load = LoadMonitor(self.pool.late_s, self.sessions, self.watchdog.beat)
-        self.budgets = Budgets(settings.allowance(), settings.max_sessions, time.monotonic)
+        self.load = LoadMonitor(
+            self.pool.late_s, self.sessions, self.watchdog.beat, metrics.sampled
+        )
+        self.budgets = Budgets(
+            settings.allowance(), settings.max_sessions, time.monotonic, metrics.over_budget
+        )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -116,28 +123,38 @@ class House:
             await self._close(engine)
 
     def _supplies(self) -> dict[Kind[Any], Supply[Any]]:
-        """Where the pool gets each kind from. Those of language models are not made anew: what
-        fails there is a backend, and it answers for itself."""
+        """Where the pool gets each kind from."""
         settings, engines = self.settings, self.engines
         makers, hang_s = engines.makers, settings.engine_hang_s
 
         def supply(
             *there: E,
             make: Callable[[int], E] | None,
+            probe: Callable[[E, Stop], AsyncIterator[object]],
             seats: int = 1,
             most: int = 1,
         ) -> Supply[E]:
-            ready = None if make is None else self._ready(make)
-            return Supply(there, seats, most, ready, self._close, hang_s)
+            if make is None:  # it runs elsewhere, and its failures are told apart there
+                return Supply(there, seats)
+            return Supply(there, seats, most, self._ready(make), self._close, hang_s, probe)
 
         return {
             STT: supply(
-                engines.transcriber, make=_alike(makers.transcriber), seats=settings.stt_slots
+                engines.transcriber, make=_alike(makers.transcriber), probe=probes.transcriber,
+                seats=settings.stt_slots,
             ),
-            EOT: supply(engines.end_of_turn, make=_alike(makers.end_of_turn)),
-            TTS: supply(*engines.synthesizers, make=makers.synthesizer, most=settings.tts_slots),
-            LLM: Supply((engines.language_model,), seats=settings.llm_slots),
-        }
+            EOT: supply(
+                engines.end_of_turn, make=_alike(makers.end_of_turn), probe=probes.end_of_turn
+            ),
+            TTS: supply(
+                *engines.synthesizers, make=makers.synthesizer, probe=probes.synthesizer,
+                most=settings.tts_slots,
+            ),
+            LLM: supply(
+                engines.language_model, make=_alike(makers.language_model),
+                probe=probes.language_model, seats=settings.llm_slots,
+            ),
+        }  # fmt: skip
 
     def _ready(self, make: Callable[[int], E]) -> Callable[[int], Awaitable[E]]:
         async def made(others: int) -> E:

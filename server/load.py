@@ -23,14 +23,19 @@ class LoadMonitor:
     """The level of load shedding, for whoever asks. Use it as an async context manager."""
 
     def __init__(
-        self, late_s: Callable[[], float], sessions: SessionManager, beat: Callable[[], None]
+        self,
+        late_s: Callable[[], float],
+        sessions: SessionManager,
+        beat: Callable[[], None],
+        sampled: Callable[[Sample], None],
     ) -> None:
         """`late_s`: how long the pool's most overdue request has been due. `beat` is called at
-        every tick: the loop runs.
+        every tick: the loop runs. `sampled` is told every sample.
         """
         self._late_s = late_s
         self._sessions = sessions
         self._beat = beat
+        self._sampled = sampled
         self._shedding = Shedding()
         self.last = Sample(0.0, 0.0)
 
@@ -67,6 +72,7 @@ class LoadMonitor:
     def note(self, sample: Sample, now: float) -> None:
         """Take a sample, and act on what follows."""
         self.last = sample
+        self._sampled(sample)
         before = self._shedding.level
         level = self._shedding.note(sample, now)
         if level is before:

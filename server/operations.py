@@ -32,10 +32,16 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": why}, 503, {"Retry-After": "5"})
 
 
+async def metrics(request: Request) -> Response:
+    """For Prometheus: `docs/operations.md` has every name."""
+    text, content_type = _admin(request).metrics.exposition(request.headers.get("accept", ""))
+    return Response(text, headers={"content-type": content_type})
+
+
 async def status(request: Request) -> Response:
     """Everything at a glance; nothing about what anybody says."""
-    house = _house(request)
-    engines = house.engines
+    house = _admin(request)
+    engines, totals = house.engines, house.sessions.totals()
     return JSONResponse(
         {
             "status": house.why_not_ready() or "ready",
@@ -54,7 +60,21 @@ async def status(request: Request) -> Response:
                 "waiting": house.sessions.admission.waiting,
                 "max": house.sessions.admission.places,
             },
-            "requests": house.sessions.requests(),
+            "requests": {
+                "total": totals.replies,
+                "active": house.sessions.replying(),
+                "failed": totals.failed,
+            },
+            "speculation": {
+                "begun": totals.speculations,
+                "wasted": totals.wasted,
+                "saved_ms": totals.saved_ms,
+            },
+            "barge_ins": {
+                "held": totals.held,
+                "resumed": totals.resumed,
+                "interrupted": totals.interrupted,
+            },
             "shedding": house.load.level,
             "load": {
                 "loop_lag_ms": round(1000 * house.load.last.lag_s, 1),
@@ -109,6 +129,7 @@ routes = [
     Route("/ping", healthz),
     Route("/readyz", readyz),
     Route("/status", status),
+    Route("/metrics", metrics),
     Route("/admin/sessions", list_sessions),
     Route("/admin/sessions/{id}", one_session, methods=["GET"]),
     Route("/admin/sessions/{id}", end_session, methods=["DELETE"]),

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
 from pipeline.errors import SlowClient
 from pipeline.events import (
@@ -51,8 +52,14 @@ _OVERTAKES = (
 class Outbox:
     """A queue of two lanes. `put` never waits; `next` does."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        dropped: Callable[[Literal["outbox_audio", "outbox_text"]], None] = lambda _: None,
+    ) -> None:
+        """`dropped` is told of every event that is not kept, in which half of the box."""
         self._clock = clock
+        self._dropped = dropped
         self._urgent: deque[Event] = deque()
         self._ordered: deque[tuple[float, Event]] = deque()
         self._more = asyncio.Event()
@@ -72,9 +79,11 @@ class Outbox:
         """Queue an event. Audio that would be too late is dropped, with one warning a time."""
         if self._text_bytes > MAX_TEXT_BYTES:
             self.stuck.set()
+            self._dropped("outbox_text")
             return
         match event:
             case ReplyAudio() if self._too_late():
+                self._dropped("outbox_audio")
                 if self._dropping:
                     return
                 self._dropping = True

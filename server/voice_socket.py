@@ -32,7 +32,7 @@ from server.outbox import STUCK_S, Outbox
 from server.wire import native
 from session import limits
 from session.budgets import Budget
-from session.messages import Closing, Command, Configure, Say, Settings, Warned
+from session.messages import Closing, Command, Configure, Event, Say, Settings, Warned
 from session.records import Identity
 from session.session import Session
 
@@ -68,6 +68,7 @@ async def voice_socket(socket: WebSocket) -> None:
     except Fatal as fatal:
         await connection.refuse(fatal.error)
     except (Unavailable, RateLimited) as error:
+        house.metrics.turned_away(error)
         await connection.refuse(error)
     except WebSocketDisconnect:
         pass
@@ -89,7 +90,8 @@ class _Conversation:
         self._house = house
         self._id = session_id
         self._budget = budget
-        self._outbox = Outbox()
+        self._metrics = house.metrics
+        self._outbox = Outbox(dropped=self._metrics.dropped)
 
     async def run(self, hello: native.Hello, first: bytes | None) -> None:
         """Converse until one side ends it. Raises `RateLimited` for instructions too long."""
@@ -139,7 +141,7 @@ class _Conversation:
             pool=house.pool,
             vad=house.vad,
             budget=self._budget,
-            send=self._outbox.put,
+            send=self._tell,
             peer_answers=self._connection.answers,
             load=lambda: house.load.level,
             limits=LIMITS
@@ -149,6 +151,10 @@ class _Conversation:
             },
         )
 
+    def _tell(self, event: Event) -> None:
+        self._metrics.told(event)
+        self._outbox.put(event)
+
     # --- the session -----------------------------------------------------------------------------
 
     async def _talk(self, session: Session) -> None:
@@ -156,8 +162,8 @@ class _Conversation:
             await session.run()
         except Exception as error:
             log.exception("session_failed")
-            self._outbox.put(Failed(error))
-            self._outbox.put(Closing(AntiphonError("something went wrong on our side")))
+            self._tell(Failed(error))
+            self._tell(Closing(AntiphonError("something went wrong on our side")))
         finally:
             self._outbox.close()
 
@@ -189,15 +195,16 @@ class _Conversation:
             return
         manual = session.settings.detection == "manual"
         if not self._intake.take_audio(len(data) / 2 / rate_hz, manual=manual):
+            self._metrics.dropped("microphone")
             if self._intake.warns_of_drops():
-                self._outbox.put(Warned(TOO_MUCH_AUDIO))
+                self._tell(Warned(TOO_MUCH_AUDIO))
             return
         try:
             self._budget.take_audio(len(data) / 2 / rate_hz, time.monotonic())
             session.hear(data)
         except (BadAudio, RateLimited) as error:
             if self._intake.tells_refused_audio():
-                self._outbox.put(Failed(error))
+                self._tell(Failed(error))
 
     async def _obey(self, session: Session, text: str) -> None:
         self._intake.check_text()
@@ -210,7 +217,7 @@ class _Conversation:
             self._pay_for(message)
             await session.tell(message)
         except (BadMessage, NotFound, RateLimited) as error:
-            self._outbox.put(Failed(error, ref=native.ref_of(text)))
+            self._tell(Failed(error, ref=native.ref_of(text)))
             if isinstance(error, BadMessage):
                 self._intake.note_mistake()
 

@@ -41,11 +41,23 @@ class Allowance:
         )
 
 
+Refused = Callable[[str], None]
+"""Told the budget of whatever is refused: "turns", "characters", "audio" or "sessions"."""
+
+
+def _nobody(budget: str) -> None:
+    """Nobody wants to know."""
+
+
 class Bucket:
     """A token bucket: a minute's worth at most, refilled evenly."""
 
-    def __init__(self, what: str, per_minute: float, now: float) -> None:
+    def __init__(
+        self, name: str, what: str, per_minute: float, now: float, refused: Refused = _nobody
+    ) -> None:
+        self._name = name
         self._what = what
+        self._refused = refused
         self._most = per_minute
         self._left = per_minute
         self._as_of = now
@@ -60,6 +72,7 @@ class Bucket:
         missing = min(amount, self._most) - self._left
         if missing > 1e-9:  # sums of floats
             wait_s = missing * MINUTE_S / self._most
+            self._refused(self._name)
             raise RateLimited(
                 f"at most {self._most:g} {self._what} a minute; go on in {math.ceil(wait_s)} s",
                 retry_after_s=wait_s,
@@ -73,11 +86,22 @@ class Bucket:
 class Budget:
     """One user's buckets. What it spends counts in its `share_of` too."""
 
-    def __init__(self, allowance: Allowance, now: float, *, share_of: Budget | None = None) -> None:
+    def __init__(
+        self,
+        allowance: Allowance,
+        now: float,
+        *,
+        share_of: Budget | None = None,
+        refused: Refused = _nobody,
+    ) -> None:
         self.allowance = allowance
-        self._turns = Bucket("turns", allowance.turns_per_minute, now)
-        self._characters = Bucket("characters", allowance.characters_per_minute, now)
-        self._audio = Bucket("seconds of audio", allowance.audio_s_per_minute, now)
+        self._turns = Bucket("turns", "turns", allowance.turns_per_minute, now, refused)
+        self._characters = Bucket(
+            "characters", "characters", allowance.characters_per_minute, now, refused
+        )
+        self._audio = Bucket(
+            "audio", "seconds of audio", allowance.audio_s_per_minute, now, refused
+        )
         self._chain = (self, share_of) if share_of is not None else (self,)
 
     def check_turn(self, now: float) -> None:
@@ -115,11 +139,18 @@ class _User:
 class Budgets:
     """Every user's budget, from its first session to a minute after its last."""
 
-    def __init__(self, allowance: Allowance, users: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        allowance: Allowance,
+        users: int,
+        clock: Callable[[], float],
+        refused: Refused = _nobody,
+    ) -> None:
         """`users`: as many may spend all of their allowance at the same time."""
         self._allowance = allowance
         self._clock = clock
-        self._all = Budget(allowance.times(users), clock())
+        self._refused = refused
+        self._all = Budget(allowance.times(users), clock(), refused=refused)
         self._users: dict[str, _User] = {}
         self._resting: OrderedDict[str, tuple[Budget, float]] = OrderedDict()
 
@@ -131,15 +162,16 @@ class Budgets:
         """
         now = self._clock()
         if user is None:
-            yield Budget(self._allowance, now, share_of=self._all)
+            yield self._budget(now)
             return
         self._forget_rested(now)
         known = self._users.get(user)
         if known is None:
             budget, _ = self._resting.pop(user, (None, now))
-            known = _User(budget or Budget(self._allowance, now, share_of=self._all))
+            known = _User(budget or self._budget(now))
             self._users[user] = known
         if known.sessions >= self._allowance.sessions:
+            self._refused("sessions")
             raise RateLimited(
                 f"at most {self._allowance.sessions} sessions at once; end another",
                 retry_after_s=MINUTE_S,
@@ -152,6 +184,9 @@ class Budgets:
             if not known.sessions:
                 del self._users[user]
                 self._resting[user] = (known.budget, self._clock())
+
+    def _budget(self, now: float) -> Budget:
+        return Budget(self._allowance, now, share_of=self._all, refused=self._refused)
 
     def _forget_rested(self, now: float) -> None:
         """Whoever spent nothing for a minute has full buckets again: nothing to remember."""

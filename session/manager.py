@@ -7,12 +7,14 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from pipeline.errors import AntiphonError, NotFound
 from pipeline.pool import ResourcePool
 
 from .admission import Admission
 from .messages import GoingAway, Waiting
+from .records import Totals
 from .session import Session
 
 
@@ -69,7 +71,7 @@ class SessionManager:
         self._empty.set()
         self.going_away: GoingAway | None = None
         self.served = 0
-        self._past_replies = self._past_failed = 0
+        self._past = Totals()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -105,8 +107,7 @@ class SessionManager:
             yield
         finally:
             del self._sessions[session.identity.session]
-            self._past_replies += session.figures.replies
-            self._past_failed += session.figures.failed
+            session.add_to(self._past)
 
     def get(self, session_id: str) -> Session:
         """Raises `NotFound`."""
@@ -127,13 +128,16 @@ class SessionManager:
         else:
             await self.get(session_id).end(None, reason)
 
-    def requests(self) -> dict[str, int]:
-        """Replies since the start: begun, under way now, failed."""
-        return {
-            "total": self._past_replies + sum(session.figures.replies for session in self),
-            "active": sum(session.replying for session in self),
-            "failed": self._past_failed + sum(session.figures.failed for session in self),
-        }
+    def totals(self) -> Totals:
+        """What all sessions came to so far."""
+        totals = replace(self._past)
+        for session in self:
+            session.add_to(totals)
+        return totals
+
+    def replying(self) -> int:
+        """Replies under way now."""
+        return sum(session.replying for session in self)
 
     def claims(self, session_id: str) -> dict[str, int]:
         return self._pool.claims(session_id)

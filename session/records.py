@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pipeline.cutting_in import BargeIns
 from pipeline.events import ReplyDone, ReplyStarted, UserTranscript
+from pipeline.speculation import Speculation
 
 from .messages import Event
 
@@ -49,6 +51,8 @@ class Figures:
     """What the admin list shows of a session."""
 
     turns: int = 0
+    discarded: int = 0
+    """Turns without words."""
     replies: int = 0
     failed: int = 0
     """Replies that ended so."""
@@ -59,8 +63,9 @@ class Figures:
     def note(self, event: Event) -> None:
         """Follow an event that the session sends."""
         match event:
-            case UserTranscript(final=True, discarded=False):
-                self.turns += 1
+            case UserTranscript(final=True, discarded=discarded):
+                self.turns += not discarded
+                self.discarded += discarded
             case ReplyStarted():
                 self.replies += 1
             case ReplyDone(latency=latency, status=status):
@@ -69,3 +74,38 @@ class Figures:
                     self.latencies_ms.append(latency.total)
             case _:
                 pass
+
+
+@dataclass(slots=True)
+class Totals:
+    """What all sessions came to since the start, those that are over included."""
+
+    turns: int = 0
+    discarded: int = 0
+    replies: int = 0
+    failed: int = 0
+    speculations: int = 0
+    wasted: int = 0
+    """Of the speculations."""
+    saved_ms: int = 0
+    held: int = 0
+    resumed: int = 0
+    interrupted: int = 0
+    missed_s: float = 0.0
+    """Audio that had left the ring before it was heard."""
+
+    def add(
+        self, figures: Figures, speculation: Speculation, barge_ins: BargeIns, missed_s: float
+    ) -> None:
+        """Add what one session came to."""
+        self.turns += figures.turns
+        self.discarded += figures.discarded
+        self.replies += figures.replies
+        self.failed += figures.failed
+        self.speculations += speculation.begun
+        self.wasted += speculation.wasted
+        self.saved_ms += speculation.saved_ms
+        self.held += barge_ins.held
+        self.resumed += barge_ins.resumed
+        self.interrupted += barge_ins.interrupted
+        self.missed_s += missed_s

@@ -70,7 +70,7 @@ from .messages import (
     Welcome,
 )
 from .recorder import Recorder
-from .records import Figures, Identity, SessionConfig, State
+from .records import Figures, Identity, SessionConfig, State, Totals
 from .shedding import Level
 
 THIN = 3
@@ -201,6 +201,11 @@ class Session:
     def replying(self) -> bool:
         """A reply that the client knows of is under way."""
         return self._machine.replies.started is not None
+
+    def add_to(self, totals: Totals) -> None:
+        """Add what this session came to so far."""
+        machine, missed_s = self._machine, self._pipeline.listening.missed_s
+        totals.add(self.figures, machine.speculation, machine.barge_ins, missed_s)
 
     @property
     def conversation(self) -> Conversation:
@@ -439,7 +444,7 @@ class Session:
             case ReplyDone() as done:
                 self._log.info(
                     "reply_done", turn=done.turn, reply=done.reply, status=done.status,
-                    latency_ms=done.latency.total if done.latency else None,
+                    spoken=done.spoken, latency_ms=done.latency.total if done.latency else None,
                     timeline_ms=asdict(done.timeline),
                 )  # fmt: skip
             case Failed(error, turn, reply):

@@ -13,9 +13,11 @@ import pytest
 
 from pipeline.errors import BadMessage
 from server import failures
+from server.app import build_house, create_app
 from server.operations import routes
-from server.settings import describe
+from server.settings import describe, load
 from server.wire import native
+from tests.support import SCRIPTED
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -59,6 +61,38 @@ def test_every_route_of_an_operator_is_listed() -> None:
     for route in routes:
         for method in (route.methods or set()) - {"HEAD"}:
             assert f"`{method} {route.path}`" in listed
+
+
+OF_THE_SERVER = {"backend", "code", "version"}
+"""Labels whose values the table does not list: see there."""
+
+
+def metrics() -> Iterator[list[str]]:
+    """The rows of the table: each metric's name, type, labels with their values, and help."""
+    house = build_house(load(SCRIPTED, env_file=None))
+    create_app(house)
+    for family in house.metrics.registry.collect():
+        if not family.name.startswith("antiphon_"):
+            continue
+        values: dict[str, list[str]] = {name: [] for name in getattr(family, "_labelnames", ())}
+        for sample in family.samples:
+            for name, value in sample.labels.items():
+                if name != "le" and value not in values.setdefault(name, []):
+                    values[name].append(value)
+        labels = "; ".join(
+            f"`{name}`" + (f": {', '.join(known)}" if known and name not in OF_THE_SERVER else "")
+            for name, known in values.items()
+        )
+        suffix = "_total" if family.type == "counter" else ""
+        yield [f"`{family.name}{suffix}`", family.type, labels, family.documentation]
+
+
+def test_every_metric_stands_in_the_table_with_its_labels_and_its_help() -> None:
+    found = [row for row in rows(DOCS / "operations.md") if row[0].startswith("`antiphon_")]
+    expected = list(metrics())
+    assert found == expected, "the table is:\n" + "\n".join(
+        f"| {' | '.join(row)} |" for row in expected
+    )
 
 
 # --- docs/protocol.md -----------------------------------------------------------------------------

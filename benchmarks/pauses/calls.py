@@ -87,9 +87,10 @@ async def take_call(ear: Ear, delays: Delays, config: TurnConfig | None = None) 
     machine = TurnMachine(config or TurnConfig())
     order = count()
     agenda: list[tuple[float, int, Event]] = []
-    for number, probability in enumerate(ear.probabilities, start=1):
+    frames = zip(ear.probabilities, ear.levels, strict=True)
+    for number, (probability, level_dbfs) in enumerate(frames, start=1):
         arrived = number * FRAME / SPEECH_HZ
-        heard = Heard(probability, number * FRAME, arrived)
+        heard = Heard(probability, number * FRAME, arrived, level_dbfs)
         agenda.append((arrived, next(order), heard))
     commits: list[float] = []
     replies: dict[int, float] = {}

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from benchmarks.pauses.tally import Result
 
 WIDTH, HEIGHT = 640, 360
-LEFT, RIGHT, TOP, BOTTOM = 56, 20, 20, 48
+LEFT, RIGHT, TOP, BOTTOM = 56, 20, 40, 48
 WAIT_MS = (200, 800)
+TITLE = "pauses inside a turn that were taken for its end"
 INK, PALE, OURS, THEIRS = "#444", "#ddd", "#0b7285", "#868e96"
 
 
@@ -24,7 +25,7 @@ def curve_svg(
         ),
         *(_text(wait, 0, f"{wait}", dy=18, anchor="middle") for wait in range(200, 801, 100)),
         _text(500, 0, "median wait after a complete utterance, ms", dy=38, anchor="middle"),
-        _text(WAIT_MS[0], 1, "pauses taken for the end", dx=8, dy=14),
+        _text(WAIT_MS[0], 1, TITLE, dx=-36, dy=-16),
         _curve(silence, THEIRS),
         _curve(ours, OURS),
         _point(before, THEIRS, "three tiers"),
@@ -32,10 +33,11 @@ def curve_svg(
         _named(silence[len(silence) // 2], "silence alone"),
         _named(ours[-2], "words, voice and silence"),
     ]
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
     style = f'font-family="sans-serif" font-size="13" fill="{INK}"'
     paper = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>'
-    return "\n".join([f"{head} {style}>", paper, *marks, "</svg>", ""])
+    title = f"<title>{TITLE}, over the median wait</title>"
+    return "\n".join([f"{head} {style}>", title, paper, *marks, "</svg>", ""])
 
 
 def _at(wait_ms: float, share: float) -> tuple[float, float]:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.pauses.speech import Spoken
+from pipeline.audio import level_dbfs
 from pipeline.engines import silero, smart_turn
 from pipeline.engines.faster_whisper import FasterWhisperTranscriber
 from pipeline.engines.ports import SpeechWindow, Stop
 from pipeline.engines.silero import SileroVoiceActivity
 from pipeline.engines.smart_turn import SmartTurnModel
+from pipeline.utterance import FRAME
 from pipeline.vad import VadBatcher
 
 STT_MODEL = "tiny.en"
@@ -31,6 +33,11 @@ class Ear(Protocol):
     @property
     def probabilities(self) -> tuple[float, ...]:
         """Of speech, one a frame of 32 ms."""
+        ...
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """In dBFS, one a frame."""
         ...
 
     async def words(self, start: int, end: int) -> str:
@@ -122,6 +129,11 @@ class Listener:
     @property
     def probabilities(self) -> tuple[float, ...]:
         return tuple(self._notes.probabilities)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        whole = self._spoken.audio[: len(self._notes.probabilities) * FRAME].reshape(-1, FRAME)
+        return tuple(round(level_dbfs(frame), 1) for frame in whole)
 
     async def words(self, start: int, end: int) -> str:
         key = f"{start}-{end}"

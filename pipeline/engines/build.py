@@ -32,6 +32,8 @@ class Makers:
     end_of_turn: Callable[[], EndOfTurnModel] | None = None
     synthesizer: Callable[[int], Synthesizer] | None = None
     """It is told how many it will stand beside, and takes its share of the cores."""
+    language_model: Callable[[], LanguageModel] | None = None
+    """None where it runs elsewhere: what fails there is a backend, and it answers for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ def build(config: EngineConfig) -> Engines:
             transcriber=lambda: _transcriber(config),
             end_of_turn=lambda: _end_of_turn(config),
             synthesizer=lambda others: _synthesizer(config, others),
+            language_model=None if _is_elsewhere(config) else lambda: _language_model(config),
         ),
     )
 
@@ -137,17 +140,21 @@ def _synthesizer(config: EngineConfig, others: int) -> Synthesizer:
             return PiperSynthesizer(config.models_dir, _threads(config, others))
 
 
+def _is_elsewhere(config: EngineConfig) -> bool:
+    """Whether replies come from backends behind URLs."""
+    by_url = config.llm_engine == "auto" and bool(config.llm_base_urls)
+    return by_url or config.llm_engine == "openai"
+
+
 def _language_model(config: EngineConfig) -> LanguageModel:
     match config.llm_engine:
         case "scripted":
             from pipeline.engines.scripted import ScriptedLanguageModel
 
             return ScriptedLanguageModel(config.script)
-        case "openai":
+        case "auto" | "openai" if _is_elsewhere(config):
             return _openai(config)
-        case "auto" if config.llm_base_urls:
-            return _openai(config)
-        case "auto" | "llama-cpp":
+        case _:
             from pipeline.engines.llama_cpp import LlamaCppLanguageModel
 
             return LlamaCppLanguageModel(config.models_dir, config.llm_slots, config.llm_threads)

@@ -3,6 +3,8 @@ language model. What runs when no LLM is configured."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
@@ -10,13 +12,16 @@ from contextlib import aclosing
 from pathlib import Path
 
 import httpx
+import structlog
 import xllamacpp
 
 from pipeline.engines.openai_llm import OpenAILanguageModel
 from pipeline.engines.ports import EngineInfo, Prompt, Stop, TextDelta
 from pipeline.engines.threads import EngineThreads
-from pipeline.errors import LlmFailed, StartError
+from pipeline.errors import LlmFailed, LlmStalled, StartError
 from pipeline.models import locate
+
+log = structlog.get_logger(__name__)
 
 MODEL = "smollm2-135m-instruct"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -52,6 +57,8 @@ GAP_S = 10.0
 _SILENT = -1
 _HTTP_THREADS_SPARE = 2
 _WARM_UP_TIMEOUT_S = 60.0
+_LAST_WORD_S = 5.0
+"""A server that was silent before it is to be closed must say one more word in this time."""
 
 
 class SlotBook:
@@ -99,12 +106,17 @@ class LlamaCppLanguageModel:
         self._models_dir = models_dir
         self._slots = slots
         self._threads = threads
+        # Nobody's voice can be made before the prompt is read.
+        self._reading_threads = min(2 * threads, os.cpu_count() or 1)
         self._book = SlotBook(slots)
         self._key = secrets.token_urlsafe(32)
         # The server's threads are children of this one and inherit its nice value.
         self._worker = EngineThreads("llama", 1)
         self._server: xllamacpp.Server | None = None
         self._client: OpenAILanguageModel | None = None
+        self._url = ""
+        self._silent = False
+        """It was asked, and nothing has come since."""
 
     @property
     def breath_tokens(self) -> int | None:
@@ -119,8 +131,8 @@ class LlamaCppLanguageModel:
 
         Raises `ModelMissing`, or `StartError` when the file cannot be loaded.
         """
-        url = await self._worker.run(self._load)
-        self._client = OpenAILanguageModel(url, MODEL, self._key, gap_s=GAP_S)
+        self._url = await self._worker.run(self._load)
+        self._client = OpenAILanguageModel(self._url, MODEL, self._key, gap_s=GAP_S)
         await self._client.start()
 
     def _load(self) -> str:
@@ -130,16 +142,19 @@ class LlamaCppLanguageModel:
             url: str = self._server.listening_address
             # Not only to be warm: a server that is closed before its loop has run waits for that
             # loop for ever, and holds the GIL meanwhile. After one answer it runs.
-            httpx.post(
-                f"{url}/v1/chat/completions",
-                json={"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 1},
-                headers={"authorization": f"Bearer {self._key}"},
-                timeout=_WARM_UP_TIMEOUT_S,
-                trust_env=False,
-            ).raise_for_status()
+            self._say_a_word(url, _WARM_UP_TIMEOUT_S)
         except (RuntimeError, httpx.HTTPError) as error:
             raise StartError(f"The language model {path} cannot be used: {error}") from error
         return url
+
+    def _say_a_word(self, url: str, within_s: float) -> None:
+        httpx.post(
+            f"{url}/v1/chat/completions",
+            json={"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 1},
+            headers={"authorization": f"Bearer {self._key}"},
+            timeout=within_s,
+            trust_env=False,
+        ).raise_for_status()
 
     def _params(self, path: Path) -> xllamacpp.CommonParams:
         params = xllamacpp.CommonParams()
@@ -148,7 +163,8 @@ class LlamaCppLanguageModel:
         params.n_parallel = self._slots
         params.n_ctx = CONTEXT_TOKENS * self._slots
         params.n_batch = params.n_ubatch = BATCH_TOKENS
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = self._threads
+        params.cpuparams.n_threads = self._threads
+        params.cpuparams_batch.n_threads = self._reading_threads
         params.n_gpu_layers = 0
         params.fit_params = False  # it is known to fit
         params.warmup = False  # our own is done over HTTP, which leaves the GIL free
@@ -162,14 +178,30 @@ class LlamaCppLanguageModel:
         return params
 
     async def close(self) -> None:
-        """Close the connections, then the server; its threads end with it."""
+        """Close the connections, then the server; its threads end with it.
+
+        One that does not answer any more is left as it is, memory and all, until the process ends:
+        llama.cpp waits for its own loop, and with it everybody who wants the GIL would.
+        """
         if self._client is not None:
             await self._client.close()
         await self._worker.run(self._unload)
         await self._worker.close()
 
     def _unload(self) -> None:
+        if self._server is not None and self._silent and not self._answers():
+            log.error("language_model_left_behind")
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))  # never dropped
         self._server = None  # the last reference: llama.cpp stops as it is dropped
+
+    def _answers(self) -> bool:
+        try:
+            self._say_a_word(self._url, _LAST_WORD_S)
+        except httpx.HTTPStatusError:
+            return True
+        except httpx.HTTPError:
+            return False
+        return True
 
     async def generate(self, prompt: Prompt, stop: Stop) -> AsyncGenerator[TextDelta]:
         """The reply's text as it comes; errors as `OpenAILanguageModel` has them."""
@@ -183,7 +215,11 @@ class LlamaCppLanguageModel:
         try:
             async with aclosing(self._client.generate(prompt, stop, extra=pinned)) as deltas:
                 async for delta in deltas:
+                    self._silent = False
                     yield delta
+        except LlmStalled:
+            self._silent = True
+            raise
         finally:
             if slot is not None:
                 self._book.give_back(slot, prompt.session)

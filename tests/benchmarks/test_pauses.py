@@ -29,6 +29,7 @@ class ScriptedEar:
     def __init__(self, pause_frames: int, vote: float = 0.99) -> None:
         loud, quiet = (0.9,), (0.05,)
         self.probabilities = 10 * quiet + 31 * loud + pause_frames * quiet + 31 * loud + 78 * quiet
+        self.levels = (0.0,) * len(self.probabilities)
         self._pause_end = (41 + pause_frames) * FRAME
         self._vote = vote
 

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
-from pipeline.engines.openai_llm import OpenAILanguageModel
+from pipeline.errors import StartError
 from tests.contract.chat_backend import Answer, ChatBackend, chat_backend, chunk, head, reply, sends
-from tests.faults.baseline import settled
+from tests.faults.baseline import Held, settled
 from tests.faults.bystander import ANSWER
 from tests.faults.mischief import BOOM
 from tests.faults.trial import Trial, trial
 from tests.support import Caller
 
-PATIENCE_S = 0.5
+IMPATIENT = {"ANTIPHON_LLM_FIRST_TOKEN_S": "1", "ANTIPHON_LLM_GAP_S": "0.5"}
+"""A stall is one sooner."""
+APOLOGY = "Something is wrong."
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stall is one sooner."""
-    defaults = OpenAILanguageModel.__init__.__kwdefaults__
-    monkeypatch.setitem(defaults, "token_timeout_s", PATIENCE_S)
+def models_at(
+    *urls: str, nobody_by: bool = False, **settings: str
+) -> AbstractAsyncContextManager[Trial]:
+    """A house whose language models are there; `nobody_by`: the fault is everybody's."""
+    return trial(
+        nobody_by=nobody_by,
+        ANTIPHON_LLM_ENGINE="openai",
+        ANTIPHON_LLM_BASE_URL=",".join(urls),
+        ANTIPHON_APOLOGY=APOLOGY,
+        **IMPATIENT,
+        **settings,
+    )
 
 
 @asynccontextmanager
@@ -40,12 +49,7 @@ async def trial_with(
                 await (fault if bad else good)(writer)
 
         backend.answer = answer
-        async with (
-            trial(
-                ANTIPHON_LLM_ENGINE="openai", ANTIPHON_LLM_BASE_URL=backend.url, **settings
-            ) as house,
-            house.call() as victim,
-        ):
+        async with models_at(backend.url, **settings) as house, house.call() as victim:
             yield house, victim, backend
 
 
@@ -132,12 +136,7 @@ async def test_a_backend_that_never_stops_is_left_as_soon_as_nobody_listens() ->
         await victim.say("cancel")
         await victim.until("reply_done", status="cancelled")
         await asyncio.wait_for(backend.left.wait(), 10)
-        await settled_calls(victim)
-
-
-async def settled_calls(victim: Caller) -> None:
-    await victim.say("text", text="and now?")
-    assert (await victim.play())["text"] == ANSWER
+        assert (await ask(victim))["text"] == ANSWER
 
 
 async def test_a_backend_that_never_stops_is_stopped() -> None:
@@ -152,7 +151,7 @@ async def test_a_backend_that_never_stops_is_stopped() -> None:
         await victim.until("error", code="LLM_FAILED")
         await settled(lambda: "still writing" if house.house.pool.status()["llm"].busy else "")
         await victim.say("cancel")
-        await settled_calls(victim)
+        assert (await ask(victim))["text"] == ANSWER
 
 
 async def test_twenty_replies_cut_short_leave_no_connection_behind() -> None:
@@ -167,3 +166,93 @@ async def test_twenty_replies_cut_short_leave_no_connection_behind() -> None:
             await victim.say("text", text=BOOM)
             await victim.until("reply_started", turn=turn)
         await victim.say("cancel")
+
+
+# --- who cannot be reached ------------------------------------------------------------------------
+
+
+async def answering(stack: AsyncExitStack, count: int) -> list[ChatBackend]:
+    """So many backends that answer well."""
+    backends = [await stack.enter_async_context(chat_backend()) for _ in range(count)]
+    for backend in backends:
+        backend.answer = sends(head(), reply(*ANSWER.partition(" And")))
+    return backends
+
+
+async def ask(caller: Caller) -> dict[str, object]:
+    """A typed turn, heard to its end; how its reply ended."""
+    await caller.say("text", text="are you there?")
+    return await caller.play()
+
+
+async def apologises(caller: Caller) -> None:
+    """The turn fails, and that is said aloud."""
+    done = await ask(caller)
+    assert (done["status"], done["text"]) == ("failed", APOLOGY)
+    assert caller.audio[done["reply"]]  # type: ignore[index]
+    assert caller.of("error")[-1]["code"] == "LLM_FAILED"
+
+
+async def recovers(caller: Caller) -> None:
+    """As soon as its breaker lets one reply try, the next is answered."""
+    async with asyncio.timeout(20):
+        while (await ask(caller))["text"] != ANSWER:
+            await asyncio.sleep(0.1)
+
+
+async def test_one_of_two_backends_is_down_from_the_start_and_nobody_notices() -> None:
+    async with AsyncExitStack() as stack:
+        gone, there = await answering(stack, 2)
+        await gone.refuse()
+        async with models_at(gone.url, there.url) as house, house.call() as victim:
+            for _ in range(4):
+                assert (await ask(victim))["text"] == ANSWER
+            assert not victim.of("error")
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["first", "second"])
+async def test_one_of_two_backends_goes_down_in_the_middle_and_nobody_notices(which: int) -> None:
+    async with AsyncExitStack() as stack:
+        backends = await answering(stack, 2)
+        async with models_at(*(b.url for b in backends)) as house, house.call() as victim:
+            assert (await ask(victim))["text"] == ANSWER
+            await backends[which].refuse()
+            for _ in range(4):
+                assert (await ask(victim))["text"] == ANSWER
+            assert not victim.of("error")
+
+
+async def test_with_both_backends_down_it_apologises_and_answers_again_when_one_is_back() -> None:
+    async with AsyncExitStack() as stack:
+        backends = await answering(stack, 2)
+        urls = [backend.url for backend in backends]
+        async with models_at(*urls, nobody_by=True) as house, house.call() as victim:
+            assert (await ask(victim))["text"] == ANSWER
+            for backend in backends:
+                await backend.refuse()
+            await apologises(victim)
+            await apologises(victim)
+            await backends[1].listen()
+            await recovers(victim)
+
+
+async def test_a_lone_backend_that_refuses_connections() -> None:
+    async with AsyncExitStack() as stack:
+        (backend,) = await answering(stack, 1)
+        async with models_at(backend.url, nobody_by=True) as house, house.call() as victim:
+            await backend.refuse()
+            await apologises(victim)
+            await backend.listen()
+            await recovers(victim)
+
+
+async def test_a_start_without_any_backend_fails_and_leaves_nothing() -> None:
+    async with AsyncExitStack() as stack:
+        backends = await answering(stack, 2)
+        for backend in backends:
+            await backend.refuse()
+        held = Held.now()
+        with pytest.raises(StartError):
+            async with models_at(*(backend.url for backend in backends)):
+                pass
+        await settled(lambda: Held.now().more_than(held))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
 import websockets
 
+from pipeline.engines.ports import Prompt, Stop, TextDelta
+from pipeline.errors import PromptRefused
 from server.intake import REFUSED_EVERY_S
 from session import limits
+from tests.faults.mischief import BOOM, Mischief
 from tests.faults.raw import BINARY, CONTINUATION, PING, TEXT, frame, raw
-from tests.faults.trial import Trial, trial
+from tests.faults.trial import VICTIM, Trial, trial
 from tests.support import Caller, murmur, silence
 
 DEEP = 100_000
@@ -139,10 +143,69 @@ async def test_a_message_whose_end_never_comes_ends_with_its_sender() -> None:
         victim.reset()
 
 
+LONG = "word " * 19_800
+"""99 kB: with the rest of its message, just below the 100,000 that one may have."""
+
+
 async def test_a_prompt_of_99_kilobytes_is_answered() -> None:
     async with trial() as house, house.call() as victim:
-        await victim.say("text", text="word " * 19_900)
+        await victim.say("text", text=LONG)
         assert (await victim.play())["status"] == "completed"
+
+
+async def test_instructions_of_99_kilobytes_are_given_to_the_model(
+    mischief: Mischief,
+) -> None:
+    given: list[str] = []
+
+    async def write(prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
+        given.append(prompt.messages[0].content)
+        yield TextDelta("All of it.")
+
+    mischief.writing(write)
+    async with trial() as house, house.call() as victim:
+        await victim.say("configure", instructions=LONG)
+        await victim.until("configured")
+        await victim.say("text", text=BOOM)
+        assert (await victim.play())["text"] == "All of it."
+        assert given == [LONG]
+
+
+async def test_instructions_that_no_model_takes_fail_that_reply_with_a_reason(
+    mischief: Mischief,
+) -> None:
+    async def write(prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
+        if len(prompt.messages[0].content) > 8_000:
+            raise PromptRefused("The language model refused (HTTP 400): the prompt is too long.")
+        yield TextDelta("Well.")
+
+    mischief.writing(write)
+    async with trial() as house, house.call(instructions=LONG) as victim:
+        for _ in range(4):  # and it is not taken to be broken
+            await victim.say("text", text=BOOM)
+            assert (await victim.play())["status"] == "failed"
+        errors = victim.of("error")
+        assert {error["code"] for error in errors} == {"LLM_FAILED"}
+        assert "too long" in errors[0]["message"]
+        await victim.say("configure", instructions="Be brief.")
+        await victim.say("text", text=BOOM)
+        assert (await victim.play())["text"] == "Well."
+        assert house.house.why_not_ready() is None
+
+
+@pytest.mark.parametrize("kind", ["hello", "configure"])
+async def test_instructions_over_the_bound_are_refused_by_name(kind: str) -> None:
+    async with trial() as house, house.connect() as victim:
+        if kind == "configure":
+            await victim.say("hello", voice=VICTIM)
+            await victim.until("welcome")
+        await victim.say(kind, instructions="x" * 100_001)
+        error = await victim.until("error")
+        assert (error["code"], "100000" in error["message"]) == ("BAD_MESSAGE", True)
+        if kind == "hello":
+            await victim.say("hello", voice=VICTIM)
+            await victim.until("welcome")
+        await goes_on(victim)
 
 
 # --- frames that are none -------------------------------------------------------------------------

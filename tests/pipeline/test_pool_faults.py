@@ -11,7 +11,15 @@ import pytest
 from pipeline.config import PoolConfig
 from pipeline.engine_faults import is_fault, is_out_of_memory
 from pipeline.engines.ports import Stop
-from pipeline.errors import GpuOutOfMemory, NotFound, RateLimited, SttFailed, TtsFailed, Unspeakable
+from pipeline.errors import (
+    GpuOutOfMemory,
+    NotFound,
+    PromptRefused,
+    RateLimited,
+    SttFailed,
+    TtsFailed,
+    Unspeakable,
+)
 from pipeline.instances import FAILURES_IN_ROW
 from pipeline.pool import TTS, ResourcePool, Slot, Supply
 
@@ -74,7 +82,17 @@ def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
     assert is_fault(error)
 
 
-@pytest.mark.parametrize("error", [Unspeakable("no"), NotFound("no"), RateLimited("no")])
+def test_torchs_own_class_is_known_where_torch_is_there() -> None:
+    torch = pytest.importorskip("torch")
+    for kind in {torch.OutOfMemoryError, torch.cuda.OutOfMemoryError}:
+        assert is_out_of_memory(kind("Tried to allocate 20.00 MiB"))
+        assert is_out_of_memory(wrapped(kind("")))
+        assert issubclass(kind, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    "error", [Unspeakable("no"), NotFound("no"), RateLimited("no"), PromptRefused("too long")]
+)
 def test_an_answer_that_is_no_is_no_fault(error: Exception) -> None:
     assert not is_fault(error)
 
@@ -205,11 +223,18 @@ async def test_what_no_engine_should_raise_is_told_as_the_kinds_failure() -> Non
 # --- instances ------------------------------------------------------------------------------------
 
 
+async def probed(engine: Engine, stop: Stop) -> AsyncIterator[int]:
+    """What nobody's input has a part in."""
+    async for number in engine.count(1, stop):
+        yield number
+
+
 class Shop:
     """Makes engines, and knows what became of them."""
 
-    def __init__(self, first: Engine, *, broken: bool = False) -> None:
+    def __init__(self, first: Engine, *, broken: bool = False, probes: bool = False) -> None:
         self.made = [first]
+        self.probe = probed if probes else None
         self.broken = broken
         self.closed: list[Engine] = []
         self.closing = asyncio.Event()
@@ -231,7 +256,7 @@ class Shop:
     async def pool(
         self, most: int = 1, seats: int = 1, **config: float
     ) -> AsyncIterator[ResourcePool]:
-        supply = Supply((self.made[0],), seats, most, self.make, self.close, HANG_S)
+        supply = Supply((self.made[0],), seats, most, self.make, self.close, HANG_S, self.probe)
         async with ResourcePool({TTS: supply}, PoolConfig(**config)) as pool:  # type: ignore[arg-type]
             yield pool
             for engine in self.made:  # what hung may go at last
@@ -341,6 +366,60 @@ async def test_an_engine_that_fails_time_after_time_is_replaced_once() -> None:
         assert len(shop.made) == 2
         assert await ask(pool) == [0, 1, 2]  # it is still tried, and what succeeds is well again
         assert pool.trouble() is None
+
+
+async def test_input_that_no_engine_can_take_makes_a_whole_one_no_broken_one() -> None:
+    engine = Engine()
+    shop = Shop(engine, probes=True)
+    async with shop.pool() as pool:
+        for _ in range(4):
+            engine.errors = [TtsFailed("this cannot be said")] * FAILURES_IN_ROW
+            for _ in range(FAILURES_IN_ROW):
+                with pytest.raises(TtsFailed):
+                    await ask(pool, "poisoner")
+                await until(lambda: pool.status()["tts"].stopping == 0)  # not while it is probed
+            assert await ask(pool, "anna") == [0, 1, 2]
+        assert pool.trouble() is None
+    assert shop.made == [engine]
+    assert engine.calls == 4 * (FAILURES_IN_ROW + 2)  # theirs, hers, and the probe
+
+
+async def test_an_engine_that_fails_its_probe_too_is_replaced_once() -> None:
+    first = Engine()
+    first.errors = [TtsFailed("no")] * (FAILURES_IN_ROW + 1)
+    shop = Shop(first, probes=True)
+    async with shop.pool() as pool:
+        for _ in range(FAILURES_IN_ROW):
+            with pytest.raises(TtsFailed):
+                await ask(pool)
+        await until(lambda: len(shop.made) == 2)
+        assert await ask(pool) == [0, 1, 2]
+        await shop.closing.wait()
+        assert shop.closed == [first]
+        second = shop.made[1]
+        second.errors = [TtsFailed("no")] * (FAILURES_IN_ROW + 1)
+        for _ in range(FAILURES_IN_ROW):
+            with pytest.raises(TtsFailed):
+                await ask(pool)
+        await until(lambda: pool.trouble() == "speech synthesis fails")
+        assert await ask(pool) == [0, 1, 2]
+        assert pool.trouble() is None
+        assert len(shop.made) == 2
+
+
+async def test_a_probe_that_hangs_is_an_answer_too_and_whoever_failed_has_heard_before() -> None:
+    first = Engine()
+    first.errors = [TtsFailed("no")] * FAILURES_IN_ROW
+    shop = Shop(first, probes=True)
+    async with shop.pool() as pool:
+        for number in range(FAILURES_IN_ROW):
+            if number == FAILURES_IN_ROW - 1:
+                first.hang = asyncio.Event()
+                first.after = 0
+            with pytest.raises(TtsFailed, match="no"):
+                await ask(pool)
+        await until(lambda: len(shop.made) == 2)
+        assert await ask(pool, "ben") == [0, 1, 2]
 
 
 async def test_failures_with_successes_between_them_are_the_requests_own() -> None:

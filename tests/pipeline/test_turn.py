@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import TypeVar
 
 import pytest
 
+from pipeline.cutting_in import BargeIns
+from pipeline.edges import MOST_FALLS
 from pipeline.endpointing import SURE_S
 from pipeline.errors import LlmFailed, SttFailed
 from pipeline.events import (
@@ -195,6 +197,57 @@ def test_an_old_fall_is_looked_at_again() -> None:
     scene.sound(0.32, 0.9, dbfs=-50)
     scene.hush(0.032)
     assert scene.last(Look).end > before.end
+
+
+def test_silence_is_counted_from_where_the_voice_fell_away() -> None:
+    scene = Scene()
+    scene.speak()
+    spoke_until, spoke_to = scene.now, scene.sample
+    scene.sound(0.128, 0.9, dbfs=-50)  # the detector holds on
+    scene.understand("What time is it?")
+    while not scene.committed:
+        scene.hush(0.032)
+    assert SURE_S <= scene.now - spoke_until + 1e-9 <= SURE_S + 2 * FRAME / SPEECH_HZ
+    assert abs(scene.last(SpeechStopped).at_ms * SPEECH_HZ // 1_000 - spoke_to) <= FRAME
+
+
+def test_a_fall_that_was_not_looked_at_still_ends_the_voice() -> None:
+    scene = Scene()
+    for _ in range(MOST_FALLS):
+        scene.speak(0.16)
+        scene.sound(0.032, 0.9, dbfs=-50)
+    scene.speak(0.064)
+    spoke_until = scene.now
+    before = scene.last(Look)
+    scene.sound(0.128, 0.9, dbfs=-50)
+    assert scene.last(Look) == before
+    scene.hush(0.032)
+    assert scene.last(Look).end == scene.sample
+    scene.understand("What time is it?")
+    while not scene.committed:
+        scene.hush(0.032)
+    assert scene.now - spoke_until <= SURE_S + 2 * FRAME / SPEECH_HZ + 1e-9
+
+
+def test_what_is_far_softer_than_the_voice_is_not_the_voice_again() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.032)
+    looks = len(scene.all(Look))
+    scene.sound(0.128, 0.9, dbfs=-50)  # noise, which a detector may take for a breath of speech
+    scene.understand("What time is it?")
+    scene.hush(0.16)
+    assert scene.committed
+    assert len(scene.all(Look)) == looks
+
+
+def test_who_begins_to_push_to_talk_after_a_long_silence_is_heard_from_then() -> None:
+    scene = Scene()
+    scene.hush(60)
+    scene.machine.config = TurnConfig(detection="manual")
+    scene.speak(5)
+    scene.step(EndTurn(scene.sample))
+    assert all(look.end - look.start <= CUT_AT for look in scene.all(Look))
 
 
 def test_without_speculation_nothing_is_foreseen() -> None:
@@ -586,6 +639,45 @@ def test_a_wasted_speculation_leaves_nothing() -> None:
     assert (scene.machine.speculation.begun, scene.machine.speculation.wasted) == (2, 1)
 
 
+def test_a_speculation_that_was_committed_and_taken_back_saved_nothing() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    scene.understand("I like it.", 0.95)
+    scene.hush(0.7)
+    assert scene.committed  # no audio yet, so that it can be taken back
+    scene.speak(0.5)
+    speculation = scene.machine.speculation
+    assert (speculation.begun, speculation.wasted, speculation.saved_ms) == (1, 1, 0)
+
+
+def test_a_speculation_whose_turn_is_typed_over_was_for_nothing() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    scene.understand("I like it.", 0.95)
+    scene.hush(0.7)
+    assert scene.committed
+    scene.step(Typed("never mind"))
+    speculation = scene.machine.speculation
+    assert (speculation.begun, speculation.wasted, speculation.saved_ms) == (1, 1, 0)
+
+
+def test_barge_ins_are_counted_by_what_became_of_them() -> None:
+    scene = over_a_reply()
+    scene.speak(0.3)
+    scene.hush(0.13)
+    scene.understand("Mm-hm.")
+    assert scene.machine.barge_ins == BargeIns(held=1, resumed=1)
+    scene.hush(1.0)
+    scene.speak(0.6)
+    scene.understand("No, tell me about Rome.")
+    scene.hush(0.5)
+    scene.understand("No, tell me about Rome.")
+    assert scene.all(Interrupted)
+    assert scene.machine.barge_ins == BargeIns(held=2, resumed=1, interrupted=1)
+
+
 def test_a_speculation_on_other_words_is_made_anew() -> None:
     scene = Scene()
     scene.speak(2.0)
@@ -928,6 +1020,123 @@ def test_the_parts_of_the_latency_add_up() -> None:
     assert abs(latency.total - total) <= 1
     assert latency.tts == 200
     assert latency.stt == 0
+
+
+def tell_slowly(scene: Scene) -> list[float]:
+    """Text, a clause and audio of the draft, 100 ms apart; when each came."""
+    draft = scene.last(Draft).draft
+    came = []
+    for news in (DraftText(draft, "Noon."), DraftClause(draft), DraftAudio(draft, RATE)):
+        scene.now += 0.1
+        came.append(scene.now)
+        scene.step(news)
+    scene.step(DraftVoiced(draft, 0, 5, 0, RATE))
+    scene.step(DraftMade(draft))
+    return came
+
+
+def since_ms(start: float, moments: list[float]) -> list[int]:
+    return [round((at - start) * 1000) for at in moments]
+
+
+def test_the_timeline_of_a_spoken_turn_begins_with_its_last_voiced_sample() -> None:
+    scene = Scene(TurnConfig(speculate=False))
+    scene.speak()
+    voiced = scene.now
+    scene.hush(0.13)
+    scene.understand("What time is it?")
+    understood = scene.now
+    while not scene.committed:
+        scene.hush(0.032)
+    committed = scene.now
+    came = tell_slowly(scene)
+    scene.wait(3.0)
+    done = scene.last(ReplyDone)
+    assert done.spoken
+    # The first chunk leaves in the step that brings it.
+    steps = [understood, committed, *came, came[-1]]
+    assert list(astuple(done.timeline)) == since_ms(voiced, steps)
+    assert done.latency is not None
+    assert done.latency.total == done.timeline.first_sent
+
+
+def test_in_a_speculated_turns_timeline_the_work_stands_before_the_commit() -> None:
+    scene = Scene()
+    scene.speak()
+    voiced = scene.now
+    scene.hush(0.064)
+    scene.understand("I like it.", 0.95)
+    understood = scene.now
+    came = tell_slowly(scene)
+    while not scene.all(ReplyStarted):
+        scene.hush(0.032)
+    left = scene.now
+    scene.wait(3.0)
+    done = scene.last(ReplyDone)
+    assert list(astuple(done.timeline)) == since_ms(voiced, [understood, left, *came, left])
+    assert done.latency is not None
+    assert (done.latency.total, done.latency.llm) == (done.timeline.first_sent, 0)
+
+
+def test_a_turn_that_went_on_has_the_timeline_of_its_last_words() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    scene.understand("I like it.", 0.95)
+    scene.speak(0.5)
+    voiced = scene.now
+    scene.hush(0.13)
+    scene.understand("I like it a lot.", 0.95)
+    understood = scene.now
+    scene.hush(0.7)
+    scene.answer()
+    scene.wait(4.0)
+    assert scene.last(ReplyDone).timeline.transcript == since_ms(voiced, [understood])[0]
+
+
+@pytest.mark.parametrize(("event", "turn"), [(Typed("hello"), 1), (Greet("Good day."), 0)])
+def test_what_was_not_spoken_is_whole_and_committed_when_it_comes(event: Event, turn: int) -> None:
+    scene = Scene()
+    scene.step(event)
+    asked = scene.now
+    came = tell_slowly(scene)
+    scene.wait(3.0)
+    done = scene.last(ReplyDone)
+    assert (done.turn, done.spoken) == (turn, False)
+    assert list(astuple(done.timeline)) == [0, 0, *since_ms(asked, [*came, came[-1]])]
+
+
+def test_a_barge_in_ends_one_timeline_and_the_next_turn_has_its_own() -> None:
+    scene = over_a_reply()
+    before = scene.machine.replies.current
+    assert before is not None
+    expected = before.marks.timeline()
+    scene.speak(1.0)
+    voiced = scene.now
+    scene.hush(0.13)
+    scene.understand("No, tell me about Rome.")
+    done = scene.last(ReplyDone)
+    assert (done.status, done.timeline) == ("interrupted", expected)
+    understood = scene.now
+    scene.hush(1.2)
+    scene.answer()
+    scene.wait(4.0)
+    timeline = scene.last(ReplyDone).timeline
+    assert scene.last(ReplyDone).reply == done.reply + 1
+    assert timeline.transcript == since_ms(voiced, [understood])[0]
+    assert timeline.first_sent is not None
+    assert timeline.commit is not None
+    assert timeline.transcript <= timeline.commit <= timeline.first_sent
+
+
+def test_a_reply_that_was_never_heard_has_a_timeline_up_to_where_it_came() -> None:
+    scene = Scene()
+    scene.step(Typed("hello"))
+    scene.step(DraftText(scene.last(Draft).draft, "Good"))
+    scene.step(Cancel())
+    timeline = scene.last(ReplyDone).timeline
+    assert timeline.first_token == 0
+    assert timeline.first_clause is timeline.first_audio is timeline.first_sent is None
 
 
 def test_when_the_words_come_late_the_wait_is_the_recognisers() -> None:

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import httpx
+import pytest
 
 from pipeline.engines.build import Engines, build
-from pipeline.engines.ports import Float32, SpeechRequest, Stop
-from pipeline.engines.scripted import ScriptedSynthesizer
-from pipeline.errors import TtsFailed
-from pipeline.pool import TTS
+from pipeline.engines.ports import Float32, Message, Prompt, SpeechRequest, Stop, TextDelta
+from pipeline.engines.scripted import ScriptedLanguageModel, ScriptedSynthesizer
+from pipeline.errors import LlmFailed, PromptRefused, TtsFailed
+from pipeline.pool import LLM, TTS
 from server.app import create_app
 from server.house import House
 from server.settings import load
@@ -95,3 +96,85 @@ async def test_one_synthesizer_at_the_start_and_more_while_requests_wait() -> No
     assert len(engines.synthesizers) == 1
     status = House(settings, engines).pool.status()["tts"]
     assert (status.slots, status.instances) == (3, 1)
+
+
+# --- the language model ---------------------------------------------------------------------------
+
+
+class Moody(ScriptedLanguageModel):
+    """Fails, hangs, refuses or answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mood = "well"
+        self.go = asyncio.Event()
+
+    async def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
+        match self.mood:
+            case "fails":
+                raise LlmFailed("no")
+            case "hangs":
+                await self.go.wait()
+            case "refuses":
+                raise PromptRefused("too long")
+        yield TextDelta("well")
+
+
+def house_of_minds(*models: Moody) -> House:
+    """A house whose model in this process, and those that take its place, are these."""
+    settings = load({**SCRIPTED, "ANTIPHON_ENGINE_HANG_S": "0.15"}, env_file=None)
+    engines = build(settings.engine_config())
+    spare = list(models[1:])
+    makers = replace(engines.makers, language_model=lambda: spare.pop(0))
+    return House(settings, replace(engines, language_model=models[0], makers=makers))
+
+
+async def thinks(house: House) -> str:
+    """What the model says, or how it fails."""
+    try:
+        async with house.pool.lease(LLM, "anna") as slot:
+            prompt = Prompt((Message("user", "Hello."),))
+            deltas = slot.stream(lambda engine, stop: engine.generate(prompt, stop))
+            return "".join([delta.text async for delta in deltas])
+    except LlmFailed as error:
+        return type(error).__name__
+
+
+@pytest.mark.parametrize("mood", ["fails", "hangs"])
+async def test_a_language_model_in_this_process_is_replaced_once_and_then_readyz_says_so(
+    mood: str,
+) -> None:
+    first, second = Moody(), Moody()
+    house = house_of_minds(first, second)
+    async with house.open():
+        assert await thinks(house) == "well"
+        first.mood = mood
+        async with asyncio.timeout(10):
+            while await thinks(house) != "well":
+                await asyncio.sleep(0.001)
+            assert house.why_not_ready() is None
+            second.mood = mood
+            while house.why_not_ready() is None:
+                assert await thinks(house) == "LlmFailed"
+        how = "fails" if mood == "fails" else "does not answer"
+        assert house.why_not_ready() == f"the language model {how}"
+        first.go.set()
+        second.go.set()
+
+
+async def test_prompts_that_are_refused_are_not_the_models_fault() -> None:
+    model = Moody()
+    house = house_of_minds(model)
+    async with house.open():
+        model.mood = "refuses"
+        for _ in range(10):
+            assert await thinks(house) == "PromptRefused"
+        assert house.why_not_ready() is None
+        model.mood = "well"
+        assert await thinks(house) == "well"
+
+
+def test_language_models_elsewhere_are_not_made_anew() -> None:
+    chosen = {**SCRIPTED, "ANTIPHON_LLM_ENGINE": "auto", "ANTIPHON_LLM_BASE_URL": "http://a"}
+    makers = build(load(chosen, env_file=None).engine_config()).makers
+    assert makers.language_model is None
