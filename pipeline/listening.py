@@ -16,6 +16,7 @@ import numpy as np
 import structlog
 
 from .audio import AudioRing, Resampler, level_dbfs, pcm16_to_float
+from .bell import Bell
 from .engines.ports import SPEECH_HZ, Float32
 from .signals import Heard
 from .vad import VadStream
@@ -71,7 +72,7 @@ class Listening:
         self._hears = False
         self._judging: asyncio.Future[float] | None = None
         self._under_way = False
-        self._heard = asyncio.Event()
+        self._heard = Bell()
 
     @property
     def received_to(self) -> int:
@@ -92,10 +93,14 @@ class Listening:
         self._came = True
         self._note_arrival()
 
+    @property
+    def has_room(self) -> bool:
+        """Less than `ROOM_S` of audio waits to be heard."""
+        return self.unheard_s <= ROOM_S
+
     async def room(self) -> None:
-        """Wait until less than `ROOM_S` of audio waits to be heard."""
-        while self.unheard_s > ROOM_S:
-            self._heard.clear()
+        """Wait until there is room for more."""
+        while not self.has_room:
             await self._heard.wait()
 
     def window(self, start: int, end: int) -> Float32:
@@ -166,5 +171,5 @@ class Listening:
             log.warning("vad_failed", error=str(error))
             probability = 0.0
         self._position = end
-        self._heard.set()
+        self._heard.ring()
         self._post(Heard(probability, end, arrived, level))

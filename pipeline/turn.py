@@ -14,7 +14,6 @@ the session's audio at 16 kHz; what is about playback counts monotonic seconds.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -106,7 +105,7 @@ class TurnMachine:
         self._earliest = 0
         """Audio before this sample belongs to an earlier turn."""
         self._heard_to = 0
-        self._ends: deque[EndTurn] = deque()
+        self._ends: list[EndTurn] = []
         """The user ended turns here; VAD has yet to hear up to it."""
 
     # --- what others may ask ---------------------------------------------------------------------
@@ -343,7 +342,7 @@ class TurnMachine:
             return
         if self._turn is not None and self._turn.forced:
             return  # one after the other
-        end = self._ends.popleft()
+        end = self._ends.pop(0)
         at, turn = end.at, self._turn
         if turn is None and self.config.detection == "manual" and not end.if_any:
             turn = self._open(self._earliest, 0, manual=True)

@@ -75,10 +75,11 @@ class VadBatcher:
 
     def stream(self) -> VadStream:
         """A new session's ear."""
-        return VadStream(self, self._model.initial_state())
+        return VadStream(self, self._fresh)
 
     async def __aenter__(self) -> VadBatcher:
         # Not niced, unlike all other engines: every session waits for these few microseconds.
+        self._fresh = self._model.initial_state()
         self._threads = EngineThreads("vad", 1, nice=0)
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import Generic, TypeVar
 
+from pipeline.bell import Bell
 from pipeline.signals import DraftText, Looked
 
 from .messages import Configure, Say
@@ -24,8 +25,8 @@ class Inbox(Generic[M]):
 
     def __init__(self) -> None:
         self._messages: deque[M] = deque()
-        self._reader: asyncio.Future[None] | None = None
-        self._room = asyncio.Event()
+        self._more = Bell()
+        self._room: asyncio.Event | None = None  # most are never full
         self.text_bytes = 0
 
     def empty(self) -> bool:
@@ -35,6 +36,7 @@ class Inbox(Generic[M]):
         """Add a message; wait while there is no room."""
         size = _text_bytes(message)
         while not self._has_room(size):
+            self._room = self._room or asyncio.Event()
             self._room.clear()
             await self._room.wait()
         self.text_bytes += size
@@ -47,21 +49,20 @@ class Inbox(Generic[M]):
 
     def wake(self) -> None:
         """Let the reader look up, though there may be nothing to read."""
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+        self._more.ring()
 
     async def get(self) -> M | None:
         """The next message; wait for one. None when woken before there is one."""
         if not self._messages:
-            self._reader = asyncio.get_running_loop().create_future()
-            await self._reader
+            await self._more.wait()
         return self.get_nowait() if self._messages else None
 
     def get_nowait(self) -> M:
         """The next message. Raises `IndexError`."""
         message = self._messages.popleft()
         self.text_bytes -= _text_bytes(message)
-        self._room.set()
+        if self._room is not None:
+            self._room.set()
         return message
 
     def _has_room(self, size: int) -> bool:

@@ -56,7 +56,8 @@ class Figures:
     replies: int = 0
     failed: int = 0
     """Replies that ended so."""
-    latencies_ms: deque[int] = field(default_factory=lambda: deque(maxlen=50))
+    latencies_ms: list[int] = field(default_factory=list)
+    """Of the last `LATENCIES` replies."""
     bytes_in: int = 0
     bytes_out: int = 0
 
@@ -71,7 +72,7 @@ class Figures:
             case ReplyDone(latency=latency, status=status):
                 self.failed += status == "failed"
                 if latency is not None:
-                    self.latencies_ms.append(latency.total)
+                    self.latencies_ms = [*self.latencies_ms[1 - LATENCIES :], latency.total]
             case _:
                 pass
 

@@ -149,7 +149,7 @@ class Session:
         )  # fmt: skip
         self._answered: OrderedDict[str, int] = OrderedDict()
         self._draining = False
-        self._ended: asyncio.Event = asyncio.Event()
+        self._ended = False
         self._active_at = clock()
         self._progress = Progress(config.stuck_s)
         self._log = structlog.get_logger(__name__).bind(session=identity.session)
@@ -168,6 +168,11 @@ class Session:
                 await self._inbox.put(EndTurn(at, if_any=True))
             case _:
                 await self._inbox.put(command)
+
+    @property
+    def has_room(self) -> bool:
+        """The ear keeps up with the audio."""
+        return self._pipeline.listening.has_room
 
     async def room(self) -> None:
         """Wait until the ear has caught up with the audio, as whoever brings it must."""
@@ -190,7 +195,7 @@ class Session:
     @property
     def state(self) -> State:
         """What it is doing, in the admin list's words."""
-        if self._ended.is_set():
+        if self._ended:
             return "closing"
         reply = self._machine.replies.current
         if reply is not None:
@@ -222,7 +227,7 @@ class Session:
                     self._step(Greet(self._config.greeting))
                 await self._converse()
         finally:
-            self._ended.set()
+            self._ended = True
             self._alarm.cancel()
             if self._recorder is not None:
                 self._recorder.close()
