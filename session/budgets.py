@@ -42,12 +42,14 @@ class Allowance:
 
 
 class Bucket:
-    """A token bucket: a minute's worth at most, refilled evenly."""
+    """A token bucket: a minute's worth at most, refilled evenly. It begins full."""
 
     def __init__(self, what: str, per_minute: float, now: float) -> None:
         self._what = what
         self._most = per_minute
         self._left = per_minute
+        self._earned = 0.0
+        """Of what is left, what was refilled and not there from the beginning."""
         self._as_of = now
 
     def check(self, amount: float, now: float) -> None:
@@ -55,55 +57,89 @@ class Bucket:
 
         More than the bucket ever holds wants a full one, and leaves a debt.
         """
-        self._left = min(self._most, self._left + (now - self._as_of) * self._most / MINUTE_S)
+        refilled = (now - self._as_of) * self._most / MINUTE_S
+        self._left = min(self._most, self._left + refilled)
+        self._earned = min(self._most, self._earned + refilled)
         self._as_of = now
         missing = min(amount, self._most) - self._left
         if missing > 1e-9:  # sums of floats
-            wait_s = missing * MINUTE_S / self._most
+            wait_s = self._takes_s(missing)
             raise RateLimited(
                 f"at most {self._most:g} {self._what} a minute; go on in {math.ceil(wait_s)} s",
                 retry_after_s=wait_s,
             )
 
     def spend(self, amount: float) -> None:
-        """Take it, checked before."""
+        """Take it, checked before: what was earned first."""
         self._left -= amount
+        self._earned = max(0.0, self._earned - amount)
+
+    def unearned(self, amount: float) -> float:
+        """How much of this amount, checked before, was there from the beginning."""
+        return max(0.0, amount - self._earned)
+
+    def earned_in_s(self, amount: float) -> float:
+        """How long it takes until this amount is earned."""
+        return self._takes_s(max(0.0, min(amount, self._most) - self._earned))
+
+    def _takes_s(self, amount: float) -> float:
+        return amount * MINUTE_S / self._most
 
 
 class Budget:
-    """One user's buckets. What it spends counts in its `share_of` too."""
+    """One user's buckets.
+
+    What a newcomer has from the beginning comes out of its `share_of`, so that nobody gets a fresh
+    budget again and again. What is earned since is one's own, and nobody else can use it up.
+    """
 
     def __init__(self, allowance: Allowance, now: float, *, share_of: Budget | None = None) -> None:
         self.allowance = allowance
         self._turns = Bucket("turns", allowance.turns_per_minute, now)
         self._characters = Bucket("characters", allowance.characters_per_minute, now)
         self._audio = Bucket("seconds of audio", allowance.audio_s_per_minute, now)
-        self._chain = (self, share_of) if share_of is not None else (self,)
+        self._share_of = share_of
 
     def check_turn(self, now: float) -> None:
         """Raises `RateLimited` if one more turn cannot be answered now."""
-        for budget in self._chain:
-            budget._turns.check(1, now)
+        self._check(self._turns, self._share_of and self._share_of._turns, 1, now)
 
     def spend_turn(self) -> None:
         """A turn is being answered."""
-        for budget in self._chain:
-            budget._turns.spend(1)
+        self._spend(self._turns, self._share_of and self._share_of._turns, 1)
 
     def take_characters(self, count: int, now: float) -> None:
         """Text came in. Raises `RateLimited`, and nothing is spent."""
-        self._take([budget._characters for budget in self._chain], count, now)
+        shared = self._share_of and self._share_of._characters
+        self._check(self._characters, shared, count, now)
+        self._spend(self._characters, shared, count)
 
     def take_audio(self, seconds: float, now: float) -> None:
         """Audio came in. Raises `RateLimited`, and nothing is spent."""
-        self._take([budget._audio for budget in self._chain], seconds, now)
+        shared = self._share_of and self._share_of._audio
+        self._check(self._audio, shared, seconds, now)
+        self._spend(self._audio, shared, seconds)
 
     @staticmethod
-    def _take(buckets: list[Bucket], amount: float, now: float) -> None:
-        for bucket in buckets:
-            bucket.check(amount, now)
-        for bucket in buckets:
-            bucket.spend(amount)
+    def _check(own: Bucket, shared: Bucket | None, amount: float, now: float) -> None:
+        own.check(amount, now)
+        unearned = own.unearned(amount)
+        if shared is None or not unearned:
+            return
+        try:
+            shared.check(unearned, now)
+        except RateLimited as limited:
+            wait_s = min(limited.retry_after_s or 0.0, own.earned_in_s(amount))
+            raise RateLimited(
+                f"too many new sessions spend all at once; go on in {math.ceil(wait_s)} s",
+                retry_after_s=wait_s,
+            ) from None
+
+    @staticmethod
+    def _spend(own: Bucket, shared: Bucket | None, amount: float) -> None:
+        if shared is not None:
+            shared.spend(own.unearned(amount))
+        own.spend(amount)
 
 
 @dataclass(slots=True)
