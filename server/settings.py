@@ -151,8 +151,8 @@ class Settings(BaseModel):
     vad_engine: Literal["silero", "scripted"] = Field("silero", description="voice activity")
     engine_hang_s: float = Field(
         30, gt=0, le=600,
-        description="speech engines: without a sign of life for so long a call has failed, and its"
-        " instance is replaced, once; see /readyz",
+        description="engines in this process: without a sign of life for so long a call has failed,"
+        " and its instance is replaced, once; see /readyz",
     )  # fmt: skip
 
     # --- security

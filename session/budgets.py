@@ -50,16 +50,29 @@ def _nobody(budget: str) -> None:
 
 
 class Bucket:
-    """A token bucket: a minute's worth at most, refilled evenly."""
+    """A token bucket: a minute's worth at most, refilled evenly. It begins full.
+
+    What it has from the beginning comes out of the bucket it is a share of, so that nobody gets a
+    fresh one again and again. What is refilled since is its own, and nobody else can use it up.
+    """
 
     def __init__(
-        self, name: str, what: str, per_minute: float, now: float, refused: Refused = _nobody
+        self,
+        name: str,
+        what: str,
+        per_minute: float,
+        now: float,
+        refused: Refused = _nobody,
+        share_of: Bucket | None = None,
     ) -> None:
         self._name = name
         self._what = what
         self._refused = refused
+        self._share_of = share_of
         self._most = per_minute
         self._left = per_minute
+        self._earned = 0.0
+        """Of what is left, what was refilled and not there from the beginning."""
         self._as_of = now
 
     def check(self, amount: float, now: float) -> None:
@@ -67,24 +80,54 @@ class Bucket:
 
         More than the bucket ever holds wants a full one, and leaves a debt.
         """
-        self._left = min(self._most, self._left + (now - self._as_of) * self._most / MINUTE_S)
+        refilled = (now - self._as_of) * self._most / MINUTE_S
+        self._left = min(self._most, self._left + refilled)
+        self._earned = min(self._most, self._earned + refilled)
         self._as_of = now
         missing = min(amount, self._most) - self._left
         if missing > 1e-9:  # sums of floats
-            wait_s = missing * MINUTE_S / self._most
+            wait_s = self._takes_s(missing)
             self._refused(self._name)
             raise RateLimited(
                 f"at most {self._most:g} {self._what} a minute; go on in {math.ceil(wait_s)} s",
                 retry_after_s=wait_s,
             )
+        if self._share_of is not None and (unearned := self._unearned(amount)):
+            self._check_share(self._share_of, unearned, amount, now)
 
     def spend(self, amount: float) -> None:
-        """Take it, checked before."""
+        """Take it, checked before: what was earned first."""
+        if self._share_of is not None:
+            self._share_of.spend(self._unearned(amount))
         self._left -= amount
+        self._earned = max(0.0, self._earned - amount)
+
+    def take(self, amount: float, now: float) -> None:
+        """Both. Raises `RateLimited`, and nothing is spent."""
+        self.check(amount, now)
+        self.spend(amount)
+
+    def _check_share(self, whole: Bucket, unearned: float, amount: float, now: float) -> None:
+        try:
+            whole.check(unearned, now)
+        except RateLimited as limited:
+            earned_in_s = self._takes_s(max(0.0, min(amount, self._most) - self._earned))
+            wait_s = min(limited.retry_after_s or 0.0, earned_in_s)
+            raise RateLimited(
+                f"too many new sessions spend all at once; go on in {math.ceil(wait_s)} s",
+                retry_after_s=wait_s,
+            ) from None
+
+    def _unearned(self, amount: float) -> float:
+        """How much of this amount was there from the beginning."""
+        return max(0.0, amount - self._earned)
+
+    def _takes_s(self, amount: float) -> float:
+        return amount * MINUTE_S / self._most
 
 
 class Budget:
-    """One user's buckets. What it spends counts in its `share_of` too."""
+    """One user's buckets, each a share of everybody's where there is one."""
 
     def __init__(
         self,
@@ -95,39 +138,37 @@ class Budget:
         refused: Refused = _nobody,
     ) -> None:
         self.allowance = allowance
-        self._turns = Bucket("turns", "turns", allowance.turns_per_minute, now, refused)
-        self._characters = Bucket(
-            "characters", "characters", allowance.characters_per_minute, now, refused
+        all_turns, all_characters, all_audio = (
+            (share_of._turns, share_of._characters, share_of._audio)
+            if share_of is not None
+            else (None, None, None)
         )
-        self._audio = Bucket(
-            "audio", "seconds of audio", allowance.audio_s_per_minute, now, refused
+        self._turns: Bucket = Bucket(
+            "turns", "turns", allowance.turns_per_minute, now, refused, all_turns
         )
-        self._chain = (self, share_of) if share_of is not None else (self,)
+        self._characters: Bucket = Bucket(
+            "characters", "characters", allowance.characters_per_minute, now, refused,
+            all_characters,
+        )  # fmt: skip
+        self._audio: Bucket = Bucket(
+            "audio", "seconds of audio", allowance.audio_s_per_minute, now, refused, all_audio
+        )
 
     def check_turn(self, now: float) -> None:
         """Raises `RateLimited` if one more turn cannot be answered now."""
-        for budget in self._chain:
-            budget._turns.check(1, now)
+        self._turns.check(1, now)
 
     def spend_turn(self) -> None:
         """A turn is being answered."""
-        for budget in self._chain:
-            budget._turns.spend(1)
+        self._turns.spend(1)
 
     def take_characters(self, count: int, now: float) -> None:
         """Text came in. Raises `RateLimited`, and nothing is spent."""
-        self._take([budget._characters for budget in self._chain], count, now)
+        self._characters.take(count, now)
 
     def take_audio(self, seconds: float, now: float) -> None:
         """Audio came in. Raises `RateLimited`, and nothing is spent."""
-        self._take([budget._audio for budget in self._chain], seconds, now)
-
-    @staticmethod
-    def _take(buckets: list[Bucket], amount: float, now: float) -> None:
-        for bucket in buckets:
-            bucket.check(amount, now)
-        for bucket in buckets:
-            bucket.spend(amount)
+        self._audio.take(seconds, now)
 
 
 @dataclass(slots=True)

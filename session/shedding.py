@@ -35,7 +35,7 @@ class Sample:
     lag_s: float
     """The longest that the event loop ran late since the look before."""
     late_s: float
-    """How long the pool's most overdue request has been due."""
+    """How long the pool's most overdue request has been due, at the best moment since then."""
 
 
 ENTERED_AT = {

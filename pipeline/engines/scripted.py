@@ -81,10 +81,10 @@ class ScriptedVoiceActivity(_Scripted):
 
 
 class ScriptedEndOfTurn(_Scripted):
-    """Sure that the turn is over as soon as the last 64 ms are quiet."""
+    """Sure that the turn is over as soon as the last 32 ms are quiet."""
 
     async def probability(self, audio: Float32, stop: Stop) -> float:
-        ended = not _is_loud(_frames(audio[-2 * FRAME_SAMPLES :])).any()
+        ended = not _is_loud(_frames(audio[-FRAME_SAMPLES:])).any()
         return 1.0 if ended and not stop.is_set else 0.0
 
 

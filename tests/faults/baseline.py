@@ -70,6 +70,9 @@ def left_in(house: House, *, hung: int = 0) -> str:
         for what in ("claimed", "busy", "waiting"):
             count = getattr(state, what)
             lines += [f"{name}: {count} {what}"] if count else []
+    for station in house.pool._stations.values():
+        owners = [*station.claims, *station.queue._at_engines]
+        lines += [f"{station.kind.name}: held by {owner}" for owner in owners]
     stopping = sum(state.stopping for state in house.pool.status().values())
     if stopping > hung:
         lines.append(f"{stopping} engine calls stopping")

@@ -57,24 +57,22 @@ class Raw:
         await self.send(frame(TEXT, b'{"type":"hello","voice":"tone-low","speed":0.25}'))
 
     async def close_code(self) -> int | None:
-        """Read to the end; the code of the server's close frame, or None when there was none."""
+        """Read up to the server's close frame; its code, or None when there was none."""
         async with asyncio.timeout(20):
             try:
-                rest = await self.reader.read()
-            except ConnectionError:
+                while True:
+                    opcode, payload = await self._frame()
+                    if opcode == CLOSE:
+                        return int.from_bytes(payload[:2], "big")
+            except (ConnectionError, asyncio.IncompleteReadError):
                 return None
-        at = 0
-        while at + 2 <= len(rest):
-            opcode, length = rest[at] & 0x0F, rest[at + 1]
-            at += 2
-            if length >= 126:
-                size = 2 if length == 126 else 8
-                length = int.from_bytes(rest[at : at + size], "big")
-                at += size
-            if opcode == CLOSE:
-                return int.from_bytes(rest[at : at + 2], "big")
-            at += length
-        return None
+
+    async def _frame(self) -> tuple[int, bytes]:
+        opcode, length = await self.reader.readexactly(2)
+        if length >= 126:
+            size = await self.reader.readexactly(2 if length == 126 else 8)
+            length = int.from_bytes(size, "big")
+        return opcode & 0x0F, await self.reader.readexactly(length)
 
     def reset(self) -> None:
         """Gone without a goodbye: the kernel sends a reset."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -118,6 +119,35 @@ def test_nobody_gets_more_than_all_may_by_coming_again_and_again() -> None:
             turn(budget, 0.0)
     with house.session(None) as budget:
         come_back_s(lambda: turn(budget, 0.0))
+
+
+def test_who_comes_again_and_again_uses_up_nobodys_steady_pace() -> None:
+    clock = Clock()
+    house = Budgets(Allowance(turns_per_minute=6), 3, clock)
+    with house.session(None) as anna:
+        for again in range(1, 61):  # ten minutes of it
+            clock.now = 10.0 * again
+            for _ in range(4):
+                with house.session(None) as abuser, suppress(RateLimited):
+                    for _ in range(6):
+                        turn(abuser, clock.now)
+            turn(anna, clock.now)
+
+
+def test_a_newcomer_in_such_a_storm_is_told_when_its_own_pace_allows_it() -> None:
+    clock = Clock()
+    house = Budgets(Allowance(turns_per_minute=6), 3, clock)
+    for _ in range(3):
+        with house.session(None) as abuser:
+            for _ in range(6):
+                turn(abuser, 0.0)
+    with house.session(None) as ben:
+        wait_s = come_back_s(lambda: turn(ben, 0.0))
+        assert 0 < wait_s <= 10.0
+        house._all._turns.spend(18)  # the storm goes on
+        wait_s = come_back_s(lambda: turn(ben, 0.0))
+        assert wait_s == pytest.approx(10.0)
+        turn(ben, wait_s)
 
 
 def test_a_user_has_so_many_sessions_at_once_and_no_more() -> None:

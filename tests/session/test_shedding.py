@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
+import random
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.scheduling import Purpose, Queue, Request
 from session.shedding import ENTERED_AT, FALL_S, RISE_S, Level, Sample, Shedding
 
 CALM = Sample(0.002, 0.0)
@@ -83,3 +86,52 @@ def test_the_level_moves_by_one_and_not_more_often_than_it_may(
             changes.append(number * EVERY_S)
         before = now
     assert all(b - a >= RISE_S for a, b in pairwise(changes))
+
+
+# --- at how many users ----------------------------------------------------------------------------
+
+
+def most_shed(users: int, work_s: float, seconds: float = 3_600.0) -> Level:
+    """The highest level that so many people reach at one voice, in virtual time.
+
+    Each asks for a first clause and, one after the other, three later ones; then it listens and
+    speaks, some 12 s in all. A clause of 2 s of audio takes the voice `work_s`.
+    """
+    chance, queue, shedding = random.Random(1), Queue(), Shedding()
+    asks = [(12 * chance.random(), user, 0, 0.0) for user in range(users)]
+    heapq.heapify(asks)
+    free_at, late_s, highest, at_voice = 0.0, [float("inf")], Level.NOTHING, None
+    clauses: dict[str, tuple[int, float]] = {}
+    for tick in range(round(seconds / 0.01)):
+        now = tick * 0.01
+        while asks and asks[0][0] <= now:
+            _, user, clause, dry_at = heapq.heappop(asks)
+            clauses[str(user)] = (clause, dry_at)
+            purpose = Purpose.LATER_CLAUSE if clause else Purpose.FIRST_CLAUSE
+            queue.add(Request(str(user), purpose, dry_at if clause else None), now)
+        if at_voice is not None and now >= free_at:
+            queue.left(at_voice, now)
+            clause, dry_at = clauses[at_voice]
+            dry_at = max(dry_at, now) + 2.0
+            rest = (now, int(at_voice), clause + 1, dry_at)
+            again = (dry_at + 8 * chance.random(), int(at_voice), 0, 0.0)
+            heapq.heappush(asks, rest if clause < 3 else again)
+            at_voice = None
+        if at_voice is None and (chosen := queue.take(now)) is not None:
+            at_voice, free_at = chosen.owner, now + work_s * (0.5 + chance.random())
+        if tick % 10 == 0:
+            late_s.append(queue.late_s(now))
+        if tick % 50 == 0:
+            highest = max(highest, shedding.note(Sample(0.004, min(late_s)), now))
+            late_s = [float("inf")]
+    return highest
+
+
+@pytest.mark.parametrize("work_s", [0.1, 0.2])
+def test_eight_ordinary_users_shed_nothing(work_s: float) -> None:
+    """Piper's real-time factor, and twice that: 0.05 and 0.1 of the audio."""
+    assert most_shed(8, work_s) is Level.NOTHING
+
+
+def test_more_than_the_voice_can_do_is_shed() -> None:
+    assert most_shed(16, 0.6) >= Level.PARTIALS
