@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,9 @@ from pipeline.events import ReplyDone, ReplyStarted, UserTranscript
 from pipeline.speculation import Speculation
 
 from .messages import Event
+
+LATENCIES = 50
+"""Replies whose latency is remembered."""
 
 State = Literal["waiting", "listening", "thinking", "speaking", "parked", "closing"]
 

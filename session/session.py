@@ -7,7 +7,6 @@ into the ring of `pipeline.listening`.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
