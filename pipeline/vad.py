@@ -1,12 +1,15 @@
 """VadBatcher: the speech probabilities of all sessions, computed together.
 
-One thread runs one model, at most every 5 ms: meanwhile frames of other sessions gather, and the
-next call takes one of each. Alone, or after a stall, a frame waits for nothing.
+One thread runs one model. While frames come from few sessions each is judged at once; from many,
+calls begin `GATHER_S` apart, and each takes what has gathered meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -19,17 +22,16 @@ from .errors import SttFailed
 
 log = structlog.get_logger(__name__)
 
-
 QUIET, FORGET_AFTER = 0.15, 15
 """After so many quiet frames (480 ms) the model begins anew. What it remembers of speech that broke
 off makes it deaf to the next onset: seen 64 ms after it is (p95 210), else 81 (p95 642), over five
 clips at several distances."""
-
-
-import os
-GATHER_S = float(os.environ.get("GATHER", "0.010"))
-"""From one call to the next. A call costs as much as the frames of some four sessions, and a thread
-is woken for it."""
+GATHER_S = 0.010
+"""From the beginning of one call to the next, where sessions are many: the most that a frame waits
+for others. What a call costs whatever is in it (a thread is woken, twice) is then shared by all:
+docs/decisions/0010-the-edge.md."""
+MANY, FRAME_S = 16, 0.032
+"""Sessions are many when so many frames came within the time of one."""
 
 
 @dataclass(eq=False, slots=True)
@@ -50,7 +52,7 @@ class VadStream:
     def probability(self, frame: Float32, *, behind: bool = False) -> asyncio.Future[float]:
         """The probability that the frame (512 samples at 16 kHz) holds speech, or `SttFailed`.
 
-        `behind`: the next frame has come too, so this one waits for nobody.
+        `behind`: the session's next frame has come too, so this one waits for no others.
         """
         return self._batcher._ask(self, frame, behind)
 
@@ -64,12 +66,21 @@ class VadStream:
 class VadBatcher:
     """Owns the model's thread. Use it as an async context manager."""
 
-    def __init__(self, model: VoiceActivityModel, *, max_batch: int = 64) -> None:
+    def __init__(
+        self,
+        model: VoiceActivityModel,
+        *,
+        max_batch: int = 64,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._model = model
         self._max_batch = max_batch
+        self._clock = clock
+        self._fresh = model.initial_state()
         self._wanted: list[_Wanted] = []  # at most one a session: each has one under way
         self._due = asyncio.Event()
         """What is wanted has gathered for long enough."""
+        self._asked_at: deque[float] = deque(maxlen=MANY)
         self._called_at = float("-inf")
         self._closed = False
 
@@ -79,7 +90,6 @@ class VadBatcher:
 
     async def __aenter__(self) -> VadBatcher:
         # Not niced, unlike all other engines: every session waits for these few microseconds.
-        self._fresh = self._model.initial_state()
         self._threads = EngineThreads("vad", 1, nice=0)
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
@@ -104,8 +114,11 @@ class VadBatcher:
             answer.set_exception(SttFailed("the voice activity detector is closed"))
             return answer
         self._wanted.append(_Wanted(stream, frame, answer))
-        wait_s = self._called_at + GATHER_S - loop.time()
-        if behind or wait_s <= 0:
+        now = self._clock()
+        self._asked_at.append(now)
+        many = len(self._asked_at) == MANY and now - self._asked_at[0] < FRAME_S
+        wait_s = self._called_at + GATHER_S - now
+        if behind or not many or wait_s <= 0:
             self._due.set()
         elif len(self._wanted) == 1:
             loop.call_later(wait_s, self._due.set)
@@ -119,7 +132,7 @@ class VadBatcher:
                 self._due.clear()
             batch = [wanted for wanted in batch if not wanted.answer.done()]
             if batch:
-                self._called_at = asyncio.get_running_loop().time()
+                self._called_at = self._clock()
                 await self._score(batch)
             elif self._closed and not self._wanted:
                 return

@@ -39,8 +39,9 @@ from session.session import Session
 
 log = structlog.get_logger(__name__)
 
-SHORT_BYTES = 64
-"""Audio frames of some 2 ms. A flood of them goes through the reader, which lets others run."""
+SHORT_BYTES = 320
+"""Audio frames shorter than 10 ms. A flood of them goes through the reader, which lets others run
+in between; of longer ones few fit into what may wait to be heard."""
 
 LIMITS: dict[str, float] = {
     "frame_bytes": limits.FRAME_BYTES,

@@ -10,7 +10,7 @@ LATE_S = 0.0005
 
 
 class Alarm:
-    """One timer, left where it is when the time is moved to a later one, and moved when it is up."""
+    """One timer, which is not moved to a later time before its own is up."""
 
     def __init__(self, ring: Callable[[], None], clock: Callable[[], float]) -> None:
         self._ring = ring

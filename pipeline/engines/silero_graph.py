@@ -141,6 +141,6 @@ def _rows(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _gates(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """From PyTorch's order (input, forget, cell, output) to ONNX's (input, output, forget, cell)."""
+    """From PyTorch's order to ONNX's: (input, output, forget, cell)."""
     into, forget, cell, output = np.split(weight, 4)
     return np.concatenate((into, output, forget, cell))
