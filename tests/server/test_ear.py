@@ -14,6 +14,7 @@ from server.voice_socket import SHORT_BYTES
 from tests.faults.raw import BINARY, CONTINUATION, TEXT, frame, raw
 from tests.support import call, live_server, murmur, silence
 
+HELLO = frame(TEXT, b'{"type":"hello","turn_detection":"manual"}')
 COMMIT = frame(TEXT, b'{"type":"commit"}')
 
 
@@ -75,7 +76,8 @@ async def test_long_frames_short_ones_and_pieces_are_heard_in_their_order(heard:
         at += size
     async with live_server() as server, raw(server.port) as client:
         await client.upgrade()
-        await client.send(frame(TEXT, b'{"type":"hello","turn_detection":"manual"}'))
+        await client.send(HELLO)
+        await client.reader.readuntil(b'"welcome"')
         await client.send(*frames[:40])  # in many packets
         await client.send(b"".join(frames[40:]) + COMMIT)  # and in one
         assert await heard.turns(1) == [sound]
@@ -91,8 +93,7 @@ async def test_audio_overtakes_no_command_of_the_same_packet(heard: Heard) -> No
 
     async with live_server() as server, raw(server.port) as client:
         await client.upgrade()
-        await client.send(
-            frame(TEXT, b'{"type":"hello","turn_detection":"manual"}'),
-            frames(first) + COMMIT + frames(second) + COMMIT,
-        )
+        await client.send(HELLO)
+        await client.reader.readuntil(b'"welcome"')
+        await client.send(frames(first) + COMMIT + frames(second) + COMMIT)
         assert await heard.turns(2) == [first, second]
