@@ -70,7 +70,7 @@ async def test_long_frames_short_ones_and_pieces_are_heard_in_their_order(heard:
         size = sizes[len(frames) % len(sizes)]
         piece = sound[at : at + size]
         if size == 1_000:  # in two pieces
-            frames.append(frame(BINARY, piece[:301], fin=False) + frame(CONTINUATION, piece[301:]))
+            frames.append(frame(BINARY, piece[:401], fin=False) + frame(CONTINUATION, piece[401:]))
         else:
             frames.append(frame(BINARY, piece))
         at += size
