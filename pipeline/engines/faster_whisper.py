@@ -15,8 +15,9 @@ from pipeline.errors import GpuOutOfMemory, StartError, SttFailed
 from pipeline.models import locate
 
 NICE = 0
-"""Before the voice: half a second of speech takes 62 ms beside a busy Kokoro, 57 ms alone, and 145 ms
-at the other engines' value (docs/decisions/0003-threads.md). Somebody always waits for words."""
+"""Before the voice: half a second of speech takes 62 ms beside a busy Kokoro, 57 ms alone, and
+145 ms at the other engines' value (docs/decisions/0003-threads.md). Somebody always waits for it.
+"""
 
 SECOND_TEMPERATURE = 0.4
 """For words that the greedy decoder could not settle on the full window either."""
