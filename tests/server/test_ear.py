@@ -65,7 +65,7 @@ async def test_a_microphone_wakes_no_reader(heard: Heard) -> None:
 
 async def test_long_frames_short_ones_and_pieces_are_heard_in_their_order(heard: Heard) -> None:
     sound = np.random.default_rng(2).integers(-9_000, 9_000, 16_000).astype("<i2").tobytes()
-    frames, at, sizes = [], 0, (640, SHORT_BYTES - 2, 640, 2, SHORT_BYTES, 1_000)
+    frames, at, sizes = [], 0, (640, 1_000, 640, SHORT_BYTES - 2, 2, SHORT_BYTES)
     while at < len(sound):
         size = sizes[len(frames) % len(sizes)]
         piece = sound[at : at + size]
