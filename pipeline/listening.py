@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
 from functools import partial
 
 import numpy as np
@@ -69,7 +70,8 @@ class Listening:
         self._arrived = 0.0
         self._came = False
         """Audio, since `run` last looked."""
-        self._hears = False
+        self._hearer: Context | None = None
+        """Of `run`: frames are judged in its name, whoever brought them. None: not at all."""
         self._judging: asyncio.Future[float] | None = None
         self._under_way = False
         self._heard = Bell()
@@ -114,12 +116,12 @@ class Listening:
 
     async def run(self) -> None:
         """Hear every frame, in order, until cancelled."""
-        self._hears = True
+        self._hearer = copy_context()
         self._hear_next()
         try:
             await self._fill_gaps()
         finally:
-            self._hears = False
+            self._hearer = None
             if self._judging is not None:
                 self._judging.cancel()
 
@@ -146,7 +148,8 @@ class Listening:
         self._hear_next()
 
     def _hear_next(self) -> None:
-        if self._under_way or not self._hears or self._ring.end - self._position < self._frame:
+        unheard = self._ring.end - self._position
+        if self._under_way or self._hearer is None or unheard < self._frame:
             return
         # Whoever hears a frame too late (the ring has moved on) goes on from what is left.
         start = max(self._position, self._ring.start)
@@ -158,7 +161,8 @@ class Listening:
         self._under_way = True
         self._judging = self._vad.probability(frame, behind=behind >= self._frame)
         arrived = self._arrived - behind / SPEECH_HZ
-        self._judging.add_done_callback(partial(self._judged, end, arrived, level))
+        judged = partial(self._judged, end, arrived, level)
+        self._judging.add_done_callback(judged, context=self._hearer)
 
     def _judged(
         self, end: int, arrived: float, level: float, judging: asyncio.Future[float]

@@ -201,8 +201,8 @@ class _Conversation:
             return False
         try:
             self._hear(session, data, rate_hz)
-        except Fatal:
-            return False  # the reader comes to the same end
+        except Exception:
+            return False  # the reader comes to the same end, and can tell of it
         return True
 
     def _hear(self, session: Session, data: bytes, rate_hz: int) -> None:
@@ -265,7 +265,7 @@ class _Conversation:
 
     def _cut(self) -> None:
         """Cut the connection of a client for whom more waits than the outbox holds."""
-        log.warning("slow_client_cut", waiting=len(self._outbox))
+        log.warning("slow_client_cut", session=self._id, waiting=len(self._outbox))
         self._connection.abort()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from pipeline.engines.ports import Float32
 from pipeline.errors import SttFailed
 from pipeline.listening import ROOM_S, Listening
 from pipeline.signals import Heard
+
+
+WHO: ContextVar[str] = ContextVar("who", default="nobody")
 
 
 class Ear:
@@ -36,6 +40,7 @@ class Ear:
 class Session:
     def __init__(self, *, expects: bool = False) -> None:
         self.frames: list[Heard] = []
+        self.names: list[str] = []
         self.more = asyncio.Event()
         self.reads = True
         self.expects = expects
@@ -56,6 +61,7 @@ class Session:
 
     def post(self, heard: Heard) -> None:
         self.frames.append(heard)
+        self.names.append(WHO.get())
         self.more.set()
         if self.reads:
             self.listening.hear_on()
@@ -121,6 +127,20 @@ async def test_a_frame_with_the_next_behind_it_is_in_a_hurry() -> None:
 
     await while_listening(session, act)
     assert session.ear.behind == [True, False, False]
+
+
+async def test_frames_are_judged_in_the_name_of_whoever_listens() -> None:
+    session = Session()
+
+    async def act() -> None:
+        await asyncio.sleep(0)
+        WHO.set("who brings audio")
+        session.listening.feed(pcm(512))
+        await session.until(lambda: len(session.frames) == 1)
+
+    WHO.set("who listens")
+    await while_listening(session, act)
+    assert session.names == ["who listens"]
 
 
 async def test_what_comes_after_the_end_is_not_judged() -> None:
