@@ -13,7 +13,6 @@ from pipeline.errors import SttFailed
 from pipeline.listening import ROOM_S, Listening
 from pipeline.signals import Heard
 
-
 WHO: ContextVar[str] = ContextVar("who", default="nobody")
 
 
