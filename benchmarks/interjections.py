@@ -41,12 +41,13 @@ from pipeline.signals import (
 )
 from pipeline.turn import TurnConfig, TurnMachine
 from pipeline.utterance import FRAME
-from pipeline.vad import VadBatcher
+from pipeline.vad import FORGET_AFTER, VadBatcher
 
-WORDS_S = (0.08, 0.14, 0.2, 0.3, 0.45)
+WORDS_S = (0.08, 0.2, 0.3, 0.45)
 """From the recogniser's beginning to its answer, give or take a fifth."""
-PHASES = 4
-"""Each sound begins at so many places within a frame of the voice detector."""
+PHASES = 8
+"""Each sound begins at so many places within a frame of the voice detector, and at so many ages of
+what the detector remembers: it begins anew every 480 ms of quiet."""
 BEFORE_S, AFTER_S = 1.0, 2.5
 NOISE_DBFS = -60.0
 STORY = "Once upon a time there was a lighthouse on a rock far out at sea. " * 20
@@ -168,7 +169,7 @@ def _story() -> list[Event]:
 def placed(sound: Sound, phase: int) -> tuple[Float32, tuple[float, ...]]:
     """The sound in a quiet room, and its onsets in seconds."""
     said = sound.recording.samples.astype(np.float32) / 32_768
-    begins = round(BEFORE_S * SPEECH_HZ) + phase * FRAME // PHASES
+    begins = round(BEFORE_S * SPEECH_HZ) + phase * (FORGET_AFTER + 2) * FRAME // PHASES
     length = begins + len(said) + round(AFTER_S * SPEECH_HZ)
     noise = np.random.default_rng(phase).standard_normal(length) * 10 ** (NOISE_DBFS / 20)
     audio = noise.astype(np.float32)

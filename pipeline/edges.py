@@ -9,6 +9,14 @@ ON, OFF = 0.5, 0.35
 FAINT = 0.2
 ENOUGH = 0.9
 """Of two or three frames together: a click is shorter, and a soft vowel is no surer."""
+LOUD_ENOUGH = 0.45
+"""The same for what is far louder than the room."""
+LOUD_DB = 30.0
+"""Far louder: so much above the quietest of late."""
+QUIET_DBFS = -60.0
+"""No room is taken to be quieter."""
+RISE_DB = 0.1
+"""A frame: 3 dB a second. A room that has grown louder is believed after a while."""
 
 FALL_DB = 33.0
 """From the loudest of late to what is no voice any more, in a quiet room."""
@@ -23,16 +31,24 @@ class Onset:
 
     def __init__(self) -> None:
         self._recent: list[float] = []
+        self._floor_dbfs = 0.0
 
-    def hear(self, probability: float) -> int:
-        """Frames of voice up to this one, if they are speech by now; else 0."""
+    def hear(self, probability: float, level_dbfs: float, *, eager: bool = False) -> int:
+        """Frames of voice up to this one, if they are speech by now; else 0.
+
+        `eager`: it costs little to be wrong, and time to be late. Then what is far louder than the
+        room needs less of the voice detector's word: some vowels it doubts for 200 ms.
+        """
+        self._floor_dbfs = max(QUIET_DBFS, min(level_dbfs, self._floor_dbfs + RISE_DB))
+        loud = level_dbfs >= self._floor_dbfs + LOUD_DB
         self._recent = [*self._recent[-2:], probability]
         audible = [one for one in self._recent if one >= FAINT]
+        least, enough = (FAINT, LOUD_ENOUGH) if eager and loud else (ON, ENOUGH)
         speech = (
             probability >= FAINT
             and len(audible) >= 2
-            and max(audible) >= ON
-            and sum(audible) >= ENOUGH
+            and max(audible) >= least
+            and sum(audible) >= enough
         )
         return len(audible) if speech else 0
 

@@ -201,7 +201,7 @@ class TurnMachine:
         speaking = turn is not None and self.phase is Phase.SPEAKING
         hangs_on = speaking and turn is not None and turn.voiced_end == frame.end - FRAME
         voiced = frame.probability >= (OFF if hangs_on else ON)
-        onset = self._onset.hear(frame.probability)
+        onset = self._onset.hear(frame.probability, frame.level_dbfs, eager=self._over_reply)
         if turn is not None and turn.forced:
             pass  # it is over; what comes now belongs to the next
         elif self.config.detection == "manual":

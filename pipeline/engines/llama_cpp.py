@@ -4,7 +4,6 @@ language model. What runs when no LLM is configured."""
 from __future__ import annotations
 
 import ctypes
-import os
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
@@ -106,8 +105,6 @@ class LlamaCppLanguageModel:
         self._models_dir = models_dir
         self._slots = slots
         self._threads = threads
-        # Nobody's voice can be made before the prompt is read.
-        self._reading_threads = min(2 * threads, os.cpu_count() or 1)
         self._book = SlotBook(slots)
         self._key = secrets.token_urlsafe(32)
         # The server's threads are children of this one and inherit its nice value.
@@ -163,8 +160,9 @@ class LlamaCppLanguageModel:
         params.n_parallel = self._slots
         params.n_ctx = CONTEXT_TOKENS * self._slots
         params.n_batch = params.n_ubatch = BATCH_TOKENS
-        params.cpuparams.n_threads = self._threads
-        params.cpuparams_batch.n_threads = self._reading_threads
+        # For reading too: llama.cpp's threads spin until all have come as far, so that where another
+        # process wants a core too, two are slower than one (docs/decisions/0003-threads.md).
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = self._threads
         params.n_gpu_layers = 0
         params.fit_params = False  # it is known to fit
         params.warmup = False  # our own is done over HTTP, which leaves the GIL free

@@ -12,8 +12,19 @@ def onset_at(*probabilities: float) -> tuple[int, int] | None:
     """Which frame makes it speech, counted from 1, and how many frames of voice it has by then."""
     onset = Onset()
     for number, probability in enumerate(probabilities, start=1):
-        if voice := onset.hear(probability):
+        if voice := onset.hear(probability, -20.0):
             return number, voice
+    return None
+
+
+def eager_onset_at(room_dbfs: float, dbfs: float, *probabilities: float) -> int | None:
+    """The same over a reply, in a room and with a voice of these levels."""
+    onset = Onset()
+    for _ in range(30):
+        assert not onset.hear(0.02, room_dbfs, eager=True)
+    for number, probability in enumerate(probabilities, start=1):
+        if onset.hear(probability, dbfs, eager=True):
+            return number
     return None
 
 
@@ -38,10 +49,31 @@ def test_some_evidence_in_three_frames_is_speech_and_a_click_is_not(
 def test_a_voice_that_ended_is_no_evidence_of_another() -> None:
     onset = Onset()
     for probability in (0.9, 0.9, 0.3):
-        onset.hear(probability)
+        onset.hear(probability, -20.0)
     onset.forget()
-    assert not onset.hear(0.55)
-    assert onset.hear(0.55)
+    assert not onset.hear(0.55, -20.0)
+    assert onset.hear(0.55, -20.0)
+
+
+def test_over_a_reply_less_is_needed_of_what_is_far_louder_than_the_room() -> None:
+    doubted = (0.26, 0.28, 0.2, 0.3)
+    assert eager_onset_at(-60.0, -16.0, *doubted) == 2
+    assert eager_onset_at(-60.0, -40.0, *doubted) is None
+    assert eager_onset_at(-40.0, -16.0, *doubted) is None
+    assert eager_onset_at(-60.0, -16.0, 0.3, 0.05, 0.03) is None
+    assert onset_at(*doubted) is None
+
+
+def test_no_room_is_taken_to_be_quieter_than_a_quiet_one() -> None:
+    assert eager_onset_at(-120.0, -40.0, 0.3, 0.3, 0.3) is None
+
+
+def test_a_room_that_has_grown_louder_is_believed_after_a_while() -> None:
+    onset = Onset()
+    for dbfs, seconds in ((-60.0, 1.0), (-25.0, 10.0)):
+        for _ in range(round(seconds * SPEECH_HZ / FRAME)):
+            onset.hear(0.02, dbfs, eager=True)
+    assert not any(onset.hear(0.3, -16.0, eager=True) for _ in range(5))
 
 
 class Voice:
