@@ -18,6 +18,7 @@ from pipeline.pool import EOT, LLM, STT, TTS, Kind, ResourcePool, Supply
 from pipeline.vad import VadBatcher
 from server.load import LoadMonitor
 from server.metrics import Metrics
+from server.requests import Requests
 from server.settings import Settings
 from server.watchdog import Watchdog
 from session.budgets import Budgets
@@ -54,6 +55,7 @@ class House:
         self.pool = ResourcePool(self._supplies(), settings.pool_config(), watcher=metrics)
         self._open: list[Engine] = []
         self.sessions = SessionManager(self.pool, settings.max_sessions, settings.waiting_room)
+        self.requests = Requests(settings.max_requests, metrics.requested)
         self.watchdog = Watchdog()
         self.load = LoadMonitor(
             self.pool.late_s, self.sessions, self.watchdog.beat, metrics.sampled

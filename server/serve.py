@@ -141,6 +141,7 @@ class _Server(uvicorn.Server):
         try:
             async with asyncio.timeout(house.settings.drain_s):
                 await house.sessions.drain(GoingAwayEvent(reconnect_in_ms=1_000))
+                await house.requests.idle()
         except TimeoutError:
             await house.sessions.end_all(GoingAway("the server is going away"), "going away")
         self.should_exit = True

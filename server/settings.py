@@ -77,6 +77,12 @@ class Settings(BaseModel):
         100_000, ge=100, le=100_000_000,
         description="characters of typed turns and instructions, likewise",
     )  # fmt: skip
+    max_requests: int = Field(
+        256,
+        ge=1,
+        le=10_000,
+        description="requests for speech over HTTP at once, those that wait too",
+    )
     system_prompt: str = Field(
         DEFAULT_PROMPT, max_length=20_000, description="instructions of a session that brings none"
     )
