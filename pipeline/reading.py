@@ -7,7 +7,7 @@ one does: whoever takes slowly keeps one clause in memory and nobody else waitin
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Protocol
 
@@ -71,7 +71,7 @@ class Reading:
         """Audio made so far."""
         return self._made / REPLY_HZ
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes]:
         """The audio as 16-bit PCM at `REPLY_HZ`, a clause a piece.
 
         Every character of the text is in a piece, or the watcher is told of it. Raises what the
@@ -102,7 +102,7 @@ class Reading:
             opening_s = line_break_s(self._before, clause.text)
             speech = voiced(slot, self._voice.request(clause.speech), opening_s)
             try:
-                async with aclosing(speech):  # type: ignore[type-var]
+                async with aclosing(speech):
                     async for piece in speech:
                         pcm += float_to_pcm16(piece)
             except Unspeakable as reason:

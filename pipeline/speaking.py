@@ -112,7 +112,7 @@ class Speaking:
             opening_s = line_break_s(self._before, clause.text)
             speech = voiced(slot, self._voice.request(clause.speech), opening_s)
             try:
-                async with aclosing(speech):  # type: ignore[type-var]
+                async with aclosing(speech):
                     async for piece in speech:
                         await self._add(piece)
             except Unspeakable as reason:

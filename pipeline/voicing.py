@@ -6,7 +6,7 @@ the audio goes, is theirs.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ class VoiceChoice:
 
 async def voiced(
     slot: Slot[Synthesizer], request: SpeechRequest, opening_s: float = 0.0
-) -> AsyncIterator[Float32]:
+) -> AsyncGenerator[Float32]:
     """A clause's audio as it is made, at `REPLY_HZ`, pieces of shape (n,): `opening_s` of silence,
     the words with their edges shaped, and the pause that belongs after them.
 

@@ -98,6 +98,9 @@ class Metrics:
         self._request_audio = counter(
             "request_audio_seconds", "Audio that requests made, or heard", "work", get_args(Work)
         )
+        self._cache = counter(
+            "speech_cache", "Short texts looked for in the speech cache", "result", ("hit", "miss")
+        )
         self._lag = histogram(
             "event_loop_lag_seconds",
             "The longest lag of the event loop in each half second",
@@ -157,6 +160,10 @@ class Metrics:
             self._request_ttfa.labels(request.work).observe(request.ttfa_s)
         if request.code is not None:
             self._errors.labels(request.code).inc()
+
+    def cache_asked(self, *, hit: bool) -> None:
+        """A short text was looked for in the speech cache."""
+        self._cache.labels("hit" if hit else "miss").inc()
 
     def sampled(self, sample: Sample) -> None:
         """The load was looked at."""

@@ -29,7 +29,7 @@ Outcome = Literal["completed", "cancelled", "failed"]
 KEPT = 200
 """Requests that are over and still shown."""
 MOST_SKIPPED = 50
-"""Skipped stretches that one request is shown with; all are counted."""
+"""Skipped stretches that a request is remembered with; all are counted."""
 QUOTED = 80
 """Characters shown of a skipped stretch."""
 
@@ -90,8 +90,7 @@ class Tracked:
     def skip(self, start: int, end: int, text: str, reason: str) -> None:
         """A stretch of its text is not voiced."""
         self.skipped_count += 1
-        if len(self.skipped) < MOST_SKIPPED:
-            self.skipped.append(Skipped(start, end, text[:QUOTED], reason))
+        self.skipped.append(Skipped(start, end, text[:QUOTED], reason))
 
 
 class Requests:
@@ -162,6 +161,7 @@ class Requests:
         self._active.pop(tracked.owner, None)
         if not self._active:
             self._idle.set()
+        del tracked.skipped[MOST_SKIPPED:]
         self._over.append(tracked)
         self._tell(tracked)
         shown = describe(tracked)
