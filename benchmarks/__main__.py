@@ -12,7 +12,17 @@ from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import barge_in, edge, interjections, latency, pool, users, wer, windows
+from benchmarks import (
+    barge_in,
+    edge,
+    interjections,
+    latency,
+    pool,
+    speech,
+    users,
+    wer,
+    windows,
+)
 from benchmarks.pauses import report as pauses
 from benchmarks.serving import ServerFailed, serving
 
@@ -31,6 +41,7 @@ ALONE: dict[str, Callable[[], dict[str, object]]] = {
     "users": users.main,
     "pool": pool.main,
     "edge": edge.main,
+    "speech": speech.main,
 }
 """These need no server, or start their own."""
 

@@ -160,8 +160,8 @@ class LlamaCppLanguageModel:
         params.n_parallel = self._slots
         params.n_ctx = CONTEXT_TOKENS * self._slots
         params.n_batch = params.n_ubatch = BATCH_TOKENS
-        # For reading too: llama.cpp's threads spin until all have come as far, so that where another
-        # process wants a core too, two are slower than one (docs/decisions/0003-threads.md).
+        # For reading too: llama.cpp's threads spin until all have come as far. Where others want
+        # the cores, two are slower than one (docs/decisions/0003-threads.md).
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = self._threads
         params.n_gpu_layers = 0
         params.fit_params = False  # it is known to fit
