@@ -1,0 +1,149 @@
+"""Long audio in windows that a recogniser takes: cut where nobody speaks, silence left out. Pure:
+samples and speech probabilities in, windows out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.engines.ports import SPEECH_HZ, Float32
+
+ONSET, OFFSET = 0.35, 0.2
+"""Speech begins and ends at these probabilities: lower than in conversation, where noise taken for
+speech costs a turn. Here the recogniser hears for itself that nobody speaks."""
+PAD_S = 0.3
+"""Kept before the first and after the last voiced frame."""
+PAUSE_S = 0.3
+"""A silence that a window may end in, once it is as long as is wanted."""
+LONG_PAUSE_S = 2.0
+"""A silence that ends any window."""
+MOST_S = 26.0
+"""The longest window. Whisper writes at most 224 tokens, and a fast speaker some 8 a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a recording with speech in it."""
+
+    start: int
+    """Its first sample's place in the recording."""
+    audio: Float32
+    voiced: tuple[tuple[int, int], ...] = ()
+    """Where somebody speaks: samples of the recording, begin and end."""
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.audio)
+
+
+@dataclass(slots=True)
+class WindowCutter:
+    """Takes a recording frame by frame. What it holds never grows past `MOST_S`."""
+
+    wanted_s: float
+    """From this length on a window ends at the next pause; shorter ones only at a long one."""
+    frame_samples: int = 512
+    _start: int = 0
+    """The place of the first frame held."""
+    _frames: list[Float32] = field(default_factory=list)
+    _voiced: list[bool] = field(default_factory=list)
+    """Of each frame held, whether somebody speaks in it."""
+    _speaking: bool = False
+
+    def feed(self, frames: Float32, probabilities: Float32) -> Iterator[Window]:
+        """Frames (n, frame_samples) with their probabilities (n,); the windows that they end.
+
+        What it gives must be taken before more is fed.
+        """
+        for frame, probability in zip(frames, probabilities, strict=True):
+            self._speaking = bool(probability >= (OFFSET if self._speaking else ONSET))
+            self._frames.append(frame)
+            self._voiced.append(self._speaking)
+            if self._speaking:
+                if len(self._frames) >= self._count(MOST_S):
+                    yield self._cut(self._best_cut())
+            elif not any(self._voiced):
+                self._forget(len(self._frames) - self._count(PAD_S))
+            elif (cut := self._pause()) is not None:
+                yield self._cut(cut)
+
+    def flush(self) -> Iterator[Window]:
+        """The recording is over: the last window, if there is speech in what is held."""
+        if any(self._voiced):
+            yield self._cut(len(self._frames))
+        self._forget(len(self._frames))
+
+    def _pause(self) -> int | None:
+        """Where to end the window in the silence that it ends with, if it is to end."""
+        held = len(self._frames)
+        speech = held - self._voiced[::-1].index(True)
+        silence = held - speech
+        if silence >= self._count(LONG_PAUSE_S) or held >= self._count(MOST_S):
+            return min(held, speech + self._count(PAD_S))
+        if speech >= self._count(self.wanted_s) and silence >= self._count(PAUSE_S):
+            return speech + silence // 2
+        return None
+
+    def _best_cut(self) -> int:
+        """Nobody has paused for long enough: the longest silence of the second half, or, where
+        there is none at all, its quietest moment. Between two words there mostly is one."""
+        half = len(self._frames) // 2
+        silences = list(_runs(self._voiced[half:], False))
+        if silences:
+            begin, end = max(silences, key=lambda run: run[1] - run[0])
+            return half + (begin + end + 1) // 2
+        power = np.array([float(np.mean(np.square(frame))) for frame in self._frames[half:]])
+        # Over 5 frames, 160 ms: a single one may be the closure of a consonant.
+        around = np.convolve(power, np.ones(5), "valid")
+        return half + 2 + int(np.argmin(around))
+
+    def _cut(self, count: int) -> Window:
+        """A window of the first `count` frames held; the others stay."""
+        spans = tuple(
+            (self._start + begin * self.frame_samples, self._start + end * self.frame_samples)
+            for begin, end in _runs(self._voiced[:count], True)
+        )
+        window = Window(self._start, np.concatenate(self._frames[:count]), spans)
+        self._forget(count)
+        return window
+
+    def _forget(self, count: int) -> None:
+        if count > 0:
+            del self._frames[:count], self._voiced[:count]
+            self._start += count * self.frame_samples
+
+    def _count(self, seconds: float) -> int:
+        return round(seconds * SPEECH_HZ / self.frame_samples)
+
+
+def halves(window: Window) -> tuple[Window, Window]:
+    """The same in two, where it is quietest in its middle half: for words that came out broken."""
+    step = SPEECH_HZ // 50
+    steps = len(window.audio) // step
+    levels = np.square(window.audio[: steps * step]).reshape(steps, step).mean(axis=1)
+    quarter = steps // 4
+    around = np.convolve(levels[quarter : steps - quarter], np.ones(8), "valid")
+    middle = (quarter + 4 + int(np.argmin(around))) * step
+    place = window.start + middle
+    return (
+        Window(window.start, window.audio[:middle], _clipped(window.voiced, window.start, place)),
+        Window(place, window.audio[middle:], _clipped(window.voiced, place, window.end)),
+    )
+
+
+def _clipped(
+    spans: tuple[tuple[int, int], ...], start: int, end: int
+) -> tuple[tuple[int, int], ...]:
+    return tuple((max(a, start), min(b, end)) for a, b in spans if a < end and b > start)
+
+
+def _runs(flags: list[bool], wanted: bool) -> Iterator[tuple[int, int]]:
+    """Each run of `wanted`: where it begins, and where it has ended."""
+    begin = 0
+    for place in range(1, len(flags) + 1):
+        if place == len(flags) or flags[place] != flags[place - 1]:
+            if flags[begin] is wanted:
+                yield begin, place
+            begin = place
