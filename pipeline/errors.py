@@ -37,9 +37,13 @@ from __future__ import annotations
 class AntiphonError(Exception):
     """Root of the tree. `str(error)` is a sentence that may be shown to the client."""
 
-    def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, retry_after_s: float | None = None, param: str | None = None
+    ) -> None:
+        """`param`: what of a request it is about."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.param = param
 
 
 class ClientError(AntiphonError):

@@ -20,9 +20,10 @@ from .errors import AntiphonError, EngineError, first_error
 from .listening import Listening
 from .pool import EOT, LLM, STT, Purpose, ResourcePool
 from .signals import Draft, DraftMade, Event, Look, Looked, LookFailed, Voted
-from .speaking import REPLY_HZ, Speaking, VoiceChoice
+from .speaking import Speaking
 from .thinking import Thinking
 from .vad import VadBatcher
+from .voicing import REPLY_HZ, VoiceChoice
 
 log = structlog.get_logger(__name__)
 

@@ -59,17 +59,24 @@ CLOSE_S = 5.0
 class Slot(Generic[E]):
     """A leased place at an engine. Valid inside its `async with` only."""
 
-    __slots__ = ("_calls", "_owner", "_pool", "_seat", "_station", "waited_s")
+    __slots__ = ("_calls", "_owner", "_pool", "_seat", "_station", "position", "waited_s")
 
     def __init__(
-        self, pool: ResourcePool, station: Station[E], seat: Seat[E], owner: str, waited_s: float
+        self,
+        pool: ResourcePool,
+        station: Station[E],
+        seat: Seat[E],
+        request: Request,
+        waited_s: float,
     ) -> None:
         self._pool = pool
         self._station = station
         self._seat = seat
-        self._owner = owner
+        self._owner = request.owner
         self._calls: list[Call[E, Any]] = []
         self.waited_s = waited_s
+        self.position = request.position
+        """The place in the queue when the lease was asked for; 0: an engine was free."""
 
     @property
     def engine(self) -> E:
@@ -222,10 +229,9 @@ class ResourcePool:
         station: Station[E] = self._stations[kind]
         station.claims[owner] += 1
         try:
-            seat, waited_s = await self._acquire(
-                station, Request(owner, purpose, deadline), max_wait_s
-            )
-            slot = Slot(self, station, seat, owner, waited_s)
+            request = Request(owner, purpose, deadline)
+            seat, waited_s = await self._acquire(station, request, max_wait_s)
+            slot = Slot(self, station, seat, request, waited_s)
             try:
                 yield slot
             finally:

@@ -5,6 +5,8 @@ Every request has a time at which it is *due*, and from then on it is *pressing*
     a first clause, a final     when it comes
     a later clause              when the audio before it will have been played
     a partial                   0.5 s after it comes
+    a request over HTTP         1 s: its first clause, or window
+    what follows of it          2 s, or when the audio before it will have been played
     batch work                  2 s
     speculation                 3 s
 
@@ -12,13 +14,16 @@ Every request has a time at which it is *due*, and from then on it is *pressing*
    the earliest due, equals in order of arrival.
 2. What one owner asks for at once counts as asked for one after the other: while it is at an
    engine it lets all others pass, and what it still waits for is as if it came when it leaves.
-3. Nobody pressing: later clauses by their deadline, then partials, batch, speculation.
+3. Nobody pressing: later clauses by their deadline, then partials, requests, batch, speculation.
+4. Nobody is in conversation with a request over HTTP, so sessions go before it: it presses like the
+   others only once a second, the one then that is overdue longest. In between, requests go as in 3
+   however long they have waited: first clauses before any later one.
 
 So an owner who asks for sixteen things has no more of a busy engine than one who asks for one
 (max-min fairness, in turns), and nobody goes twice before another one who presses has gone once.
 Who asks for one thing at a time notices nothing of rule 2: their requests come after they left.
 Speculation is last, and yet nothing starves: what is pressing can be passed only by what was due
-before it, which had come before it was due.
+before it, which had come before it was due; and of the requests, one a second.
 """
 
 from __future__ import annotations
@@ -37,8 +42,11 @@ class Purpose(IntEnum):
     FINAL = 1
     LATER_CLAUSE = 2
     PARTIAL = 3
-    BATCH = 4
-    SPECULATION = 5
+    REQUEST = 4
+    """The first clause, or window, of a request over HTTP."""
+    REQUEST_LATER = 5
+    BATCH = 6
+    SPECULATION = 7
 
 
 PATIENCE_S = {
@@ -46,10 +54,16 @@ PATIENCE_S = {
     Purpose.FINAL: 0.0,
     Purpose.LATER_CLAUSE: 0.0,
     Purpose.PARTIAL: 0.5,
+    Purpose.REQUEST: 1.0,
+    Purpose.REQUEST_LATER: 2.0,
     Purpose.BATCH: 2.0,
     Purpose.SPECULATION: 3.0,
 }
 """How long after its arrival a request without a deadline is due."""
+REQUESTS = frozenset({Purpose.REQUEST, Purpose.REQUEST_LATER})
+REQUEST_EVERY_S = 1.0
+"""So often one of the requests over HTTP presses like the others: about a quarter of an engine that
+takes 0.3 s a clause, when sessions could use all of it."""
 LATEST_DUE_S = 10.0
 """No deadline is later than this after its request's arrival, or it might time out unserved."""
 
@@ -68,6 +82,8 @@ class Request:
     due: float = 0.0
     number: int = 0
     """Order of arrival."""
+    position: int = 0
+    """Its place in the queue when it came; 0: an engine was free."""
 
     @property
     def pressing_since(self) -> float:
@@ -86,6 +102,8 @@ class Queue:
     _at_engines: Counter[str] = field(default_factory=Counter)
     """Those who went and have not left, by owner."""
     _counter: int = 0
+    _request_pressed_at: float = float("-inf")
+    """When a request over HTTP last went because it pressed."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -135,9 +153,16 @@ class Queue:
         if not self._waiting:
             return None
         chosen = min(self._waiting, key=lambda request: self._rank(request, now))
+        if chosen.purpose in REQUESTS and self._presses(chosen, now):
+            self._request_pressed_at = now
         self.discard(chosen)
         self._at_engines[chosen.owner] += 1
         return chosen
+
+    def position(self, request: Request, now: float) -> int:
+        """The place in the queue of one that waits: 1 goes next."""
+        mine = self._rank(request, now)
+        return 1 + sum(self._rank(other, now) < mine for other in self._waiting)
 
     def left(self, owner: str, now: float) -> None:
         """One of the owner's that went is over."""
@@ -162,20 +187,32 @@ class Queue:
     def late_s(self, now: float) -> float:
         """How long the one that was due first has been due; 0.0 when nobody is late.
 
-        Who is at an engine is being served: whatever else it asks for is not late yet.
+        Who is at an engine is being served: whatever else it asks for is not late yet. Requests
+        over HTTP may wait.
         """
-        waiting = (r for r in self._waiting if r.owner not in self._at_engines)
+        waiting = (
+            r
+            for r in self._waiting
+            if r.owner not in self._at_engines and r.purpose not in REQUESTS
+        )
         return max(0.0, now - min((r.pressing_since for r in waiting), default=now))
 
     def _rank(self, request: Request, now: float) -> tuple[float, ...]:
         """The lowest goes first."""
         at_engines = self._at_engines[request.owner]
         due, purpose, number = request.due, request.purpose, request.number
-        if due <= now:
+        if self._presses(request, now):
             return (0, at_engines, request.pressing_since, due, purpose, number)
         if purpose is Purpose.LATER_CLAUSE:
             return (1, purpose, due, number)
+        if purpose is Purpose.REQUEST_LATER:
+            return (1, purpose, at_engines, due, number)
         return (1, purpose, at_engines, request.came, number)
+
+    def _presses(self, request: Request, now: float) -> bool:
+        if request.purpose in REQUESTS and now < self._request_pressed_at + REQUEST_EVERY_S:
+            return False
+        return request.due <= now
 
     def _older_partial(self, request: Request) -> Request | None:
         if request.purpose is not Purpose.PARTIAL or request.owner not in self._of_owner:
@@ -193,6 +230,9 @@ class Queue:
 
 
 def _due(request: Request) -> float:
+    soonest = request.arrived + PATIENCE_S[request.purpose]
     if request.deadline is None:
-        return request.arrived + PATIENCE_S[request.purpose]
+        return soonest
+    if request.purpose in REQUESTS:  # a voice that ran dry is no reason to pass first clauses
+        return min(max(request.deadline, soonest), request.arrived + LATEST_DUE_S)
     return min(max(request.deadline, request.arrived), request.arrived + LATEST_DUE_S)

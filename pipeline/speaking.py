@@ -6,39 +6,25 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import aclosing
 
-import numpy as np
 import structlog
 
-from .audio import Resampler, float_to_pcm16
+from .audio import float_to_pcm16
 from .clauses import Clause
-from .engines.ports import Float32, SpeechRequest, Synthesizer
-from .errors import TtsFailed, Unspeakable
-from .pool import TTS, Purpose, ResourcePool, Slot
-from .seams import ClauseShaper, line_break_s, pause_s
+from .engines.ports import Float32
+from .errors import Unspeakable
+from .pool import TTS, Purpose, ResourcePool
+from .seams import line_break_s
 from .signals import Draft, DraftAudio, DraftVoiced, Event
+from .voicing import REPLY_HZ, VoiceChoice, voiced
 
 log = structlog.get_logger(__name__)
 
-REPLY_HZ = 24_000
-"""The rate of every reply's audio; engines of another rate are resampled."""
 BUFFER_S = 6.0
 """Audio that may lie ready and unsent; then the next clause waits. With the one that is being made
 it is some 10 s: 480 kB.
 """
-LONGEST_S, LONGEST_S_PER_CHARACTER = 20.0, 1.0
-"""A clause of so much audio is no speech: the voice is stuck. A long number, spoken digit by digit,
-takes some 0.5 s a character."""
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceChoice:
-    """Whose voice a reply is spoken in."""
-
-    voice: str
-    speed: float = 1.0
-    language: str | None = None
 
 
 class Speaking:
@@ -121,38 +107,21 @@ class Speaking:
             purpose = Purpose.SPECULATION
         else:
             purpose = Purpose.FIRST_CLAUSE if first else Purpose.LATER_CLAUSE
-        request = SpeechRequest(
-            clause.speech, self._voice.voice, self._voice.speed, self._voice.language
-        )
         deadline = self.runs_dry_at() if purpose is Purpose.LATER_CLAUSE else None
         async with self._pool.lease(TTS, self._owner, deadline=deadline, purpose=purpose) as slot:
+            opening_s = line_break_s(self._before, clause.text)
+            speech = voiced(slot, self._voice.request(clause.speech), opening_s)
             try:
-                await self._stream(slot, request, line_break_s(self._before, clause.text))
+                async with aclosing(speech):
+                    async for piece in speech:
+                        await self._add(piece)
             except Unspeakable as reason:
                 self._skip(clause, str(reason))
                 return
         self._before = clause.speech
 
-    async def _stream(
-        self, slot: Slot[Synthesizer], request: SpeechRequest, opening_s: float
-    ) -> None:
-        resampler = Resampler(slot.engine.rate_hz, REPLY_HZ)
-        shaper = ClauseShaper(REPLY_HZ)
-        left = round(_longest_s(request) * slot.engine.rate_hz)
-        async for chunk in slot.stream(lambda engine, stop: engine.synthesize(request, stop)):
-            left -= len(chunk)
-            if left < 0:
-                raise TtsFailed("the voice did not come to an end")
-            if not np.isfinite(chunk).all():
-                raise TtsFailed("the voice made a sound that cannot be played")
-            await self._add(_silence(opening_s), shaper.feed(resampler.feed(chunk)))
-            opening_s = 0.0
-        await self._add(
-            shaper.feed(resampler.flush()), shaper.finish(), _silence(pause_s(request.text))
-        )
-
-    async def _add(self, *pieces: Float32) -> None:
-        if pcm := float_to_pcm16(np.concatenate(pieces)):
+    async def _add(self, piece: Float32) -> None:
+        if pcm := float_to_pcm16(piece):
             self._ready.append(pcm)
             self._made += len(pcm) // 2
             await self._post(DraftAudio(self._draft, len(pcm) // 2))
@@ -165,11 +134,3 @@ class Speaking:
         while self._made - self._taken > BUFFER_S * REPLY_HZ:
             self._room.clear()
             await self._room.wait()
-
-
-def _longest_s(request: SpeechRequest) -> float:
-    return (LONGEST_S + LONGEST_S_PER_CHARACTER * len(request.text)) / request.speed
-
-
-def _silence(seconds: float) -> Float32:
-    return np.zeros(round(seconds * REPLY_HZ), np.float32)

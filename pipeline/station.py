@@ -61,6 +61,8 @@ class Station(Generic[E]):
         future: asyncio.Future[Seat[E]] = asyncio.get_running_loop().create_future()
         self.granted[request] = future
         self.hand_out()
+        if not future.done():
+            request.position = self.queue.position(request, self.clock())
         return future
 
     def give_up(self, request: Request, future: asyncio.Future[Seat[E]]) -> None:

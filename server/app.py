@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 
 from pipeline.engines.build import build
 from pipeline.errors import AntiphonError
-from server import operations, page
+from server import operations, page, speech_api
 from server.failures import failure_of, message_of
 from server.gauges import Gauges
 from server.house import House
@@ -42,6 +42,7 @@ def create_app(house: House) -> ASGIApp:
         routes=[
             WebSocketRoute("/ws", voice_socket),
             *operations.routes,
+            *speech_api.routes,
             *page.routes,
         ],
         exception_handlers=handlers,
@@ -54,7 +55,8 @@ def create_app(house: House) -> ASGIApp:
 async def tell_failure(connection: HTTPConnection, error: Exception) -> Response | None:
     """An error of ours, by the one table. On a WebSocket: before it is accepted, so as HTTP."""
     row = failure_of(error)
-    response = _error(connection, row.http, message_of(error), row.kind, row.code)
+    param = error.param if isinstance(error, AntiphonError) else None
+    response = _error(connection, row.http, message_of(error), row.kind, row.code, param)
     if isinstance(error, AntiphonError) and error.retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     if isinstance(connection, WebSocket):
@@ -79,11 +81,16 @@ async def tell_internal(request: Request, error: Exception) -> Response:
 
 
 def _error(
-    connection: HTTPConnection, http: int, message: str, kind: str, code: str
+    connection: HTTPConnection,
+    http: int,
+    message: str,
+    kind: str,
+    code: str,
+    param: str | None = None,
 ) -> JSONResponse:
     return JSONResponse(
         {
-            "error": {"message": message, "type": kind, "code": code, "param": None},
+            "error": {"message": message, "type": kind, "code": code, "param": param},
             "request_id": connection.state.request_id,
         },
         http,

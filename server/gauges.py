@@ -28,6 +28,12 @@ class Gauges(Collector):
         yield _gauge("ready", "1 if a session can be taken now: /readyz says why not", value=ready)
         yield from self._sessions()
         yield from self._turns()
+        yield _gauge(
+            "requests_active", "Requests over HTTP under way", value=self._house.requests.active
+        )
+        yield _gauge(
+            "speech_cache_bytes", "Audio in the speech cache", value=self._house.speech_cache.bytes
+        )
         yield from self._pool()
         yield from self._load()
         yield from self._backends()

@@ -18,7 +18,9 @@ from pipeline.pool import EOT, LLM, STT, TTS, Kind, ResourcePool, Supply
 from pipeline.vad import VadBatcher
 from server.load import LoadMonitor
 from server.metrics import Metrics
+from server.requests import Requests
 from server.settings import Settings
+from server.speech_cache import SpeechCache
 from server.watchdog import Watchdog
 from session.budgets import Budgets
 from session.catalogue import Catalogue
@@ -54,6 +56,8 @@ class House:
         self.pool = ResourcePool(self._supplies(), settings.pool_config(), watcher=metrics)
         self._open: list[Engine] = []
         self.sessions = SessionManager(self.pool, settings.max_sessions, settings.waiting_room)
+        self.requests = Requests(settings.max_requests, metrics.requested)
+        self.speech_cache = SpeechCache(settings.speech_cache_mb * 1_000_000, metrics.cache_asked)
         self.watchdog = Watchdog()
         self.load = LoadMonitor(
             self.pool.late_s, self.sessions, self.watchdog.beat, metrics.sampled

@@ -19,6 +19,7 @@ from pipeline.errors import AntiphonError, AtCapacity, PoolTimeout, RateLimited,
 from pipeline.events import Failed, Latency, ReplyDone, ReplyStatus
 from pipeline.pool import EOT, LLM, STT, TTS
 from server.failures import codes, failure_of
+from server.requests import Outcome, Tracked, Work
 from session.messages import Closing
 from session.shedding import Sample
 
@@ -86,6 +87,20 @@ class Metrics:
         self._budget = counter(
             "budget_refusals", "What a used-up budget refused", "budget", BUDGETS
         )
+        self._requests = Counter(
+            "antiphon_requests", "Requests over HTTP that have ended", ["work", "outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self._request_ttfa = histogram(
+            "request_ttfa_seconds", "From a request's coming to its first audio, or first words",
+            PARTS_S, "work",
+        )  # fmt: skip
+        self._request_audio = counter(
+            "request_audio_seconds", "Audio that requests made, or heard", "work", get_args(Work)
+        )
+        self._cache = counter(
+            "speech_cache", "Short texts looked for in the speech cache", "result", ("hit", "miss")
+        )
         self._lag = histogram(
             "event_loop_lag_seconds",
             "The longest lag of the event loop in each half second",
@@ -97,6 +112,10 @@ class Metrics:
                 self._refused.labels(kind, reason)
         for part in PARTS:
             self._part.labels(part)
+        for work in get_args(Work):
+            self._request_ttfa.labels(work)
+            for outcome in get_args(Outcome):
+                self._requests.labels(work, outcome)
 
     # --- what happens ----------------------------------------------------------------------------
 
@@ -131,6 +150,20 @@ class Metrics:
     def over_budget(self, budget: str) -> None:
         """Something was refused for want of this budget."""
         self._budget.labels(budget).inc()
+
+    def requested(self, request: Tracked) -> None:
+        """A request over HTTP is over."""
+        assert request.outcome is not None
+        self._requests.labels(request.work, request.outcome).inc()
+        self._request_audio.labels(request.work).inc(request.audio_s)
+        if request.ttfa_s is not None:
+            self._request_ttfa.labels(request.work).observe(request.ttfa_s)
+        if request.code is not None:
+            self._errors.labels(request.code).inc()
+
+    def cache_asked(self, *, hit: bool) -> None:
+        """A short text was looked for in the speech cache."""
+        self._cache.labels("hit" if hit else "miss").inc()
 
     def sampled(self, sample: Sample) -> None:
         """The load was looked at."""

@@ -15,6 +15,7 @@ from pipeline.engines.ports import Engine, HasBackends
 from pipeline.pool import LLM
 from server.gate import check_admin
 from server.house import House
+from server.requests import describe
 from session.manager import Ticket
 from session.session import Session
 
@@ -61,6 +62,11 @@ async def status(request: Request) -> Response:
                 "max": house.sessions.admission.places,
             },
             "requests": {
+                "total": totals.replies + house.requests.total,
+                "active": house.sessions.replying() + house.requests.active,
+                "failed": totals.failed + house.requests.failed,
+            },
+            "replies": {
                 "total": totals.replies,
                 "active": house.sessions.replying(),
                 "failed": totals.failed,
@@ -97,6 +103,11 @@ async def list_sessions(request: Request) -> Response:
     )
 
 
+async def list_requests(request: Request) -> Response:
+    """The requests over HTTP that are at work, and the last ones, the newest first."""
+    return JSONResponse([describe(tracked) for tracked in _admin(request).requests])
+
+
 async def one_session(request: Request) -> Response:
     """One of them, in detail."""
     house = _admin(request)
@@ -130,6 +141,7 @@ routes = [
     Route("/readyz", readyz),
     Route("/status", status),
     Route("/metrics", metrics),
+    Route("/admin/requests", list_requests),
     Route("/admin/sessions", list_sessions),
     Route("/admin/sessions/{id}", one_session, methods=["GET"]),
     Route("/admin/sessions/{id}", end_session, methods=["DELETE"]),

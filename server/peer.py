@@ -1,12 +1,14 @@
-"""The peer of a WebSocket, below ASGI: uvicorn's protocol with what ASGI has no word for."""
+"""The peer of a connection, below ASGI: uvicorn's protocols with what ASGI has no word for."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
@@ -20,6 +22,29 @@ UNREAD_BYTES = 4 * 1024 * 1024
 """What may wait in the socket's buffer. Messages stop far below; pongs know no such bound."""
 MOST_FRAGMENTS = 16_384
 """Pieces of one message. Their bytes are bounded, but an empty piece costs memory too."""
+
+
+FLUSH_S = 5.0
+"""So long a peer that is cut off may still read what was sent before."""
+
+
+class HttpPeer(H11Protocol):
+    """Lets an answer be cut off in its middle: ASGI can only end it well, or raise."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        inner = self.app
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("extensions", {})[_KEY] = {"protocol": self}
+            await inner(scope, receive, send)
+
+        self.app = app
+
+    def cut(self) -> None:
+        """Close without an end; a peer that reads nothing more is not waited for."""
+        self.transport.close()
+        asyncio.get_running_loop().call_later(FLUSH_S, self.transport.abort)
 
 
 class PeerProtocol(WebSocketsSansIOProtocol):
@@ -105,6 +130,13 @@ async def answers(socket: WebSocket, within_s: float) -> bool:
     """Whether the peer answers a ping in time; True where the server cannot ask."""
     peer = _protocol(socket)
     return peer is None or await peer.answers(within_s)
+
+
+def cut(scope: Scope) -> None:
+    """Cut an HTTP connection in the middle of its answer, where the server can."""
+    peer = scope.get("extensions", {}).get(_KEY)
+    if peer is not None:
+        peer["protocol"].cut()
 
 
 def _protocol(socket: WebSocket) -> PeerProtocol | None:

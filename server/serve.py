@@ -17,7 +17,7 @@ from pipeline.errors import GoingAway, StartError, first_error
 from server import logs, peer, settings
 from server.app import build_house, create_app
 from server.house import House
-from server.peer import PeerProtocol
+from server.peer import HttpPeer, PeerProtocol
 from session.messages import GoingAway as GoingAwayEvent
 
 log = structlog.get_logger(__name__)
@@ -82,6 +82,7 @@ async def running(
             log_config=None,
             access_log=False,
             lifespan="off",
+            http=HttpPeer,
             ws=PeerProtocol,
             ws_max_size=WS_MAX_BYTES,
             ws_per_message_deflate=False,
@@ -141,6 +142,7 @@ class _Server(uvicorn.Server):
         try:
             async with asyncio.timeout(house.settings.drain_s):
                 await house.sessions.drain(GoingAwayEvent(reconnect_in_ms=1_000))
+                await house.requests.idle()
         except TimeoutError:
             await house.sessions.end_all(GoingAway("the server is going away"), "going away")
         self.should_exit = True

@@ -28,7 +28,7 @@ ALIASES = {"MAX_CONCURRENT_GENERATIONS": "ANTIPHON_TTS_SLOTS"}
 LATER = frozenset(
     PREFIX + name
     for name in (
-        "DATA_DIR", "RESUME_S", "SPEECH_CACHE_MB", "AUTH_SECRET",
+        "DATA_DIR", "RESUME_S", "AUTH_SECRET",
         "AUTH_JWKS_URL", "CLUSTER", "RAY_ADDRESS", "REDIS_URL",
     )
 )  # fmt: skip
@@ -77,6 +77,12 @@ class Settings(BaseModel):
         100_000, ge=100, le=100_000_000,
         description="characters of typed turns and instructions, likewise",
     )  # fmt: skip
+    max_requests: int = Field(
+        256,
+        ge=1,
+        le=10_000,
+        description="requests for speech over HTTP at once, those that wait too",
+    )
     system_prompt: str = Field(
         DEFAULT_PROMPT, max_length=20_000, description="instructions of a session that brings none"
     )
@@ -126,6 +132,14 @@ class Settings(BaseModel):
     tts_slots_least: int = Field(
         1, ge=1, le=64,
         description="instances there always are; more are made, up to the most, while requests wait"
+    )  # fmt: skip
+    speech_characters: int = Field(
+        100_000, ge=1, le=10_000_000,
+        description="the longest text of one request for speech over HTTP (OpenAI's limit: 4096)",
+    )  # fmt: skip
+    speech_cache_mb: int = Field(
+        0, ge=0, le=100_000,
+        description="memory for short texts that are asked for over HTTP again and again; 0: none",
     )  # fmt: skip
     tts_threads: int = Field(min(2, CORES), ge=1, le=64, description="CPU threads of each")
     llm_engine: Literal["auto", "openai", "llama-cpp", "scripted"] = Field(

@@ -40,9 +40,9 @@ from pipeline.signals import (
     Typed,
 )
 from pipeline.signals import Event as TurnSignal
-from pipeline.speaking import REPLY_HZ, VoiceChoice
 from pipeline.turn import PARTIAL_EVERY, Phase, TurnConfig, TurnMachine
 from pipeline.vad import VadBatcher
+from pipeline.voicing import REPLY_HZ, VoiceChoice
 
 from .apologies import apology_for
 from .budgets import Budget

@@ -14,7 +14,8 @@ from pipeline.clauses import Clause, ClauseCutter
 from pipeline.engines.ports import Float32, Synthesizer
 from pipeline.pool import TTS, ResourcePool
 from pipeline.signals import Draft, DraftVoiced, Event
-from pipeline.speaking import REPLY_HZ, Speaking, VoiceChoice
+from pipeline.speaking import Speaking
+from pipeline.voicing import REPLY_HZ, VoiceChoice
 
 QUIET = 10 ** (-50 / 20)
 """-50 dBFS: softer samples are silence."""

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from kokoro_onnx.trim import trim
 
+from pipeline.blends import Blend, read_blend
 from pipeline.engines import g2p
 from pipeline.engines.kokoro_graph import without_silence
 from pipeline.engines.onnx import load_session
@@ -78,6 +79,10 @@ class KokoroOnnxSynthesizer:
         """Those whose language is spoken properly here, by name; empty before `start`."""
         return self._voices
 
+    @property
+    def blends_voices(self) -> bool:
+        return True
+
     async def start(self) -> None:
         """Load the model and the list of voices, and speak once so that the first clause is fast.
 
@@ -96,7 +101,8 @@ class KokoroOnnxSynthesizer:
             raise StartError(f"The speech model {path} cannot be used: {error!r}") from error
         self._model = load_session(graph, threads=self._intra_op_threads)
         try:
-            self._render(g2p.phonemes("Hello there, hello.", "en-us"), next(iter(self._styles)), 1)
+            first = read_blend(next(iter(self._styles)))
+            self._render(g2p.phonemes("Hello there, hello.", "en-us"), first, 1)
         except Exception as error:  # a file that is no voice, an espeak that does not load
             raise StartError(f"The speech model {path} cannot be used: {error}") from error
 
@@ -110,19 +116,28 @@ class KokoroOnnxSynthesizer:
 
         The pause that belongs after a clause is not in it: 80 to 200 ms of quiet remain.
         """
-        if request.voice not in self._styles:
-            raise NotFound(f"There is no voice named {request.voice!r}.")
-        language = self._language(request)
+        blend = self._blend(request.voice)
+        language = self._language(request, blend.leader)
         text = await self._worker.run(_phonemes, request.text, language)
         speed = min(max(request.speed, SLOWEST), FASTEST)
         for piece in g2p.pieces(text, LONGEST_PHONEMES):
             if stop.is_set:
                 return
-            yield await self._worker.run(self._render, piece, request.voice, speed)
+            yield await self._worker.run(self._render, piece, blend, speed)
 
-    def _language(self, request: SpeechRequest) -> str:
+    def _blend(self, voice: str) -> Blend:
+        try:
+            blend = read_blend(voice)
+        except ValueError as wrong:
+            raise NotFound(f"There is no voice named {voice!r}: {wrong}.") from None
+        for name in blend.voices:
+            if name not in self._styles:
+                raise NotFound(f"There is no voice named {name!r}.")
+        return blend
+
+    def _language(self, request: SpeechRequest, voice: str) -> str:
         """The voice's own language, or the one asked for when it is another ("fr": "fr-fr")."""
-        own = LANGUAGES[request.voice[0]]
+        own = LANGUAGES[voice[0]]
         wanted = (request.language or own).lower()
         primary = wanted.split("-")[0]
         for language in (own, *LANGUAGES.values()):
@@ -130,14 +145,21 @@ class KokoroOnnxSynthesizer:
                 return language
         raise NotFound(f"No voice here speaks {wanted!r}.")
 
-    def _render(self, piece: str, voice: str, speed: float) -> Float32:
+    def _style(self, blend: Blend, length: int) -> Float32:
+        """What a blend sounds like over so many phonemes: the mean of its voices' style vectors,
+        by their shares, shape (1, 256)."""
+        rows = (share * load_style(self._styles[name])[length - 1] for name, share in blend.shares)
+        style: Float32 = np.sum(list(rows), axis=0, dtype=np.float32)
+        return style
+
+    def _render(self, piece: str, blend: Blend, speed: float) -> Float32:
         """One run of the model: at most 510 phonemes -> samples, shape (n,)."""
         if self._model is None:
             raise TtsFailed("The speech model is not loaded.")
         tokens = [g2p.TOKENS[sign] for sign in piece]
         feed = {
             "tokens": np.array([[0, *tokens, 0]], dtype=np.int64),
-            "style": load_style(self._styles[voice])[len(tokens) - 1],
+            "style": self._style(blend, len(tokens)),
             "speed": np.array([speed], dtype=np.float32),
             "last_sound": np.array([_last_sound(piece) + 1], dtype=np.int64),
         }

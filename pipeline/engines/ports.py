@@ -220,6 +220,15 @@ class Synthesizer(Engine, Protocol):
     def synthesize(self, request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]: ...
 
 
+@runtime_checkable
+class BlendsVoices(Protocol):
+    """A synthesizer that can also mix its voices, and takes a blend where it takes a voice's name
+    (`pipeline.blends`)."""
+
+    @property
+    def blends_voices(self) -> bool: ...
+
+
 # --- Language model -----------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from unittest import mock
 
 from pipeline.config import EngineConfig, ScriptConfig
 from pipeline.engines.build import Engines, build
-from pipeline.speaking import REPLY_HZ
+from pipeline.voicing import REPLY_HZ
 from tests.support import Caller, call, live_server
 
 PEOPLE = 8

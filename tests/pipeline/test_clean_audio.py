@@ -15,7 +15,7 @@ import pytest
 from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
 from pipeline.engines.piper import VOICE
 from pipeline.engines.ports import Float32, Synthesizer
-from pipeline.speaking import REPLY_HZ
+from pipeline.voicing import REPLY_HZ
 from tests.piper_voice import piper
 from tests.reply_audio import Seam, SpokenReply, heard, largest_step_at_silence, spoken
 

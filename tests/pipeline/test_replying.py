@@ -34,9 +34,10 @@ from pipeline.manager import SpeechPipelineManager
 from pipeline.pool import LLM, TTS, Purpose, ResourcePool
 from pipeline.seams import SENTENCE_PAUSE_S
 from pipeline.signals import Draft, DraftAudio, DraftClause, DraftText, DraftVoiced, Event
-from pipeline.speaking import BUFFER_S, REPLY_HZ, Speaking, VoiceChoice
+from pipeline.speaking import BUFFER_S, Speaking
 from pipeline.thinking import Thinking
 from pipeline.vad import VadBatcher
+from pipeline.voicing import REPLY_HZ, VoiceChoice
 
 QUICK = ScriptConfig(tts_first_s=0.0, tts_rtf=0.0, tts_s_per_char=0.002, llm_first_token_s=0.0)
 DRAFT = Draft(1, 1, "hello")

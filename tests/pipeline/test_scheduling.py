@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import AtCapacity, RateLimited
-from pipeline.scheduling import LATEST_DUE_S, PATIENCE_S, Purpose, Queue, Request
+from pipeline.scheduling import (
+    LATEST_DUE_S,
+    PATIENCE_S,
+    REQUEST_EVERY_S,
+    REQUESTS,
+    Purpose,
+    Queue,
+    Request,
+)
 
 FIRST, FINAL, LATER = Purpose.FIRST_CLAUSE, Purpose.FINAL, Purpose.LATER_CLAUSE
 PARTIAL, BATCH, SPECULATION = Purpose.PARTIAL, Purpose.BATCH, Purpose.SPECULATION
@@ -238,11 +246,12 @@ class Judge:
     at_engines: Counter[str] = field(default_factory=Counter)
     left_at: dict[str, float] = field(default_factory=dict)
     went_at: dict[str, float] = field(default_factory=dict)
+    request_pressed_at: float = float("-inf")
 
     def check(self, chosen: Request, waiting: list[Request], now: float) -> None:
-        pressing = [r for r in waiting if r.due <= now]
+        pressing = [r for r in waiting if self._presses(r, now)]
         if pressing:
-            assert chosen.due <= now, "who presses goes before who does not"
+            assert chosen in pressing, "who presses goes before who does not"
         for other in pressing:
             assert self._busy(chosen) <= self._busy(other), "who is at the fewest engines first"
             if other.owner == chosen.owner:
@@ -262,7 +271,14 @@ class Judge:
             else:
                 assert chosen.due == min(r.due for r in alike), "the first to run dry"
 
+    def _presses(self, request: Request, now: float) -> bool:
+        if request.purpose in REQUESTS and now - self.request_pressed_at < REQUEST_EVERY_S:
+            return False  # one of them a second is enough
+        return request.due <= now
+
     def went(self, chosen: Request, now: float) -> None:
+        if chosen.purpose in REQUESTS and self._presses(chosen, now):
+            self.request_pressed_at = now
         self.at_engines[chosen.owner] += 1
         self.went_at[chosen.owner] = now
 

@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 
 from pipeline.events import ReplyAudio, ReplyText, UserTranscript
-from pipeline.speaking import REPLY_HZ
+from pipeline.voicing import REPLY_HZ
 from server.outbox import LATE_S, Outbox
 from session.limits import TEXT_BYTES
 from session.messages import Say

@@ -1,0 +1,73 @@
+"""One clause through a leased engine to audio that can be played: the one way there is.
+
+Replies (`speaking`) and texts read over HTTP (`reading`) both go it; who waits for what, and where
+the audio goes, is theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import numpy as np
+
+from .audio import Resampler
+from .engines.ports import Float32, SpeechRequest, Synthesizer
+from .errors import TtsFailed
+from .pool import Slot
+from .seams import ClauseShaper, pause_s
+
+REPLY_HZ = 24_000
+"""The rate of all audio that is made; engines of another rate are resampled."""
+LONGEST_S, LONGEST_S_PER_CHARACTER = 20.0, 1.0
+"""A clause of so much audio is no speech: the voice is stuck. A long number, spoken digit by digit,
+takes some 0.5 s a character."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceChoice:
+    """Whose voice something is spoken in."""
+
+    voice: str
+    speed: float = 1.0
+    language: str | None = None
+
+    def request(self, speech: str) -> SpeechRequest:
+        """What an engine is asked for, to say this."""
+        return SpeechRequest(speech, self.voice, self.speed, self.language)
+
+
+async def voiced(
+    slot: Slot[Synthesizer], request: SpeechRequest, opening_s: float = 0.0
+) -> AsyncGenerator[Float32]:
+    """A clause's audio as it is made, at `REPLY_HZ`, pieces of shape (n,): `opening_s` of silence,
+    the words with their edges shaped, and the pause that belongs after them.
+
+    Raises what the engine raises, and `TtsFailed` for what cannot be played.
+    """
+    resampler = Resampler(slot.engine.rate_hz, REPLY_HZ)
+    shaper = ClauseShaper(REPLY_HZ)
+    left = round(_longest_s(request) * slot.engine.rate_hz)
+    chunks = slot.stream(lambda engine, stop: engine.synthesize(request, stop))
+    async with aclosing(chunks):  # type: ignore[type-var]
+        async for chunk in chunks:
+            left -= len(chunk)
+            if left < 0:
+                raise TtsFailed("the voice did not come to an end")
+            if not np.isfinite(chunk).all():
+                raise TtsFailed("the voice made a sound that cannot be played")
+            yield np.concatenate((silence(opening_s), shaper.feed(resampler.feed(chunk))))
+            opening_s = 0.0
+    yield np.concatenate(
+        (shaper.feed(resampler.flush()), shaper.finish(), silence(pause_s(request.text)))
+    )
+
+
+def silence(seconds: float) -> Float32:
+    """So much of it at `REPLY_HZ`."""
+    return np.zeros(round(seconds * REPLY_HZ), np.float32)
+
+
+def _longest_s(request: SpeechRequest) -> float:
+    return (LONGEST_S + LONGEST_S_PER_CHARACTER * len(request.text)) / request.speed

@@ -1,0 +1,300 @@
+"""Speech over HTTP: text in, audio out as it is made; and what can be asked for.
+
+No session stands behind a request. It goes through the same pool, after the sessions, as an owner
+of its own (docs/speech-http.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from tempfile import SpooledTemporaryFile
+from typing import Any
+
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from pipeline.engines.ports import BlendsVoices
+from pipeline.errors import AntiphonError, AtCapacity, BadMessage
+from pipeline.reading import Reading
+from pipeline.voicing import REPLY_HZ
+from server import names
+from server.encoding import CONTENT_TYPES, Encoder, encoder, wav_header
+from server.exchange import Exchange
+from server.failures import failure_of, message_of
+from server.gate import check_origin
+from server.house import House
+from server.requests import Skipped, Tracked
+from server.speech_ask import Offer, SpeechAsk, read_ask
+from server.speech_cache import Key, Spoken
+from session.shedding import Level
+
+log = structlog.get_logger(__name__)
+
+SLICE_BYTES = REPLY_HZ // 5 * 2
+"""0.2 s of PCM: as much as is encoded (MP3: 2 ms) before anybody else has a turn."""
+SPOOL_BYTES = 1_000_000
+"""A body that is sent whole is kept in memory up to this, else in a file that has no name."""
+BLOCK_BYTES = 65_536
+LATER_WAITS = 10
+"""Once there is audio, an engine is waited for so many times longer: whoever was let in is not
+thrown out in the middle because others came."""
+HEADER_SPANS = 100
+
+
+class Speech:
+    """The endpoint of `POST /v1/audio/speech`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send)
+        house: House = scope["app"].state.house
+        try:
+            with house.requests.tracked(exchange.id, "speech") as tracked:
+                await self._answer(exchange, house, tracked)
+        except ClientDisconnect:
+            return  # there is nobody to tell
+        except Exception as error:
+            if not exchange.started:
+                raise
+            if not isinstance(error, AntiphonError):
+                log.exception("request_failed", path=scope["path"])
+            if not exchange.finished:
+                await exchange.cut()
+
+    async def _answer(self, exchange: Exchange, house: House, tracked: Tracked) -> None:
+        check_origin(exchange.request, house.settings.allowed_origins)
+        house.check_open()
+        if house.load.level is Level.NEWCOMERS:
+            raise AtCapacity("the server is overloaded; try again soon", retry_after_s=5.0)
+        offer = offer_of(house)
+        ask = read_ask(await exchange.body(offer.most_bytes), offer)
+        tracked.characters = len(ask.text)
+        # Nobody is known yet: every request is a user of its own, with a share of what all may.
+        with house.budgets.session(None) as budget:
+            budget.take_characters(len(ask.text), time.monotonic())
+        await exchange.during(_speak(exchange, house, tracked, ask))
+
+
+async def _speak(exchange: Exchange, house: House, tracked: Tracked, ask: SpeechAsk) -> None:
+    encode = encoder(ask.format)
+    async with aclosing(_encoded(_audio(house, tracked, ask), encode, tracked)) as pieces:
+        if ask.events:
+            await _send_events(exchange, tracked, pieces)
+        elif ask.stream:
+            await _send_stream(exchange, tracked, ask, pieces)
+        else:
+            await _send_whole(exchange, tracked, ask, pieces)
+
+
+async def _audio(house: House, tracked: Tracked, ask: SpeechAsk) -> AsyncGenerator[bytes]:
+    """The text as PCM, a clause a piece: from the cache, or made and, if it is short, kept."""
+    cache = house.speech_cache
+    key = Key(ask.text, ask.voice, house.engines.synthesizers[0].info.model)
+    if (known := cache.get(key)) is not None:
+        tracked.queued(0.0, 0)
+        for each in known.skipped:
+            tracked.skip(each.start, each.end, each.text, each.reason)
+        yield known.pcm
+        return
+    reading = Reading(
+        ask.text, tracked.owner, ask.voice, house.pool, tracked,
+        later_wait_s=LATER_WAITS * house.settings.pool_wait_s,
+    )  # fmt: skip
+    kept = bytearray()
+    async with aclosing(reading.pieces()) as pieces:
+        async for pcm in pieces:
+            if cache.takes(key):
+                kept += pcm
+            yield pcm
+    cache.put(key, Spoken(bytes(kept), tuple(tracked.skipped)))
+
+
+async def _encoded(
+    audio: AsyncGenerator[bytes], encode: Encoder, tracked: Tracked
+) -> AsyncGenerator[bytes]:
+    """Encoded audio in small pieces, none of them empty. Raises `BadMessage` when there is none."""
+    made = False
+    async with aclosing(audio) as pieces:
+        async for pcm in pieces:
+            made = True
+            tracked.audio_s += len(pcm) / 2 / REPLY_HZ
+            for start in range(0, len(pcm), SLICE_BYTES):
+                if data := encode.feed(pcm[start : start + SLICE_BYTES]):
+                    yield data
+                await asyncio.sleep(0)
+    if not made:
+        raise BadMessage("nothing in this text can be spoken", param="input")
+    if data := encode.finish():
+        yield data
+
+
+# --- three ways to send it ------------------------------------------------------------------------
+
+
+async def _send_stream(
+    exchange: Exchange, tracked: Tracked, ask: SpeechAsk, pieces: AsyncIterator[bytes]
+) -> None:
+    async for data in pieces:
+        if not exchange.started:
+            tracked.first_output()
+            await exchange.start({"content-type": CONTENT_TYPES[ask.format], **_times(tracked)})
+        await exchange.send(data)
+    await exchange.finish()
+
+
+async def _send_events(exchange: Exchange, tracked: Tracked, pieces: AsyncIterator[bytes]) -> None:
+    """As server-sent events; a failure in the middle is one too."""
+    try:
+        async for data in pieces:
+            if not exchange.started:
+                tracked.first_output()
+                await exchange.start(
+                    {
+                        "content-type": "text/event-stream; charset=utf-8",
+                        "cache-control": "no-store",
+                        **_times(tracked),
+                    }
+                )
+            audio = base64.b64encode(data).decode()
+            await exchange.send(_event({"type": "speech.audio.delta", "audio": audio}))
+    except AntiphonError as error:
+        if exchange.started:
+            row = failure_of(error)
+            told = {"message": message_of(error), "type": row.kind, "code": row.code, "param": None}
+            await exchange.finish(
+                _event({"type": "error", "error": told, "request_id": exchange.id})
+            )
+        raise
+    # Tokens are a hosted model's way to count; there is nothing to pay for here.
+    usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    skipped = [
+        {"start": s.start, "end": s.end, "text": s.text, "reason": s.reason}
+        for s in tracked.skipped
+    ]
+    done = {"type": "speech.audio.done", "usage": usage, "skipped": skipped}
+    await exchange.finish(_event(done))
+
+
+async def _send_whole(
+    exchange: Exchange, tracked: Tracked, ask: SpeechAsk, pieces: AsyncIterator[bytes]
+) -> None:
+    with SpooledTemporaryFile(SPOOL_BYTES) as spool:
+        async for data in pieces:
+            tracked.first_output()
+            spool.write(data)
+        length = spool.tell()
+        if ask.format == "wav":
+            spool.seek(0)
+            spool.write(wav_header(length - len(wav_header())))
+        spool.seek(0)
+        headers = {
+            "content-type": CONTENT_TYPES[ask.format],
+            "content-length": str(length),
+            **_times(tracked, whole=True),
+        }
+        if tracked.skipped:
+            headers["x-skipped"] = spans(tracked.skipped)
+        await exchange.start(headers)
+        while data := spool.read(BLOCK_BYTES):
+            await exchange.send(data)
+    await exchange.finish()
+
+
+def _event(fields: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(fields, ensure_ascii=False)}\n\n".encode()
+
+
+def _times(tracked: Tracked, *, whole: bool = False) -> dict[str, str]:
+    """What is known of the waiting when the head is sent."""
+    times = {"queue": tracked.queue_s, "ttfa": tracked.ttfa_s}
+    if whole:
+        times["total"] = tracked.elapsed_s()
+    return {
+        "x-queue-position": str(tracked.position or 0),
+        "server-timing": ", ".join(
+            f"{name};dur={1000 * seconds:.1f}"
+            for name, seconds in times.items()
+            if seconds is not None
+        ),
+    }
+
+
+def spans(skipped: list[Skipped]) -> str:
+    """Stretches of the text as "12-15,40-52": neighbours as one. Past `HEADER_SPANS` they
+    end with "..."."""
+    joined: list[list[int]] = []
+    for one in skipped:
+        if joined and joined[-1][1] == one.start:
+            joined[-1][1] = one.end
+        else:
+            joined.append([one.start, one.end])
+    shown = [f"{start}-{end}" for start, end in joined[:HEADER_SPANS]]
+    return ",".join([*shown, "..."] if len(joined) > HEADER_SPANS else shown)
+
+
+# --- what can be asked for ------------------------------------------------------------------------
+
+
+def offer_of(house: House) -> Offer:
+    """What can be asked of this server's voice."""
+    engine = house.engines.synthesizers[0]
+    info = engine.info
+    own = {info.model, info.name, info.name.partition("-")[0]}
+    return Offer(
+        house.catalogue,
+        frozenset({*own, *names.SPEECH_MODELS}),
+        isinstance(engine, BlendsVoices) and engine.blends_voices,
+        house.settings.speech_characters,
+    )
+
+
+async def models(request: Request) -> Response:
+    """The models that can be named, as OpenAI's API lists them; `serves` is what stands behind."""
+    house = _open_house(request)
+    voice, ear = house.engines.synthesizers[0].info, house.engines.transcriber.info
+    own = {voice.model: voice.model, ear.model: ear.model}
+    theirs = {
+        **dict.fromkeys(names.SPEECH_MODELS, voice.model),
+        **dict.fromkeys(names.TRANSCRIPTION_MODELS, ear.model),
+    }
+    listed = [
+        {"id": name, "object": "model", "created": 0, "owned_by": "antiphon", "serves": serves}
+        for name, serves in {**own, **theirs}.items()
+    ]
+    return JSONResponse({"object": "list", "data": listed})
+
+
+async def voices(request: Request) -> Response:
+    """The voices that can be named, and OpenAI's names with the voices that stand for them."""
+    catalogue = _open_house(request).catalogue
+    listed = [
+        {"id": name, "name": name, "language": language}
+        for name, language in catalogue.voices.items()
+    ]
+    for name in names.VOICES:
+        voice = names.stands_for(name, catalogue.voices, catalogue.default_voice)
+        if voice is not None and name not in catalogue.voices:
+            language = catalogue.voices[voice]
+            listed.append({"id": name, "name": name, "language": language, "serves": voice})
+    return JSONResponse({"voices": listed, "default": catalogue.default_voice})
+
+
+def _open_house(request: Request) -> House:
+    house: House = request.app.state.house
+    check_origin(request, house.settings.allowed_origins)
+    house.check_open()
+    return house
+
+
+routes = [
+    Route("/v1/audio/speech", Speech(), methods=["POST"]),
+    Route("/v1/audio/voices", voices),
+    Route("/v1/models", models),
+]
