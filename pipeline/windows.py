@@ -37,6 +37,22 @@ class Window:
     def end(self) -> int:
         return self.start + len(self.audio)
 
+    @property
+    def seconds(self) -> float:
+        return len(self.audio) / SPEECH_HZ
+
+    def after(self, place: int) -> Window:
+        """What comes from this sample of the recording on."""
+        return Window(place, self.audio[place - self.start :], self._voiced(place, self.end))
+
+    def before(self, place: int) -> Window:
+        """What comes before it."""
+        voiced = self._voiced(self.start, place)
+        return Window(self.start, self.audio[: place - self.start], voiced)
+
+    def _voiced(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        return tuple((max(a, start), min(b, end)) for a, b in self.voiced if a < end and b > start)
+
 
 @dataclass(slots=True)
 class WindowCutter:
@@ -125,18 +141,8 @@ def halves(window: Window) -> tuple[Window, Window]:
     levels = np.square(window.audio[: steps * step]).reshape(steps, step).mean(axis=1)
     quarter = steps // 4
     around = np.convolve(levels[quarter : steps - quarter], np.ones(8), "valid")
-    middle = (quarter + 4 + int(np.argmin(around))) * step
-    place = window.start + middle
-    return (
-        Window(window.start, window.audio[:middle], _clipped(window.voiced, window.start, place)),
-        Window(place, window.audio[middle:], _clipped(window.voiced, place, window.end)),
-    )
-
-
-def _clipped(
-    spans: tuple[tuple[int, int], ...], start: int, end: int
-) -> tuple[tuple[int, int], ...]:
-    return tuple((max(a, start), min(b, end)) for a, b in spans if a < end and b > start)
+    middle = window.start + (quarter + 4 + int(np.argmin(around))) * step
+    return window.before(middle), window.after(middle)
 
 
 def _runs(flags: list[bool], wanted: bool) -> Iterator[tuple[int, int]]:

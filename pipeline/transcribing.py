@@ -1,0 +1,148 @@
+"""A long recording in words: window after window through the pool, and nothing said left out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from .engines.ports import SPEECH_HZ, SpeechWindow, Transcript, Word
+from .file_audio import Stretch
+from .pool import STT, Purpose, ResourcePool
+from .windows import Window, WindowCutter, halves
+from .words import placed, unheard_from
+
+WANTED_S = 10.0
+"""Windows end at the first pause after so long: long enough to know what is spoken of, short enough
+to let a session's turn pass soon (docs/decisions/0012-transcription.md)."""
+SHORTEST_S = 1.0
+"""No part of a window that is heard on its own is shorter."""
+MOST_LOOKS = 4
+"""So often a window is taken apart: noise that passes for speech has no words, however often one
+listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a recording is to be heard."""
+
+    language: str | None = None
+    """ISO 639-1; None: as the first words are found to be."""
+    prompt: str = ""
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What was said in one window, in seconds of the recording."""
+
+    start_s: float
+    end_s: float
+    transcript: Transcript
+    words: tuple[Word, ...] = ()
+    """With times in the recording; none if the engine cannot tell them."""
+
+    @property
+    def text(self) -> str:
+        return self.transcript.text
+
+
+class TranscribingWatcher(Protocol):
+    """Whoever wants to know how it goes."""
+
+    def queued(self, seconds: float, position: int) -> None:
+        """An engine was given, after so long; `position` was its place in the queue, or 0."""
+
+
+class Transcribing:
+    """Hears one recording for one owner, a window at a time: each waits its turn at the pool."""
+
+    def __init__(
+        self,
+        wish: Wish,
+        owner: str,
+        pool: ResourcePool,
+        watcher: TranscribingWatcher,
+        *,
+        later_wait_s: float | None = None,
+        frame_samples: int = 512,
+    ) -> None:
+        """`later_wait_s` is the longest wait for an engine after the first; None: the pool's."""
+        self._wish = wish
+        self._owner = owner
+        self._pool = pool
+        self._watcher = watcher
+        self._later_wait_s = later_wait_s
+        self._cutter = WindowCutter(WANTED_S, frame_samples)
+        self._asked = 0
+        self.language = wish.language
+        """What is spoken; None until somebody has spoken."""
+
+    async def passages(self, stretches: AsyncGenerator[Stretch]) -> AsyncGenerator[Passage]:
+        """What was said, in order; nothing for what holds no words.
+
+        Raises what the pool and the engine raise, and whatever the stretches do.
+        """
+        async with aclosing(stretches):
+            async for stretch in stretches:
+                for window in self._cutter.feed(stretch.frames, stretch.probabilities):
+                    async for passage in self._heard(window):
+                        yield passage
+        for window in self._cutter.flush():
+            async for passage in self._heard(window):
+                yield passage
+
+    async def _heard(self, window: Window) -> AsyncGenerator[Passage]:
+        """The words of a window; parts of it are heard once more if some seem to be missing."""
+        waiting, looks = [window], 0
+        while waiting:
+            part = waiting.pop()
+            transcript = await self._transcribe(part)
+            rest: list[Window] = []
+            if looks < MOST_LOOKS:
+                transcript, rest = _complete(part, transcript)
+                looks += bool(rest)
+                waiting.extend(reversed(rest))
+            if transcript.text:
+                end = rest[0].start if rest else part.end
+                words = placed(transcript.words, part)
+                yield Passage(part.start / SPEECH_HZ, end / SPEECH_HZ, transcript, words)
+
+    async def _transcribe(self, window: Window) -> Transcript:
+        later, self._asked = self._asked > 0, self._asked + 1
+        asked = SpeechWindow(
+            window.audio, self.language, self._wish.prompt, self._wish.temperature, word_times=True
+        )
+        async with self._pool.lease(
+            STT,
+            self._owner,
+            purpose=Purpose.REQUEST_LATER if later else Purpose.REQUEST,
+            max_wait_s=self._later_wait_s if later else None,
+        ) as slot:
+            self._watcher.queued(slot.waited_s, slot.position)
+            transcript = await slot.call(lambda engine, stop: engine.transcribe(asked, stop))
+        if self.language is None and transcript.text:
+            self.language = transcript.language
+        return transcript
+
+
+def _complete(window: Window, transcript: Transcript) -> tuple[Transcript, list[Window]]:
+    """As much of a transcript as can be kept, and what of its window is to be heard on its own."""
+    found = unheard_from(transcript.words, window)
+    if found is None and not transcript.broken:
+        return transcript, []
+    count, place = found or (0, window.start)
+    least = round(SHORTEST_S * SPEECH_HZ)
+    if transcript.broken or not window.start + least <= place <= window.end - least:
+        if window.seconds < 4 * SHORTEST_S:
+            return transcript, []
+        return replace(transcript, text="", words=()), list(halves(window))
+    words = transcript.words[:count]
+    kept = replace(
+        transcript,
+        text="".join(word.text for word in words).strip(),
+        words=words,
+        tokens=sum(len(word.tokens) for word in words),
+    )
+    return kept, [window.after(place)]
