@@ -54,18 +54,21 @@ class FileAudio:
         self._held = np.zeros(0, np.float32)
         self._threads = EngineThreads("decoder", 1)
         self._decoder: Decoder | None = None
-        self.samples = 0
-        """Decoded so far, at 16 kHz."""
+        self._samples = 0
 
     @property
     def frame_samples(self) -> int:
         return self._vad.frame_samples
 
     @property
-    def duration_s(self) -> float:
-        """By its packets before it is decoded, by what was decoded as soon as that is more."""
-        told_s = self._decoder.duration_s if self._decoder is not None else 0.0
-        return max(told_s, self.samples / SPEECH_HZ)
+    def told_s(self) -> float:
+        """How long the file is by what its packets say; 0.0 if they do not."""
+        return self._decoder.duration_s if self._decoder is not None else 0.0
+
+    @property
+    def decoded_s(self) -> float:
+        """How much of it has been decoded."""
+        return self._samples / SPEECH_HZ
 
     async def __aenter__(self) -> FileAudio:
         try:
@@ -115,7 +118,7 @@ class FileAudio:
         assert self._decoder is not None
         size = self.frame_samples
         piece = self._decoder.read(round(STRETCH_S * SPEECH_HZ))
-        self.samples += len(piece)
+        self._samples += len(piece)
         samples = np.concatenate((self._held, piece))
         if not len(piece):
             samples = np.pad(samples, (0, -len(samples) % size))

@@ -106,7 +106,7 @@ def is_broken(hearing: Hearing) -> bool:
     """Whether words are missing, or there in vain: it broke off, or went round in circles."""
     return (
         hearing.truncated
-        or compression_ratio(hearing.text) > LOOP_RATIO
+        or _compression_ratio(hearing.text) > LOOP_RATIO
         or ends_in_loop(hearing.text)
     )
 
@@ -130,7 +130,6 @@ def best(hearings: list[Hearing]) -> Hearing:
     return max(hearings, key=lambda h: (not (h.truncated or ends_in_loop(h.text)), h.logprob))
 
 
-def compression_ratio(text: str) -> float:
-    """How much shorter zlib makes it: people reach 2.4 only by saying the same again and again."""
+def _compression_ratio(text: str) -> float:
     encoded = text.encode()
     return len(encoded) / len(zlib.compress(encoded))

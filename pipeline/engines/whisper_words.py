@@ -61,9 +61,7 @@ def _cut(
         yield begin, len(tokens), text
 
 
-def _pieces(
-    tokens: Sequence[int], decode: Callable[[list[int]], str]
-) -> Iterator[tuple[int, str]]:
+def _pieces(tokens: Sequence[int], decode: Callable[[list[int]], str]) -> Iterator[tuple[int, str]]:
     """The fewest tokens that make whole characters, one after the other: the first, and the text.
 
     A character outside ASCII may be spread over two or three tokens.
