@@ -110,10 +110,7 @@ class WindowCutter:
         if silences:
             begin, end = max(silences, key=lambda run: run[1] - run[0])
             return half + (begin + end + 1) // 2
-        power = np.array([float(np.mean(np.square(frame))) for frame in self._frames[half:]])
-        # Over 5 frames, 160 ms: a single one may be the closure of a consonant.
-        around = np.convolve(power, np.ones(5), "valid")
-        return half + 2 + int(np.argmin(around))
+        return half + _quietest(np.stack(self._frames[half:]))
 
     def _cut(self, count: int) -> Window:
         """A window of the first `count` frames held; the others stay."""
@@ -134,15 +131,22 @@ class WindowCutter:
         return round(seconds * SPEECH_HZ / self.frame_samples)
 
 
-def halves(window: Window) -> tuple[Window, Window]:
+def halves(window: Window, frame_samples: int = 512) -> tuple[Window, Window]:
     """The same in two, where it is quietest in its middle half: for words that came out broken."""
-    step = SPEECH_HZ // 50
-    steps = len(window.audio) // step
-    levels = np.square(window.audio[: steps * step]).reshape(steps, step).mean(axis=1)
-    quarter = steps // 4
-    around = np.convolve(levels[quarter : steps - quarter], np.ones(8), "valid")
-    middle = window.start + (quarter + 4 + int(np.argmin(around))) * step
-    return window.before(middle), window.after(middle)
+    count = len(window.audio) // frame_samples
+    frames = window.audio[: count * frame_samples].reshape(count, frame_samples)
+    quarter = count // 4
+    middle = quarter + _quietest(frames[quarter : count - quarter])
+    place = window.start + middle * frame_samples
+    return window.before(place), window.after(place)
+
+
+def _quietest(frames: Float32) -> int:
+    """The frame (of five or more) in the middle of the quietest 160 ms, its neighbours counting
+    less: a single frame may be the closure of a consonant."""
+    power = np.mean(np.square(frames), axis=1)
+    weights = np.hanning(7)[1:-1]
+    return 2 + int(np.argmin(np.convolve(power, weights, "valid")))
 
 
 def _runs(flags: list[bool], wanted: bool) -> Iterator[tuple[int, int]]:

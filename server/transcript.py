@@ -130,6 +130,6 @@ def _seconds(heard: Heard) -> dict[str, Any]:
 
 
 def _compression_ratio(text: str) -> float:
-    """How much shorter zlib makes it; past 2.4 it says the same again and again (Radford et al.)."""
+    """How much shorter zlib makes it; past 2.4 it is the same again and again."""
     written = text.encode()
     return len(written) / len(zlib.compress(written))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -107,10 +108,8 @@ def test_what_is_no_audio_is_said_to_be_none(data: bytes) -> None:
 @given(st.binary(max_size=2_000))
 def test_rubbish_is_refused_in_our_own_words(data: bytes) -> None:
     for start in (b"", b"RIFF\xff\xff\xff\xffWAVE", b"OggS", b"fLaC", b"ID3\x04", b"\x1aE\xdf\xa3"):
-        try:
+        with suppress(BadAudio, TooMuchAudio):
             decoded(start + data, most_s=60)
-        except (BadAudio, TooMuchAudio):
-            pass
 
 
 @pytest.mark.parametrize(
@@ -140,9 +139,9 @@ def test_a_file_too_long_is_refused_before_it_is_decoded() -> None:
 def test_what_a_file_says_of_its_length_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Decoder, "_scan", lambda self: 0.0)
     decoder = Decoder(io.BytesIO(wav(tone(3))), 2)
+    assert len(decoder.read(SPEECH_HZ))
     with pytest.raises(TooMuchAudio):
-        while len(decoder.read(SPEECH_HZ)):
-            pass
+        decoder.read(2 * SPEECH_HZ)
     decoder.close()
 
 
