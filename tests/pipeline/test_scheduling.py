@@ -24,6 +24,7 @@ from pipeline.scheduling import (
 
 FIRST, FINAL, LATER = Purpose.FIRST_CLAUSE, Purpose.FINAL, Purpose.LATER_CLAUSE
 PARTIAL, BATCH, SPECULATION = Purpose.PARTIAL, Purpose.BATCH, Purpose.SPECULATION
+REQUEST, REQUEST_LATER = Purpose.REQUEST, Purpose.REQUEST_LATER
 
 
 def line(*requests: Request, now: float = 0.0) -> Queue:
@@ -53,7 +54,7 @@ def test_a_first_clause_is_due_now_and_later_ones_when_their_audio_runs_dry() ->
 
 
 def test_at_one_time_the_purposes_have_an_order() -> None:
-    purposes = (SPECULATION, BATCH, PARTIAL, LATER, FINAL, FIRST)
+    purposes = (SPECULATION, BATCH, REQUEST_LATER, REQUEST, PARTIAL, LATER, FINAL, FIRST)
     queue = line(*(Request(purpose.name, purpose) for purpose in purposes))
     assert served(queue) == [purpose.name for purpose in reversed(purposes)]
 
@@ -159,6 +160,71 @@ def test_early_work_holds_up_nobody_whose_audio_runs_dry() -> None:
 def test_batch_work_goes_in_turns_too() -> None:
     queue = line(*(Request("greedy", BATCH) for _ in range(3)), Request("anna", BATCH))
     assert served(queue) == ["greedy", "anna", "greedy", "greedy"]
+
+
+# --- requests over HTTP ---------------------------------------------------------------------------
+
+
+def test_sessions_go_before_requests_that_came_before_them() -> None:
+    queue = line(Request("request", REQUEST))
+    queue.add(Request("early", LATER, 9.0), 0.5)
+    queue.add(Request("anna", FIRST), 0.6)
+    assert served(queue, 0.7) == ["anna", "early", "request"]
+
+
+def test_first_clauses_of_requests_go_before_any_later_one() -> None:
+    queue = line(Request("begun", REQUEST_LATER, 0.1))
+    for number in range(5):
+        queue.add(Request(f"new {number}", REQUEST), 0.9)
+    assert served(queue, 5.0) == [*(f"new {number}" for number in range(5)), "begun"]
+
+
+def test_of_later_clauses_the_one_goes_first_that_runs_dry_first() -> None:
+    queue = line(Request("in 8 s", REQUEST_LATER, 8.0), Request("in 3 s", REQUEST_LATER, 3.0))
+    assert served(queue) == ["in 3 s", "in 8 s"]
+
+
+def test_a_standing_queue_of_requests_delays_a_session_by_one_of_them_a_second() -> None:
+    queue, now = line(*(Request(f"r{n}", REQUEST) for n in range(40))), 10.0
+    went = []
+    for _ in range(20):  # an engine of 0.25 s, and a session that always wants it
+        queue.add(Request("anna", FIRST), now)
+        chosen = queue.take(now)
+        assert chosen is not None
+        went.append(chosen.owner)
+        now += 0.25
+        queue.left(chosen.owner, now)
+    assert went.count("anna") == 15
+    assert [owner for owner in went if owner != "anna"] == ["r0", "r1", "r2", "r3", "r4"]
+
+
+def test_a_later_clause_is_not_kept_waiting_for_ever_by_first_ones() -> None:
+    queue, now = line(Request("begun", REQUEST_LATER)), 0.0
+    for number in range(100):  # more first clauses than the engine can make
+        queue.add(Request(f"a{number}", REQUEST), now)
+        queue.add(Request(f"b{number}", REQUEST), now)
+        now += 0.3
+        chosen = queue.take(now)
+        assert chosen is not None
+        queue.left(chosen.owner, now)
+        if chosen.owner == "begun":
+            break
+    assert now < 8.0
+
+
+def test_requests_may_wait_without_the_server_being_overloaded() -> None:
+    queue = line(Request("request", REQUEST), Request("more", REQUEST_LATER))
+    assert queue.late_s(60.0) == 0.0
+    queue.add(Request("anna", FIRST), 60.0)
+    assert queue.late_s(61.0) == 1.0
+
+
+def test_the_place_in_the_queue_counts_those_who_go_before() -> None:
+    requests = [Request(name, REQUEST) for name in "abc"]
+    queue = line(*requests)
+    assert [queue.position(request, 0.1) for request in requests] == [1, 2, 3]
+    queue.add(Request("anna", FIRST), 0.1)
+    assert queue.position(requests[0], 0.1) == 2
 
 
 # --- partials -------------------------------------------------------------------------------------
