@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from pipeline.errors import AntiphonError, AtCapacity, BadMessage, TooMuchAudio
+from pipeline.errors import AntiphonError, AtCapacity, BadAudio, BadMessage, TooMuchAudio
 from pipeline.file_audio import FileAudio
 from pipeline.transcribing import Passage, Transcribing
 from server import names
@@ -67,7 +67,11 @@ class Transcriptions:
                 fields = [(k, v) for k, v in form.multi_items() if isinstance(v, str)]
                 ask = read_ask(fields, _ear(house))
                 file = _file(form, most_bytes)
-                await exchange.during(_transcribe(exchange, house, tracked, ask, file, budget))
+                try:
+                    await exchange.during(_transcribe(exchange, house, tracked, ask, file, budget))
+                except (BadAudio, TooMuchAudio) as error:
+                    error.param = "file"
+                    raise
 
 
 async def _transcribe(
@@ -96,9 +100,15 @@ async def _transcribe(
                 pass
         heard.language = transcribing.language or _only(house) or "und"
     tracked.first_output()
-    headers = {"content-type": CONTENT_TYPES[ask.format], **_times(tracked, whole=True)}
-    await exchange.start(headers)
-    await exchange.finish(body(ask, heard))
+    written = body(ask, heard)
+    await exchange.start(
+        {
+            "content-type": CONTENT_TYPES[ask.format],
+            "content-length": str(len(written)),
+            **_times(tracked, whole=True),
+        }
+    )
+    await exchange.finish(written)
 
 
 async def _followed(
