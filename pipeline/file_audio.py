@@ -45,7 +45,14 @@ class FileAudio:
     Entering raises `BadAudio` and `TooMuchAudio`, as `Decoder` does.
     """
 
-    def __init__(self, file: BinaryIO, vad: VoiceActivityModel, most_s: float) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        vad: VoiceActivityModel,
+        most_s: float,
+        turns: asyncio.Semaphore | None = None,
+    ) -> None:
+        """`turns`: where several files are decoded, as many at once as it lets pass."""
         self._file = file
         self._vad = vad
         self._most_s = most_s
@@ -53,6 +60,7 @@ class FileAudio:
         self._quiet = 0
         self._held = np.zeros(0, np.float32)
         self._threads = EngineThreads("decoder", 1)
+        self._turns = turns or asyncio.Semaphore()
         self._decoder: Decoder | None = None
         self._samples = 0
 
@@ -97,11 +105,12 @@ class FileAudio:
                 return
 
     async def _run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            async with asyncio.timeout(HANG_S):
-                return await self._threads.run(function, *args, **kwargs)
-        except TimeoutError:
-            raise BadAudio("the file takes too long to be decoded") from None
+        async with self._turns:
+            try:
+                async with asyncio.timeout(HANG_S):
+                    return await self._threads.run(function, *args, **kwargs)
+            except TimeoutError:
+                raise BadAudio("the file takes too long to be decoded") from None
 
     async def _close(self) -> None:
         try:

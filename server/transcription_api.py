@@ -84,7 +84,8 @@ async def _transcribe(
 ) -> None:
     settings = house.settings
     most_s = 60.0 * settings.transcription_minutes
-    async with FileAudio(file, house.engines.voice_activity, most_s) as audio:
+    vad = house.engines.voice_activity
+    async with FileAudio(file, vad, most_s, house.decoding) as audio:
         budget.take_audio(audio.told_s, time.monotonic())
         transcribing = Transcribing(
             ask.wish, tracked.owner, house.pool, tracked,
