@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import barge_in, edge, latency, pool, users, wer, windows
+from benchmarks import barge_in, edge, latency, pool, speech, transcription, users, wer, windows
 from benchmarks.pauses import report as pauses
 from benchmarks.serving import ServerFailed, serving
 
@@ -25,11 +25,13 @@ WITH_SERVER: dict[str, Callable[..., dict[str, object]]] = {
 }
 """Each measures the server at an address."""
 ALONE: dict[str, Callable[[], dict[str, object]]] = {
+    "transcription": transcription.main,
     "windows": windows.main,
     "pauses": pauses.main,
     "users": users.main,
     "pool": pool.main,
     "edge": edge.main,
+    "speech": speech.main,
 }
 """These need no server, or start their own."""
 
