@@ -66,6 +66,18 @@ def test_every_usual_format_is_decoded(form: str, codec: str) -> None:
     assert peak(samples) == pytest.approx(0.3, abs=0.05)
 
 
+@pytest.mark.parametrize("kind", ["u8", "s16le", "s24le", "s32le", "f32le", "f64le"])
+def test_every_kind_of_sample_is_as_loud(kind: str) -> None:
+    samples = decoded(encoded("wav", f"pcm_{kind}", tone(1, 48_000)))
+    assert abs(float(samples.mean())) < 0.005
+    assert peak(samples) == pytest.approx(0.3, abs=0.02)
+
+
+def test_a_kind_of_sample_that_nobody_records_with_is_refused() -> None:
+    with pytest.raises(BadAudio):
+        decoded(encoded("nut", "pcm_s64le", tone(1, 48_000)))
+
+
 @pytest.mark.parametrize(("form", "codec"), [each for each in FORMATS if each[0] != "mp4"])
 def test_of_a_file_cut_short_all_that_is_there_is_heard(form: str, codec: str) -> None:
     data = encoded(form, codec, tone(3.0, 48_000))
