@@ -12,7 +12,18 @@ from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import barge_in, edge, latency, pool, speech, transcription, users, wer, windows
+from benchmarks import (
+    barge_in,
+    edge,
+    interjections,
+    latency,
+    pool,
+    speech,
+    transcription,
+    users,
+    wer,
+    windows,
+)
 from benchmarks.pauses import report as pauses
 from benchmarks.serving import ServerFailed, serving
 
@@ -28,6 +39,7 @@ ALONE: dict[str, Callable[[], dict[str, object]]] = {
     "transcription": transcription.main,
     "windows": windows.main,
     "pauses": pauses.main,
+    "interjections": interjections.main,
     "users": users.main,
     "pool": pool.main,
     "edge": edge.main,

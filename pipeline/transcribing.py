@@ -112,7 +112,11 @@ class Transcribing:
     async def _transcribe(self, window: Window) -> Transcript:
         later, self._asked = self._asked > 0, self._asked + 1
         asked = SpeechWindow(
-            window.audio, self.language, self._wish.prompt, self._wish.temperature, word_times=True
+            window.audio,
+            self.language,
+            prompt=self._wish.prompt,
+            temperature=self._wish.temperature,
+            word_times=True,
         )
         async with self._pool.lease(
             STT,

@@ -14,7 +14,6 @@ the session's audio at 16 kHz; what is about playback counts monotonic seconds.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -106,7 +105,7 @@ class TurnMachine:
         self._earliest = 0
         """Audio before this sample belongs to an earlier turn."""
         self._heard_to = 0
-        self._ends: deque[EndTurn] = deque()
+        self._ends: list[EndTurn] = []
         """The user ended turns here; VAD has yet to hear up to it."""
 
     # --- what others may ask ---------------------------------------------------------------------
@@ -254,7 +253,9 @@ class TurnMachine:
         if self._fall.hear(frame.level_dbfs, frame.end):
             yield from self._take_back()
         elif self._fall.foreseen and not foreseen_before:
-            yield turn.look(frame.end, now, final=True, over_reply=self._over_reply)
+            # Over a held reply it must be a quick one: the sure ones take longer than there is.
+            undecided = self._cut_in.onset is not None
+            yield turn.look(frame.end, now, final=not undecided, over_reply=self._over_reply)
 
     @property
     def _over_reply(self) -> bool:
@@ -271,7 +272,7 @@ class TurnMachine:
             self._fall.forget()
             if fell_at is not None and frame.end - fell_at <= FALL_HOLDS:
                 turn.fall_silent(fell_at - FRAME)
-                seen = fell_at == turn.asked_to
+                seen = fell_at == turn.asked_to and self._cut_in.onset is None
             else:
                 seen = False
             if not seen:
@@ -305,9 +306,13 @@ class TurnMachine:
 
     def _looked(self, answer: Looked | LookFailed, now: float) -> Iterator[Effect]:
         turn = self._turn
-        if turn is None or self.phase is Phase.COMMITTED or not turn.expects(answer):
+        if turn is None or self.phase is Phase.COMMITTED:
             return
         match answer:
+            case _ if not turn.expects(answer):
+                if self._cut_in.onset is not None and isinstance(answer, Looked):
+                    turn.glimpse(answer)
+                return
             case Looked(echo=True):
                 turn.disown(answer, now)
                 yield from self._cut_in.hear_echo(now)
@@ -343,7 +348,7 @@ class TurnMachine:
             return
         if self._turn is not None and self._turn.forced:
             return  # one after the other
-        end = self._ends.popleft()
+        end = self._ends.pop(0)
         at, turn = end.at, self._turn
         if turn is None and self.config.detection == "manual" and not end.if_any:
             turn = self._open(self._earliest, 0, manual=True)

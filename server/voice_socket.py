@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -37,6 +38,10 @@ from session.records import Identity
 from session.session import Session
 
 log = structlog.get_logger(__name__)
+
+SHORT_BYTES = 320
+"""Audio frames shorter than 10 ms. A flood of them goes through the reader, which lets others run
+in between; of longer ones few fit into what may wait to be heard."""
 
 LIMITS: dict[str, float] = {
     "frame_bytes": limits.FRAME_BYTES,
@@ -91,7 +96,7 @@ class _Conversation:
         self._id = session_id
         self._budget = budget
         self._metrics = house.metrics
-        self._outbox = Outbox(dropped=self._metrics.dropped)
+        self._outbox = Outbox(dropped=self._metrics.dropped, cut=self._cut)
 
     async def run(self, hello: native.Hello, first: bytes | None) -> None:
         """Converse until one side ends it. Raises `RateLimited` for instructions too long."""
@@ -114,10 +119,9 @@ class _Conversation:
             talk = tasks.create_task(self._talk(session))
             read = tasks.create_task(self._read(session, hello.rate_hz, first))
             write = tasks.create_task(self._write(session))
-            guard = tasks.create_task(self._guard())
             talk.add_done_callback(lambda _: read.cancel())
             read.add_done_callback(lambda _: talk.cancel())
-            write.add_done_callback(lambda _: (talk.cancel(), read.cancel(), guard.cancel()))
+            write.add_done_callback(lambda _: (talk.cancel(), read.cancel()))
 
     def _make_session(self, hello: native.Hello) -> Session:
         house, choices = self._house, hello.choices
@@ -173,34 +177,48 @@ class _Conversation:
         try:
             if first is not None:
                 self._hear(session, first, rate_hz)
-            while True:
-                text, data = await self._connection.receive()
-                try:
-                    if data is not None:
-                        session.figures.bytes_in += len(data)
-                        self._hear(session, data, rate_hz)
-                        await session.room()
-                    elif text is not None:
-                        session.figures.bytes_in += len(text)
-                        await self._obey(session, text)
-                except Fatal as fatal:
-                    await session.end(fatal.error, str(fatal.error))
-                    await asyncio.Event().wait()  # the session ends us
+            with self._connection.listening(partial(self._hear_at_once, session, rate_hz)):
+                await self._obey_all(session, rate_hz)
+        except Fatal as fatal:
+            await session.end(fatal.error, str(fatal.error))
+            await asyncio.Event().wait()  # the session ends us
         except WebSocketDisconnect:
             return
+
+    async def _obey_all(self, session: Session, rate_hz: int) -> None:
+        while True:
+            text, data = await self._connection.receive()
+            if data is not None:
+                self._hear(session, data, rate_hz)
+                await session.room()
+            elif text is not None:
+                session.figures.bytes_in += len(text)
+                await self._obey(session, text)
+
+    def _hear_at_once(self, session: Session, rate_hz: int, data: bytes) -> bool:
+        """Hear a frame as it comes; False where there is something to wait for, or to end."""
+        if len(data) < SHORT_BYTES or not session.has_room:
+            return False
+        try:
+            self._hear(session, data, rate_hz)
+        except Exception:
+            return False  # the reader comes to the same end, and can tell of it
+        return True
 
     def _hear(self, session: Session, data: bytes, rate_hz: int) -> None:
         self._intake.check_frame(data)
         if not data:
             return
+        session.figures.bytes_in += len(data)
+        seconds = len(data) / 2 / rate_hz
         manual = session.settings.detection == "manual"
-        if not self._intake.take_audio(len(data) / 2 / rate_hz, manual=manual):
+        if not self._intake.take_audio(seconds, manual=manual):
             self._metrics.dropped("microphone")
             if self._intake.warns_of_drops():
                 self._tell(Warned(TOO_MUCH_AUDIO))
             return
         try:
-            self._budget.take_audio(len(data) / 2 / rate_hz, time.monotonic())
+            self._budget.take_audio(seconds, time.monotonic())
             session.hear(data)
         except (BadAudio, RateLimited) as error:
             if self._intake.tells_refused_audio():
@@ -245,10 +263,9 @@ class _Conversation:
         except WebSocketDisconnect as gone:
             log.debug("socket_gone", error=repr(gone))
 
-    async def _guard(self) -> None:
+    def _cut(self) -> None:
         """Cut the connection of a client for whom more waits than the outbox holds."""
-        await self._outbox.stuck.wait()
-        log.warning("slow_client_cut", waiting=len(self._outbox))
+        log.warning("slow_client_cut", session=self._id, waiting=len(self._outbox))
         self._connection.abort()
 
 

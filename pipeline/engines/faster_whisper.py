@@ -24,6 +24,11 @@ from pipeline.engines.whisper_words import words_of
 from pipeline.errors import GpuOutOfMemory, StartError, SttFailed
 from pipeline.models import locate
 
+NICE = 0
+"""Before the voice: half a second of speech takes 62 ms beside a busy Kokoro, 57 ms alone, and
+145 ms at the other engines' value (docs/decisions/0003-threads.md). Somebody always waits for it.
+"""
+
 SECOND_TEMPERATURE = 0.4
 """For words that the greedy decoder could not settle on the full window either."""
 
@@ -36,7 +41,7 @@ class FasterWhisperTranscriber:
         self._name = model
         self._slots = slots
         self._cpu_threads = threads
-        self._threads = EngineThreads("whisper", slots)
+        self._threads = EngineThreads("whisper", slots, nice=NICE)
         self._whisper: _Whisper | None = None
 
     @property
@@ -117,7 +122,10 @@ class _Whisper:
             raise SttFailed("speech could not be transcribed") from error
 
     def _hear(self, window: SpeechWindow, language: str | None, stop: Stop) -> Transcript:
-        """Greedily on the short window; in doubt on the full one; then at a temperature."""
+        """Greedily on the short window; in doubt on the full one; then at a temperature.
+
+        A quick one ends after the first: the others take five times as long.
+        """
         audio, first = window.audio, window.temperature
         short_s = rules.window_s(len(audio), self._profile)
         encoded = at_first = self._encode(audio, short_s)
@@ -125,8 +133,9 @@ class _Whisper:
         prompt = self._prompt(language, window.prompt)
         limit = rules.token_limit(len(audio))
         heard = [self._decode(encoded, prompt, limit, first)]
-        if rules.is_silence(heard[0], self._profile):
-            return Transcript("", language, heard[0].no_speech)
+        if window.quick or rules.is_silence(heard[0], self._profile):
+            silent = rules.is_silence(heard[0], self._profile)
+            return Transcript("" if silent else heard[0].text, language, heard[0].no_speech)
         if rules.is_doubtful(heard[-1]) and short_s < rules.FULL_WINDOW_S and not stop.is_set:
             encoded = self._encode(audio, rules.FULL_WINDOW_S)
             heard.append(self._decode(encoded, prompt, 2 * limit, first))

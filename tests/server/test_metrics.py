@@ -135,7 +135,7 @@ async def test_a_turn_without_words_is_discarded(scraper: Scraper) -> None:
 async def test_speculations_that_came_true_and_that_did_not(scraper: Scraper) -> None:
     async with call(scraper.server.ws_url, {"pace": "patient"}) as caller:
         for pause in (1, 2):
-            await caller.speak(murmur(0.6) + silence(0.2))
+            await caller.speak(murmur(0.6) + silence(0.7))  # of some 1.2 s that it waits
             await scraper.until(pause, "speculations_total")
         await caller.play()
     assert await scraper.value("speculations_wasted_total") == 1
@@ -318,7 +318,7 @@ async def test_what_a_slow_client_loses_is_a_drop(scraper: Scraper) -> None:
     for _ in range(3):
         box.put(ReplyAudio(1, 0, bytes(MAX_AUDIO_BYTES)))
     assert await scraper.value("drops_total", queue="outbox_audio") == 2
-    while not box.stuck.is_set():
+    while not box.stuck:
         box.put(Cleared())
     assert len(box) > MAX_TEXT_BYTES / 1000
     assert await scraper.value("drops_total", queue="outbox_text") == 1
