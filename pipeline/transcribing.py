@@ -11,7 +11,7 @@ from .engines.ports import SPEECH_HZ, SpeechWindow, Transcript, Word
 from .file_audio import Stretch
 from .pool import STT, Purpose, ResourcePool
 from .windows import Window, WindowCutter, halves
-from .words import placed, unheard_from
+from .words import placed, same, unheard
 
 WANTED_S = 10.0
 """Windows end at the first pause after so long: long enough to know what is spoken of, short enough
@@ -95,19 +95,22 @@ class Transcribing:
 
     async def _heard(self, window: Window) -> AsyncGenerator[Passage]:
         """The words of a window; parts of it are heard once more if some seem to be missing."""
-        waiting, looks = [window], 0
+        waiting: list[Window | Passage] = [window]
+        looks = 0
+        before: Word | None = None
         while waiting:
             part = waiting.pop()
-            transcript = await self._transcribe(part)
-            rest: list[Window] = []
-            if looks < MOST_LOOKS:
-                transcript, rest = _complete(part, transcript)
-                looks += bool(rest)
-                waiting.extend(reversed(rest))
-            if transcript.text:
-                end = rest[0].start if rest else part.end
-                words = placed(transcript.words, part)
-                yield Passage(part.start / SPEECH_HZ, end / SPEECH_HZ, transcript, words)
+            if isinstance(part, Window):
+                transcript = await self._transcribe(part)
+                parts = taken_apart(part, transcript) if looks < MOST_LOOKS else []
+                looks += bool(parts)
+                waiting.extend(reversed(parts or [_passage(part, transcript)]))
+                continue
+            if before is not None and part.words and same(before, part.words[0]):
+                part = _without_first(part)  # cut a little late, the word was heard on both sides
+            if part.text:
+                before = part.words[-1] if part.words else None
+                yield part
 
     async def _transcribe(self, window: Window) -> Transcript:
         later, self._asked = self._asked > 0, self._asked + 1
@@ -131,22 +134,58 @@ class Transcribing:
         return transcript
 
 
-def _complete(window: Window, transcript: Transcript) -> tuple[Transcript, list[Window]]:
-    """As much of a transcript as can be kept, and what of its window is to be heard on its own."""
-    found = unheard_from(transcript.words, window)
-    if found is None and not transcript.broken:
-        return transcript, []
-    count, place = found or (0, window.start)
-    least = round(SHORTEST_S * SPEECH_HZ)
-    if transcript.broken or not window.start + least <= place <= window.end - least:
-        if window.seconds < 4 * SHORTEST_S:
-            return transcript, []
-        return replace(transcript, text="", words=()), list(halves(window))
-    words = transcript.words[:count]
-    kept = replace(
+def taken_apart(window: Window, transcript: Transcript) -> list[Window | Passage]:
+    """A window in what can be kept of its words and what is to be heard on its own; nothing when
+    all can be kept, or there is too little to take apart."""
+    gaps = unheard(transcript.words, window)
+    if not gaps and not transcript.broken:
+        return []
+    if transcript.broken or gaps == [(0, len(transcript.words))]:
+        return list(halves(window)) if window.seconds >= 4 * SHORTEST_S else []
+    places = [window.start + round(w.start_s * SPEECH_HZ) for w in transcript.words]
+    places = [window.start, *places[1:], window.end]
+    parts: list[Window | Passage] = []
+    kept_to = 0
+    for first, end in [*gaps, (len(transcript.words),) * 2]:
+        if kept_to < first:
+            inside = window.after(places[kept_to]).before(places[first])
+            parts.append(_passage(inside, transcript, kept_to, first, window.start))
+        if first < end:
+            parts.append(window.after(places[first]).before(places[end]))
+        kept_to = end
+    return parts
+
+
+def _passage(
+    window: Window,
+    transcript: Transcript,
+    first: int = 0,
+    end: int | None = None,
+    heard_from: int | None = None,
+) -> Passage:
+    """A window's transcript, or some of its words (whose times count from `heard_from`)."""
+    words = transcript.words[first:end]
+    if len(words) < len(transcript.words):
+        transcript = _of(transcript, words)
+    whole = window if heard_from is None else replace(window, start=heard_from)
+    return Passage(
+        window.start / SPEECH_HZ,
+        window.end / SPEECH_HZ,
+        transcript,
+        placed(words, whole),
+    )
+
+
+def _without_first(passage: Passage) -> Passage:
+    words = passage.words[1:]
+    return replace(passage, transcript=_of(passage.transcript, words), words=words)
+
+
+def _of(transcript: Transcript, words: tuple[Word, ...]) -> Transcript:
+    """A transcript with only these of its words."""
+    return replace(
         transcript,
         text="".join(word.text for word in words).strip(),
         words=words,
         tokens=sum(len(word.tokens) for word in words),
     )
-    return kept, [window.after(place)]

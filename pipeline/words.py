@@ -4,13 +4,16 @@ Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from pipeline.engines.ports import SPEECH_HZ, Word
 from pipeline.windows import Window
 
-SKIPPED_S = 1.5
-"""Voice that belongs to no word, or to one alone. Nearly all words take less than a second (at most
-0.94 s in 272 s of 971 words); a sentence that Whisper leaves out shows as a word of many."""
+SKIPPED_S = 1.2
+"""Voice that belongs to one word alone. Nearly all words take less than a second (at most 0.94 s of
+971 words in 272 s); a sentence that Whisper leaves out shows as a word of many seconds."""
+LONG_S = 0.8
+"""A neighbour with so much voice has its share of what was left out."""
 
 
 def placed(words: Sequence[Word], window: Window) -> tuple[Word, ...]:
@@ -32,20 +35,37 @@ def placed(words: Sequence[Word], window: Window) -> tuple[Word, ...]:
     return tuple(found)
 
 
-def unheard_from(words: Sequence[Word], window: Window) -> tuple[int, int] | None:
-    """Where words seem to be missing: how many before it can be kept, and the sample from which on
-    the window should be heard again; None when all voice is accounted for.
+def unheard(words: Sequence[Word], window: Window) -> list[tuple[int, int]]:
+    """Where words seem to be missing: stretches [a, b) of those there are, to be heard again with
+    the sound around them. None when all voice is accounted for.
 
-    `words` are the window's own, with the times that the engine gave them.
+    `words` are the window's own, with the times that the engine gave them. A stretch has one more
+    word on each side, whose outer edge can be relied on.
     """
     offset_s = window.start / SPEECH_HZ
     voiced = [(a - offset_s, b - offset_s) for a, b in _seconds(window.voiced)]
-    for number, word in enumerate(words):
-        if _overlap_s(voiced, word.start_s, word.end_s) > SKIPPED_S:
-            return number, window.start + round(word.start_s * SPEECH_HZ)
-    if words and _overlap_s(voiced, words[-1].end_s, len(window.audio)) > SKIPPED_S:
-        return len(words), window.start + round(words[-1].end_s * SPEECH_HZ)
-    return None
+    edges = [0.0, *(word.start_s for word in words[1:]), window.seconds]
+    spent_s = [_overlap_s(voiced, a, b) for a, b in pairwise(edges)] if words else []
+    found: list[tuple[int, int]] = []
+    for number, seconds in enumerate(spent_s):
+        if seconds <= SKIPPED_S or (found and number < found[-1][1]):
+            continue
+        first, last = number, number
+        while first > 0 and spent_s[first - 1] > LONG_S:
+            first -= 1
+        while last + 1 < len(words) and spent_s[last + 1] > LONG_S:
+            last += 1
+        first, end = max(0, first - 1), min(len(words), last + 2)
+        if found and first <= found[-1][1]:
+            first = found.pop()[0]
+        found.append((first, end))
+    return found
+
+
+def same(a: Word, b: Word) -> bool:
+    """Whether two words are the same, case and punctuation aside."""
+    plain = ["".join(filter(str.isalnum, word.text)).lower() for word in (a, b)]
+    return plain[0] == plain[1] != ""
 
 
 def _overlap_s(spans: Iterable[tuple[float, float]], start_s: float, end_s: float) -> float:

@@ -60,6 +60,8 @@ class Reader:
         self.error: Exception | None = None
         self.hear_better = True
         self.breaks_over_s = 30.0
+        self.late_s = 0.0
+        """So much later than they are it says that words begin."""
 
     info = EngineInfo("reader", "reader")
     languages = frozenset({"en", "de"})
@@ -87,7 +89,7 @@ class Reader:
         if self.hear_better:
             self.deaf_to.clear()
         # As attention has it: all of the sound belongs to some word, each lasts until the next.
-        edges = [0.0, *(word.start_s for word in words[1:]), seconds]
+        edges = [0.0, *(word.start_s + self.late_s for word in words[1:]), seconds]
         words = [
             Word(word.text, a, b, word.tokens)
             for word, (a, b) in zip(words, pairwise(edges), strict=bool(words))
@@ -152,6 +154,14 @@ async def test_words_that_were_left_out_are_heard_the_second_time() -> None:
     passages = await heard(recording(15), reader)
     assert numbers(passages) == list(range(1, 16))
     assert len(reader.asked) == 2
+
+
+async def test_a_word_on_both_sides_of_a_cut_is_said_once() -> None:
+    reader = Reader(deaf_to=frozenset(range(8, 14)))
+    reader.late_s = 0.1
+    passages = await heard(recording(20), reader)
+    assert numbers(passages) == list(range(1, 21))
+    assert len(passages) > 1
 
 
 async def test_words_left_out_at_the_end_are_heard_too() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.engines.ports import SPEECH_HZ, Word
 from pipeline.windows import Window
-from pipeline.words import placed, unheard_from
+from pipeline.words import placed, unheard
 
 
 def window(seconds: float, *voiced: tuple[float, float], start_s: float = 0.0) -> Window:
@@ -60,20 +60,42 @@ def test_placed_words_follow_each_other(edges: list[float], voiced: list[float])
 
 
 def test_nothing_is_missing_where_every_voice_has_its_words() -> None:
-    assert unheard_from(said((0, 0.5), (0.5, 4.0)), window(4, (0, 0.5), (3.2, 4))) is None
-    assert unheard_from((), window(4, (0, 4))) is None  # an engine that tells no times
+    assert unheard(said((0, 0.5), (0.5, 4.0)), window(4, (0, 0.5), (3.2, 4))) == []
+    assert unheard((), window(4, (0, 4))) == []  # an engine that tells no times
+
+
+WORDS = said(*((number * 0.5, number * 0.5 + 0.5) for number in range(8)))
+
+
+def stretched(at: int, by_s: float) -> tuple[Word, ...]:
+    """The words, one of them far too long."""
+    return said(
+        *(
+            (word.start_s + by_s * (number > at), word.end_s + by_s * (number >= at))
+            for number, word in enumerate(WORDS)
+        )
+    )
 
 
 def test_a_word_that_takes_too_long_hides_others() -> None:
-    words = said((0, 0.5), (0.5, 6.0), (6.0, 6.5))
-    assert unheard_from(words, window(7, (0, 7))) == (1, SPEECH_HZ // 2)
+    assert unheard(stretched(4, 5.0), window(9, (0, 9))) == [(3, 6)]
 
 
-def test_voice_after_the_last_word_has_not_been_heard() -> None:
-    found = unheard_from(said((0, 0.5), (0.5, 1.0)), window(5, (0, 5), start_s=10))
-    assert found == (2, 11 * SPEECH_HZ)
+def test_a_neighbour_that_is_long_too_hides_some_of_them() -> None:
+    words = said((0, 0.5), (0.5, 1.0), (1.0, 2.0), (2.0, 4.0), (4.0, 4.5), (4.5, 5), (5, 5.5))
+    assert unheard(words, window(5.5, (0, 5.5))) == [(1, 5)]
 
 
-@pytest.mark.parametrize("tail_s", [0.2, 1.0])
+def test_words_are_missing_at_the_begin_or_at_the_end() -> None:
+    assert unheard(stretched(0, 5.0), window(9, (0, 9), start_s=10)) == [(0, 2)]
+    assert unheard(WORDS, window(9, (0, 9))) == [(6, 8)]
+
+
+def test_words_may_be_missing_in_several_places() -> None:
+    words = said(*((start, start + 0.5) for start in (0, 3, 3.5, 4, 4.5, 5, 5.5, 8.5)))
+    assert unheard(words, window(9, (0, 9))) == [(0, 2), (5, 8)]
+
+
+@pytest.mark.parametrize("tail_s", [0.2, 0.6])
 def test_a_breath_after_the_last_word_is_nothing(tail_s: float) -> None:
-    assert unheard_from(said((0, 1)), window(5, (0, 1 + tail_s))) is None
+    assert unheard(WORDS, window(9, (0, 4 + tail_s))) == []
