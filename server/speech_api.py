@@ -81,7 +81,8 @@ async def _audio(house: House, tracked: Tracked, ask: SpeechAsk) -> AsyncGenerat
             if cache.takes(key):
                 kept += pcm
             yield pcm
-    cache.put(key, Spoken(bytes(kept), tuple(tracked.skipped)))
+    if kept:
+        cache.put(key, Spoken(bytes(kept), tuple(tracked.skipped)))
 
 
 async def _encoded(

@@ -411,6 +411,12 @@ async def test_a_short_text_is_made_once_when_there_is_a_cache(
         assert "antiphon_speech_cache_bytes 0.0" not in metrics
 
 
+async def test_a_text_without_a_word_is_refused_each_time_with_a_cache_too() -> None:
+    async with live_server(ANTIPHON_SPEECH_CACHE_MB="1") as server, client(server.url) as http:
+        for _ in range(2):
+            assert (await http.post(SPEECH, json={"input": "🎉"})).status_code == 400
+
+
 async def test_without_a_cache_everything_is_made_anew(
     http: httpx.AsyncClient, server: LiveServer, stage: Stage
 ) -> None:

@@ -1,0 +1,100 @@
+"""Speech over HTTP with the default voice: what was asked for is heard, also beside others."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import numpy as np
+import openai
+import pytest
+
+from benchmarks.speech import ROW, Answer, ask, errors_in
+from pipeline.voicing import REPLY_HZ
+from server.encoding import Format
+from tests.server.speech_client import SPEECH
+from tests.server.test_encoding import FORMATS, decoded
+from tests.support import ServerProcess
+
+pytestmark = pytest.mark.models
+
+MOST_WER = 0.15
+HARD = {
+    "numbers": "On 3.14.2026 at 10:30 it cost $1,234.56, about 12% of 10,000,000.",
+    "abbreviations": "Dr. Smith vs. Mr. Jones, e.g. on Main St. at 5 p.m., etc.",
+    "addresses": "See https://example.com/a?b=c#d or write to someone@example.com, please.",
+    "emoji": "Great 👍🏽 job 🎉🎉 everyone!",
+    "scripts": "Hello. Привет, мир! 日本語です。 مرحبا. नमस्ते।",
+    "no punctuation": "so we went on and on and on " * 12,
+    "one word": "a" * 2_000,
+    "signs": "--- *** ### ... ~~~ | | | well < > & % $ # @ ! yes",
+    "control": "a\u0000b\u200d\ufeff c\u0007 done",
+}
+
+
+def asking(server: ServerProcess) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=server.url, timeout=120)
+
+
+async def test_what_is_asked_for_one_after_the_other_and_at_once_is_heard(
+    real_server: ServerProcess, models_dir: Path
+) -> None:
+    async with asking(real_server) as http:
+        before = (await http.get("/status")).json()["requests"]["total"]
+        row = [await ask(http, text, "af_heart") for text in ROW[:4]]
+        crowd = await asyncio.gather(*(ask(http, text, "af_heart") for text in ROW[:4]))
+        after = (await http.get("/status")).json()["requests"]
+        tracked = (await http.get("/admin/requests")).json()[:8]
+    assert after["total"] == before + 8
+    assert {each["outcome"] for each in tracked} == {"completed"}
+    for alone, beside in zip(row, crowd, strict=True):
+        assert beside.audio_s == pytest.approx(alone.audio_s, rel=0.05)
+    assert (await errors_in([*row, *crowd])).rate <= MOST_WER
+
+
+@pytest.mark.parametrize("text", HARD.values(), ids=HARD)
+async def test_whatever_the_text_it_is_voiced_and_its_end_is_clean(
+    real_server: ServerProcess, text: str
+) -> None:
+    async with asking(real_server) as http:
+        answer: Answer = await ask(http, text, "af_heart")
+    samples = np.frombuffer(bytes(answer.pcm), "<i2").astype(float) / 32_768
+    assert len(samples) > REPLY_HZ / 3
+    assert np.abs(samples).max() <= 1.0
+    ending = samples[-round(0.05 * REPLY_HZ) :]
+    assert np.sqrt(np.mean(ending**2)) < 0.002
+    assert np.abs(samples[-24:]).max() < 0.001
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_openais_client_reads_every_format(real_server: ServerProcess, name: Format) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{real_server.url}/v1", api_key="none") as client:
+        answer = await client.audio.speech.create(
+            model="tts-1", voice="nova", input="Hello there.", response_format=name, speed=1.2
+        )
+        whole = decoded(name, await answer.aread())
+        async with client.audio.speech.with_streaming_response.create(
+            model="tts-1", voice="nova", input="Hello there.", response_format=name, speed=1.2
+        ) as stream:
+            data = b"".join([chunk async for chunk in stream.iter_bytes()])
+    assert 0.5 * REPLY_HZ < len(whole) == len(decoded(name, data))
+
+
+async def test_a_blend_is_neither_of_its_voices(real_server: ServerProcess) -> None:
+    async with asking(real_server) as http:
+        voices = ("af_heart", "am_michael", "af_heart:0.5+am_michael:0.5", "am_michael+af_heart")
+        heart, michael, blend, same = [
+            bytes((await ask(http, "Hello there.", voice)).pcm) for voice in voices
+        ]
+    assert len({heart, michael, blend}) == 3
+    assert blend == same
+
+
+async def test_a_language_can_be_named_and_an_unknown_one_is_refused(
+    real_server: ServerProcess,
+) -> None:
+    async with asking(real_server) as http:
+        for language, status in (("en", 200), ("fr", 200), ("pt-BR", 200), ("tlh", 400)):
+            answer = await http.post(SPEECH, json={"input": "Hello.", "language": language})
+            assert answer.status_code == status, answer.text
