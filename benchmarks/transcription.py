@@ -21,7 +21,7 @@ from server.settings import load
 
 MINUTES = 3
 AT_ONCE = 4
-ROUNDS = 2
+ROUNDS = 3
 FIRST_SENTENCE = 15
 """Of benchmarks/windows.txt: those before are of a word or two."""
 PAUSES_S = (0.0, 0.3, 0.6, 1.5)

@@ -20,7 +20,8 @@ PAUSE_S = 0.3
 LONG_PAUSE_S = 2.0
 """A silence that ends any window."""
 MOST_S = 26.0
-"""The longest window. Whisper writes at most 224 tokens, and a fast speaker some 8 a second."""
+"""The longest window. Whisper writes at most 224 tokens; people speak up to about 7 a second, and
+numbers take more."""
 
 
 @dataclass(frozen=True, slots=True)
