@@ -19,6 +19,7 @@ from benchmarks import (
     latency,
     pool,
     speech,
+    transcription,
     users,
     wer,
     windows,
@@ -35,6 +36,7 @@ WITH_SERVER: dict[str, Callable[..., dict[str, object]]] = {
 }
 """Each measures the server at an address."""
 ALONE: dict[str, Callable[[], dict[str, object]]] = {
+    "transcription": transcription.main,
     "windows": windows.main,
     "pauses": pauses.main,
     "interjections": interjections.main,

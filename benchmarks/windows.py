@@ -92,14 +92,14 @@ def sentences() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-async def generated(models_dir: Path) -> list[Said]:
-    """The sentences, spoken by the voices in turn."""
+async def generated(models_dir: Path, first: int = 0) -> list[Said]:
+    """The sentences from this one on, spoken by the voices in turn."""
     engine = KokoroOnnxSynthesizer(models_dir, THREADS)
     await engine.start()
     try:
         return [
             Said(text, await _speak(engine, text, voice), generated=True)
-            for text, voice in zip(sentences(), cycle(VOICES), strict=False)
+            for text, voice in zip(sentences()[first:], cycle(VOICES), strict=False)
         ]
     finally:
         await engine.close()

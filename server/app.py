@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 
 from pipeline.engines.build import build
 from pipeline.errors import AntiphonError
-from server import operations, page, speech_api
+from server import operations, page, speech_api, transcription_api
 from server.failures import failure_of, message_of
 from server.gauges import Gauges
 from server.house import House
@@ -43,6 +43,7 @@ def create_app(house: House) -> ASGIApp:
             WebSocketRoute("/ws", voice_socket),
             *operations.routes,
             *speech_api.routes,
+            *transcription_api.routes,
             *page.routes,
         ],
         exception_handlers=handlers,

@@ -32,6 +32,10 @@ log = structlog.get_logger(__name__)
 PREFERRED_VOICE = "af_heart"
 """Kokoro's best-trained voice; an engine without it begins with its own first."""
 
+DECODERS = 2
+"""Files decoded at once: each takes the interpreter from the event loop now and then, and one that
+takes its time does not hold up all."""
+
 CLOSE_S = 10.0
 """How long an engine may take to end; one that hangs ends with the process."""
 
@@ -58,6 +62,7 @@ class House:
         self.sessions = SessionManager(self.pool, settings.max_sessions, settings.waiting_room)
         self.requests = Requests(settings.max_requests, metrics.requested)
         self.speech_cache = SpeechCache(settings.speech_cache_mb * 1_000_000, metrics.cache_asked)
+        self.decoding = asyncio.Semaphore(DECODERS)
         self.watchdog = Watchdog()
         self.load = LoadMonitor(
             self.pool.late_s, self.sessions, self.watchdog.beat, metrics.sampled

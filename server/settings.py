@@ -143,6 +143,12 @@ class Settings(BaseModel):
         0, ge=0, le=100_000,
         description="memory for short texts that are asked for over HTTP again and again; 0: none",
     )  # fmt: skip
+    transcription_mb: float = Field(
+        25, gt=0, le=10_000, description="the largest file of one request for a transcription"
+    )
+    transcription_minutes: float = Field(
+        240, gt=0, le=10_000, description="the longest recording of one, whatever its file's size"
+    )
     tts_threads: int = Field(min(2, CORES), ge=1, le=64, description="CPU threads of each")
     llm_engine: Literal["auto", "openai", "llama-cpp", "scripted"] = Field(
         "auto", description="language model; auto: openai if a URL is set, else llama-cpp"

@@ -8,78 +8,46 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from tempfile import SpooledTemporaryFile
-from typing import Any
 
-import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from pipeline.engines.ports import BlendsVoices
-from pipeline.errors import AntiphonError, AtCapacity, BadMessage
+from pipeline.errors import AntiphonError, BadMessage
 from pipeline.reading import Reading
 from pipeline.voicing import REPLY_HZ
 from server import names
 from server.encoding import CONTENT_TYPES, Encoder, encoder, wav_header
+from server.endpoint import EVENTS, LATER_WAITS, Endpoint, event, failure_event, timing
 from server.exchange import Exchange
-from server.failures import failure_of, message_of
 from server.gate import check_origin
 from server.house import House
 from server.requests import Skipped, Tracked
 from server.speech_ask import Offer, SpeechAsk, read_ask
 from server.speech_cache import Key, Spoken
-from session.shedding import Level
-
-log = structlog.get_logger(__name__)
 
 SLICE_BYTES = REPLY_HZ // 5 * 2
 """0.2 s of PCM: as much as is encoded (MP3: 2 ms) before anybody else has a turn."""
 SPOOL_BYTES = 1_000_000
 """A body that is sent whole is kept in memory up to this, else in a file that has no name."""
 BLOCK_BYTES = 65_536
-LATER_WAITS = 10
-"""Once there is audio, an engine is waited for so many times longer: whoever was let in is not
-thrown out in the middle because others came."""
 HEADER_SPANS = 100
 
 
-class Speech:
-    """The endpoint of `POST /v1/audio/speech`."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send)
-        house: House = scope["app"].state.house
-        try:
-            with house.requests.tracked(exchange.id, "speech") as tracked:
-                await self._answer(exchange, house, tracked)
-        except ClientDisconnect:
-            return  # there is nobody to tell
-        except Exception as error:
-            if not exchange.started:
-                raise
-            if not isinstance(error, AntiphonError):
-                log.exception("request_failed", path=scope["path"])
-            if not exchange.finished:
-                await exchange.cut()
-
-    async def _answer(self, exchange: Exchange, house: House, tracked: Tracked) -> None:
-        check_origin(exchange.request, house.settings.allowed_origins)
-        house.check_open()
-        if house.load.level is Level.NEWCOMERS:
-            raise AtCapacity("the server is overloaded; try again soon", retry_after_s=5.0)
-        offer = offer_of(house)
-        ask = read_ask(await exchange.body(offer.most_bytes), offer)
-        tracked.characters = len(ask.text)
-        # Nobody is known yet: every request is a user of its own, with a share of what all may.
-        with house.budgets.session(None) as budget:
-            budget.take_characters(len(ask.text), time.monotonic())
-        await exchange.during(_speak(exchange, house, tracked, ask))
+async def speech(exchange: Exchange, house: House, tracked: Tracked) -> None:
+    """Answer `POST /v1/audio/speech`."""
+    offer = offer_of(house)
+    ask = read_ask(await exchange.body(offer.most_bytes), offer)
+    tracked.characters = len(ask.text)
+    # Nobody is known yet: every request is a user of its own, with a share of what all may.
+    with house.budgets.session(None) as budget:
+        budget.take_characters(len(ask.text), time.monotonic())
+    await exchange.during(_speak(exchange, house, tracked, ask))
 
 
 async def _speak(exchange: Exchange, house: House, tracked: Tracked, ask: SpeechAsk) -> None:
@@ -145,7 +113,7 @@ async def _send_stream(
     async for data in pieces:
         if not exchange.started:
             tracked.first_output()
-            await exchange.start({"content-type": CONTENT_TYPES[ask.format], **_times(tracked)})
+            await exchange.start({"content-type": CONTENT_TYPES[ask.format], **timing(tracked)})
         await exchange.send(data)
     await exchange.finish()
 
@@ -156,22 +124,12 @@ async def _send_events(exchange: Exchange, tracked: Tracked, pieces: AsyncIterat
         async for data in pieces:
             if not exchange.started:
                 tracked.first_output()
-                await exchange.start(
-                    {
-                        "content-type": "text/event-stream; charset=utf-8",
-                        "cache-control": "no-store",
-                        **_times(tracked),
-                    }
-                )
+                await exchange.start({**EVENTS, **timing(tracked)})
             audio = base64.b64encode(data).decode()
-            await exchange.send(_event({"type": "speech.audio.delta", "audio": audio}))
+            await exchange.send(event({"type": "speech.audio.delta", "audio": audio}))
     except AntiphonError as error:
         if exchange.started:
-            row = failure_of(error)
-            told = {"message": message_of(error), "type": row.kind, "code": row.code, "param": None}
-            await exchange.finish(
-                _event({"type": "error", "error": told, "request_id": exchange.id})
-            )
+            await exchange.finish(failure_event(error, exchange.id))
         raise
     # Tokens are a hosted model's way to count; there is nothing to pay for here.
     usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
@@ -180,7 +138,7 @@ async def _send_events(exchange: Exchange, tracked: Tracked, pieces: AsyncIterat
         for s in tracked.skipped
     ]
     done = {"type": "speech.audio.done", "usage": usage, "skipped": skipped}
-    await exchange.finish(_event(done))
+    await exchange.finish(event(done))
 
 
 async def _send_whole(
@@ -198,7 +156,7 @@ async def _send_whole(
         headers = {
             "content-type": CONTENT_TYPES[ask.format],
             "content-length": str(length),
-            **_times(tracked, whole=True),
+            **timing(tracked, whole=True),
         }
         if tracked.skipped:
             headers["x-skipped"] = spans(tracked.skipped)
@@ -206,25 +164,6 @@ async def _send_whole(
         while data := spool.read(BLOCK_BYTES):
             await exchange.send(data)
     await exchange.finish()
-
-
-def _event(fields: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(fields, ensure_ascii=False)}\n\n".encode()
-
-
-def _times(tracked: Tracked, *, whole: bool = False) -> dict[str, str]:
-    """What is known of the waiting when the head is sent."""
-    times = {"queue": tracked.queue_s, "ttfa": tracked.ttfa_s}
-    if whole:
-        times["total"] = tracked.elapsed_s()
-    return {
-        "x-queue-position": str(tracked.position or 0),
-        "server-timing": ", ".join(
-            f"{name};dur={1000 * seconds:.1f}"
-            for name, seconds in times.items()
-            if seconds is not None
-        ),
-    }
 
 
 def spans(skipped: list[Skipped]) -> str:
@@ -295,7 +234,7 @@ def _open_house(request: Request) -> House:
 
 
 routes = [
-    Route("/v1/audio/speech", Speech(), methods=["POST"]),
+    Route("/v1/audio/speech", Endpoint("speech", speech), methods=["POST"]),
     Route("/v1/audio/voices", voices),
     Route("/v1/models", models),
 ]

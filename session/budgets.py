@@ -170,6 +170,10 @@ class Budget:
         """Audio came in. Raises `RateLimited`, and nothing is spent."""
         self._audio.take(seconds, now)
 
+    def spend_audio(self, seconds: float) -> None:
+        """There was more audio than could be known before: a debt, if there is not enough."""
+        self._audio.spend(seconds)
+
 
 @dataclass(slots=True)
 class _User:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import ctranslate2
@@ -9,8 +10,17 @@ import faster_whisper
 import numpy as np
 
 from pipeline.engines import whisper_rules as rules
-from pipeline.engines.ports import SPEECH_HZ, EngineInfo, Float32, SpeechWindow, Stop, Transcript
+from pipeline.engines.ports import (
+    SPEECH_HZ,
+    EngineInfo,
+    Float32,
+    SpeechWindow,
+    Stop,
+    Transcript,
+    Word,
+)
 from pipeline.engines.threads import EngineThreads
+from pipeline.engines.whisper_words import words_of
 from pipeline.errors import GpuOutOfMemory, StartError, SttFailed
 from pipeline.models import locate
 
@@ -93,7 +103,7 @@ class _Whisper:
         self.languages = frozenset(model.supported_languages)
 
     def warm_up(self) -> None:
-        self._hear(np.zeros(SPEECH_HZ, np.float32), "en", Stop())
+        self._hear(SpeechWindow(np.zeros(SPEECH_HZ, np.float32)), "en", Stop())
 
     def transcribe(self, window: SpeechWindow, stop: Stop) -> Transcript:
         if len(window.audio) > rules.FULL_WINDOW_S * SPEECH_HZ:
@@ -102,7 +112,7 @@ class _Whisper:
         if stop.is_set or rules.is_inaudible(window.audio):
             return Transcript("", language or "en", no_speech=1.0)
         try:
-            return self._hear(window.audio, language, stop, quick=window.quick)
+            return self._hear(window, language, stop)
         except RuntimeError as error:
             # CTranslate2 has one exception for everything; its text is all there is to go by.
             if "out of memory" in str(error).lower():
@@ -111,30 +121,44 @@ class _Whisper:
         except Exception as error:
             raise SttFailed("speech could not be transcribed") from error
 
-    def _hear(
-        self, audio: Float32, language: str | None, stop: Stop, *, quick: bool = False
-    ) -> Transcript:
+    def _hear(self, window: SpeechWindow, language: str | None, stop: Stop) -> Transcript:
         """Greedily on the short window; in doubt on the full one; then at a temperature.
 
         A quick one ends after the first: the others take five times as long.
         """
+        audio, first = window.audio, window.temperature
         short_s = rules.window_s(len(audio), self._profile)
-        encoded = self._encode(audio, short_s)
+        encoded = at_first = self._encode(audio, short_s)
         language = language or self._detect_language(encoded)
+        prompt = self._prompt(language, window.prompt)
         limit = rules.token_limit(len(audio))
-        heard = [self._decode(encoded, language, limit)]
-        if quick or rules.is_silence(heard[0], self._profile):
+        heard = [self._decode(encoded, prompt, limit, first)]
+        if window.quick or rules.is_silence(heard[0], self._profile):
             silent = rules.is_silence(heard[0], self._profile)
             return Transcript("" if silent else heard[0].text, language, heard[0].no_speech)
         if rules.is_doubtful(heard[-1]) and short_s < rules.FULL_WINDOW_S and not stop.is_set:
             encoded = self._encode(audio, rules.FULL_WINDOW_S)
-            heard.append(self._decode(encoded, language, 2 * limit))
+            heard.append(self._decode(encoded, prompt, 2 * limit, first))
         if rules.is_doubtful(heard[-1]) and not stop.is_set:
-            heard.append(self._decode(encoded, language, 2 * limit, SECOND_TEMPERATURE))
+            second = max(first, SECOND_TEMPERATURE)
+            heard.append(self._decode(encoded, prompt, 2 * limit, second))
         chosen = heard[-1] if not rules.is_doubtful(heard[-1]) else rules.best(heard)
         if rules.is_silence(chosen, self._profile):
             return Transcript("", language, chosen.no_speech)
-        return Transcript(chosen.text, language, chosen.no_speech)
+        words: tuple[Word, ...] = ()
+        if window.word_times and not stop.is_set:
+            by = at_first if chosen is heard[0] else encoded
+            words = self._align(by, language, chosen.tokens, len(audio))
+        return Transcript(
+            chosen.text,
+            language,
+            chosen.no_speech,
+            chosen.logprob,
+            chosen.temperature,
+            len(chosen.tokens),
+            rules.is_broken(chosen),
+            words,
+        )
 
     def _encode(self, audio: Float32, window_s: int) -> ctranslate2.StorageView:
         """Audio, padded with silence to `window_s`, through the encoder.
@@ -156,7 +180,7 @@ class _Whisper:
     def _decode(
         self,
         encoded: ctranslate2.StorageView,
-        language: str,
+        prompt: list[str],
         token_limit: int,
         temperature: float = 0.0,
     ) -> rules.Hearing:
@@ -164,23 +188,43 @@ class _Whisper:
         sampling = {"sampling_topk": 0, "sampling_temperature": temperature} if temperature else {}
         result = self._model.generate(
             encoded,
-            [self._prompt(language)],
+            [prompt],
             beam_size=1,
-            # CTranslate2 gives the text half of max_length, as Whisper halves its context.
-            max_length=2 * limit,
+            # CTranslate2 gives the text half of max_length, as Whisper halves its context, and
+            # what the prompt leaves of the whole.
+            max_length=max(2 * limit, limit + len(prompt)),
             return_scores=True,
             return_no_speech_prob=True,
             **sampling,
         )[0]
         tokens = result.sequences_ids[0]
+        words = tuple(token for token in tokens if token < self._end_of_text)
         return rules.Hearing(
-            text=self._tokenizer.decode([t for t in tokens if t < self._end_of_text]).strip(),
+            text=self._tokenizer.decode(list(words)).strip(),
             # The score is the mean without the end token, which Whisper counts in.
             logprob=result.scores[0] * len(tokens) / (len(tokens) + 1),
             no_speech=result.no_speech_prob,
             truncated=len(tokens) >= limit,
+            tokens=words,
+            temperature=temperature,
         )
 
-    def _prompt(self, language: str) -> list[str]:
+    def _prompt(self, language: str, before: str = "") -> list[str]:
         spoken = [f"<|{language}|>", "<|transcribe|>"] if self._model.is_multilingual else []
-        return ["<|startoftranscript|>", *spoken, "<|notimestamps|>"]
+        start = ["<|startoftranscript|>", *spoken, "<|notimestamps|>"]
+        if not before:
+            return start
+        tokens = self._tokenizer.encode(" " + before.strip(), add_special_tokens=False).tokens
+        return ["<|startofprev|>", *tokens[-rules.MOST_PROMPT_TOKENS :], *start]
+
+    def _align(
+        self, encoded: ctranslate2.StorageView, language: str, tokens: Sequence[int], samples: int
+    ) -> tuple[Word, ...]:
+        """When each word was said, by the decoder's attention to the sound (Radford et al.; the
+        time warping is CTranslate2's)."""
+        if not tokens:
+            return ()
+        start = [self._tokenizer.token_to_id(t) for t in self._prompt(language)[:-1]]
+        frames = samples * rules.MEL_FRAMES_PER_S // SPEECH_HZ
+        path = self._model.align(encoded, start, [list(tokens)], frames)[0].alignments
+        return words_of(tokens, path, self._tokenizer.decode, samples / SPEECH_HZ)

@@ -105,6 +105,24 @@ class SpeechWindow:
     """An ISO 639-1 code, or None to let the model find out (or use its only one)."""
     quick: bool = False
     """Rather soon than sure: words in doubt are not listened to a second time."""
+    prompt: str = ""
+    """Text as it might have come before: the names and spellings in it become likelier."""
+    temperature: float = 0.0
+    """0: the likeliest words; above, words are drawn."""
+    word_times: bool = False
+    """Whether it matters when each word was said; to know that costs another pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word as it was written, and when it was said, in seconds from the window's begin."""
+
+    text: str
+    """With its punctuation, and with the space before it where its script has one."""
+    start_s: float
+    end_s: float
+    tokens: tuple[int, ...] = ()
+    """The model's own, for whoever asks for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +133,16 @@ class Transcript:
     language: str
     no_speech: float = 0.0
     """The model's probability that nobody spoke."""
+    logprob: float = 0.0
+    """Mean log probability of its tokens."""
+    temperature: float = 0.0
+    """The one at which these words were found."""
+    tokens: int = 0
+    """How many the model wrote; 0 where it does not say."""
+    broken: bool = False
+    """It repeats itself, or breaks off before its end; other windows may fare better."""
+    words: tuple[Word, ...] = ()
+    """The text in pieces, if `word_times` was asked for and the engine can tell."""
 
 
 class Transcriber(Engine, Protocol):

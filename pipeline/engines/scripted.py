@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.config import ScriptConfig
 from pipeline.engines.ports import (
+    SPEECH_HZ,
     EngineInfo,
     Float32,
     Prompt,
@@ -20,6 +21,7 @@ from pipeline.engines.ports import (
     TextDelta,
     Transcript,
     Voice,
+    Word,
 )
 from pipeline.errors import NotFound, Unspeakable
 
@@ -62,7 +64,9 @@ class ScriptedTranscriber(_Scripted):
         await asyncio.sleep(self._script.stt_s)
         if stop.is_set or not _is_loud(_frames(window.audio)).any():
             return Transcript("", "en", no_speech=1.0)
-        return Transcript(self._script.stt_text.strip(), "en")
+        text = self._script.stt_text.strip()
+        words = _evenly(text, len(window.audio)) if window.word_times else ()
+        return Transcript(text, "en", tokens=len(text.split()), words=words)
 
 
 class ScriptedVoiceActivity(_Scripted):
@@ -143,6 +147,16 @@ class ScriptedLanguageModel(_Scripted):
             text = text.partition(end)[0]
         # Each word with the space before it; the pieces add up to the text.
         return re.findall(r"\s*\S+(?:\s+$)?", text)
+
+
+def _evenly(text: str, samples: int) -> tuple[Word, ...]:
+    """Its words, each as long as the others."""
+    pieces = re.findall(r"\s*\S+", text)
+    each_s = samples / SPEECH_HZ / max(1, len(pieces))
+    return tuple(
+        Word(piece, number * each_s, (number + 1) * each_s, (number,))
+        for number, piece in enumerate(pieces)
+    )
 
 
 def _frames(audio: Float32) -> Float32:

@@ -18,6 +18,11 @@ FULL_WINDOW_S = 30
 MOST_TOKENS = 224
 """Half of Whisper's context: as long as its text can get."""
 
+MOST_PROMPT_TOKENS = 223
+"""The other half, less the mark before it: of a longer prompt, the end."""
+
+MEL_FRAMES_PER_S = 100
+
 SHORTEST_S = 0.1
 """Less than this holds no word."""
 
@@ -60,6 +65,8 @@ class Hearing:
     no_speech: float
     truncated: bool
     """The decoder was still going at its token limit."""
+    tokens: tuple[int, ...] = ()
+    temperature: float = 0.0
 
 
 def profile_of(model: str) -> WhisperProfile:
@@ -92,9 +99,13 @@ def is_silence(hearing: Hearing, profile: WhisperProfile) -> bool:
 
 def is_doubtful(hearing: Hearing) -> bool:
     """Whether the words want a second attempt: endless, repetitive, or a guess."""
+    return hearing.logprob < DOUBTFUL_LOGPROB or is_broken(hearing)
+
+
+def is_broken(hearing: Hearing) -> bool:
+    """Whether words are missing, or there in vain: it broke off, or went round in circles."""
     return (
         hearing.truncated
-        or hearing.logprob < DOUBTFUL_LOGPROB
         or _compression_ratio(hearing.text) > LOOP_RATIO
         or ends_in_loop(hearing.text)
     )

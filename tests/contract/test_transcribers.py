@@ -112,6 +112,20 @@ class TestEveryTranscriber:
         await hear(transcriber, audio)
         np.testing.assert_array_equal(audio, before)
 
+    async def test_tells_when_each_word_was_said_to_whoever_asks(
+        self, transcriber: Transcriber, clip: Clip
+    ) -> None:
+        audio = clip("jfk")
+        asked = await transcriber.transcribe(SpeechWindow(audio, word_times=True), Stop())
+        unasked = await transcriber.transcribe(SpeechWindow(audio), Stop())
+        assert asked.text == unasked.text
+        assert unasked.words == ()
+        assert "".join(word.text for word in asked.words).strip() == asked.text
+        times = [time for word in asked.words for time in (word.start_s, word.end_s)]
+        assert times == sorted(times)
+        assert 0 <= times[0] < times[-1] <= len(audio) / SPEECH_HZ
+        assert asked.tokens >= len(asked.words)
+
     def test_says_what_it_is(self, transcriber: Transcriber) -> None:
         assert transcriber.info.name in {"scripted", "faster-whisper"}
 
@@ -176,6 +190,44 @@ class TestWhisper:
         transcript = await whisper.transcribe(window, Stop())
         assert transcript.language == "en"
         assert "surpassed" in transcript.text
+
+    async def test_knows_when_a_word_was_said(
+        self, whisper: FasterWhisperTranscriber, clip: Clip
+    ) -> None:
+        lead = silence(2)
+        audio = np.concatenate([lead, clip("LJ001-0008")])
+        words = (await whisper.transcribe(SpeechWindow(audio, word_times=True), Stop())).words
+        assert words[-1].text == " surpassed."
+        assert 2.5 < words[-1].start_s < words[-1].end_s <= 3.9  # the clip ends at 3.8 s
+
+    async def test_spells_as_the_prompt_does(
+        self, whisper: FasterWhisperTranscriber, clip: Clip
+    ) -> None:
+        audio = clip("LJ001-0004")
+        plain = await whisper.transcribe(SpeechWindow(audio), Stop())
+        prompted = SpeechWindow(audio, prompt="The printers made BLOCKBOOKS, and more BLOCKBOOKS.")
+        assert "BLOCKBOOKS" not in plain.text
+        assert "BLOCKBOOKS" in (await whisper.transcribe(prompted, Stop())).text
+
+    async def test_takes_a_prompt_of_any_length(
+        self, whisper: FasterWhisperTranscriber, clip: Clip
+    ) -> None:
+        window = SpeechWindow(clip("LJ001-0008"), prompt="One word after the other. " * 200)
+        assert "surpassed" in (await whisper.transcribe(window, Stop())).text
+
+    async def test_draws_words_at_the_temperature_it_is_given(
+        self, whisper: FasterWhisperTranscriber, clip: Clip
+    ) -> None:
+        transcript = await whisper.transcribe(
+            SpeechWindow(clip("LJ001-0008"), temperature=0.2), Stop()
+        )
+        assert transcript.temperature >= 0.2
+
+    async def test_says_that_words_are_broken_off(
+        self, whisper: FasterWhisperTranscriber, clip: Clip, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(whisper_rules, "MOST_TOKENS", 5)
+        assert (await whisper.transcribe(SpeechWindow(clip("jfk")), Stop())).broken
 
     async def test_listens_again_when_a_short_window_made_it_stammer(
         self, models_dir: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
