@@ -32,11 +32,13 @@ from server.outbox import STUCK_S, Outbox
 from server.wire import native
 from session import limits
 from session.budgets import Budget
-from session.messages import Closing, Command, Configure, Event, Say, Settings, Warned
+from session.messages import Closing, Command, Configure, Event, Settings, Warned, characters_of
 from session.records import Identity
 from session.session import Session
 
 log = structlog.get_logger(__name__)
+
+_UNTOLD = tuple(kind for kind in native.UNTOLD if kind is not Closing)
 
 LIMITS: dict[str, float] = {
     "frame_bytes": limits.FRAME_BYTES,
@@ -132,6 +134,7 @@ class _Conversation:
             language=choices.language,
             pace=choices.pace or "normal",
             detection=choices.detection or "auto",
+            tools=choices.tools or (),
         )
         return Session(
             Identity(self._id, "native", self._connection.remote),
@@ -153,7 +156,8 @@ class _Conversation:
 
     def _tell(self, event: Event) -> None:
         self._metrics.told(event)
-        self._outbox.put(event)
+        if not isinstance(event, _UNTOLD):
+            self._outbox.put(event)
 
     # --- the session -----------------------------------------------------------------------------
 
@@ -222,11 +226,8 @@ class _Conversation:
                 self._intake.note_mistake()
 
     def _pay_for(self, message: Command) -> None:
-        match message:
-            case Say(text=text) | Configure(instructions=str(text)):
-                self._budget.take_characters(len(text), time.monotonic())
-            case _:
-                pass
+        if size := characters_of(message):
+            self._budget.take_characters(size, time.monotonic())
 
     # --- the writer ------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ into the ring of `pipeline.listening`.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -17,18 +18,29 @@ import structlog
 
 from pipeline.edges import ON
 from pipeline.engines.ports import Prompt
-from pipeline.errors import AntiphonError, BadAudio, PoolTimeout, RateLimited
+from pipeline.errors import (
+    AntiphonError,
+    BadAudio,
+    BadMessage,
+    NoReplyUnderWay,
+    NoSuchItem,
+    PoolTimeout,
+    RateLimited,
+    ReplyUnderWay,
+)
 from pipeline.errors import GoingAway as ServerGoingAway
 from pipeline.events import Failed, ReplyAudio, ReplyDone, ReplyStarted, UserTranscript
 from pipeline.manager import SpeechPipelineManager
 from pipeline.pool import ResourcePool
 from pipeline.recording import RecordedMachine
 from pipeline.signals import (
+    Ask,
     Cancel,
     Confirm,
     Draft,
     DraftMade,
     Drop,
+    DropTurn,
     Effect,
     EndTurn,
     Forget,
@@ -41,30 +53,43 @@ from pipeline.signals import (
 )
 from pipeline.signals import Event as TurnSignal
 from pipeline.speaking import REPLY_HZ, VoiceChoice
-from pipeline.turn import PARTIAL_EVERY, Phase, TurnConfig, TurnMachine
+from pipeline.turn import MOST_ASKS, PARTIAL_EVERY, Phase, TurnConfig, TurnMachine
+from pipeline.utterance import SPEECH_HZ
 from pipeline.vad import VadBatcher
 
 from .apologies import apology_for
 from .budgets import Budget
-from .conversation import Conversation
+from .conversation import Conversation, Item, tokens
 from .health import Progress
 from .inbox import Inbox
 from .messages import (
+    AudioCleared,
     Bye,
     CancelReply,
     Clear,
+    ClearAudio,
     Cleared,
     Closing,
     Command,
     Commit,
     Configure,
     Configured,
+    DeleteItem,
+    Edit,
     Event,
     GoingAway,
+    InsertItem,
+    ItemDeleted,
+    ItemRetrieved,
+    ItemTruncated,
     Mute,
     PlaybackReport,
+    Respond,
+    RetrieveItem,
     Say,
     Settings,
+    ToolResult,
+    TruncateItem,
     Unmute,
     Welcome,
 )
@@ -92,6 +117,10 @@ _Message = (
     | Mute
     | Unmute
     | CancelReply
+    | Respond
+    | ToolResult
+    | Edit
+    | AudioCleared
     | Clear
     | PlaybackReport
     | Bye
@@ -99,7 +128,8 @@ _Message = (
     | GoingAway
     | _End
 )
-"""What the inbox carries. A `Commit` comes in as the `EndTurn` that `tell` makes of it."""
+"""What the inbox carries. A `Commit` comes in as the `EndTurn` that `tell` makes of it, and a
+`ClearAudio` as a `DropTurn`."""
 
 
 class Session:
@@ -136,7 +166,9 @@ class Session:
         self._microphone_hz = microphone_hz
         self._inbox: Inbox[_Message] = Inbox()
         self._conversation = Conversation(
-            max_items=config.history_items, max_tokens=config.history_tokens
+            max_items=config.history_items,
+            max_tokens=config.history_tokens,
+            prefix=f"item_{secrets.token_hex(5)}_",
         )
         self._recorder: Recorder | None = None
         self._machine = self._new_machine()
@@ -146,6 +178,10 @@ class Session:
             peer_answers=peer_answers,
         )  # fmt: skip
         self._answered: OrderedDict[str, int] = OrderedDict()
+        self._asked: dict[int, Respond] = {}
+        """Replies that the client asked for and that are not begun yet, by its numbers."""
+        self._prompt_tokens = 0
+        """Of the reply begun last."""
         self._draining = False
         self._ended: asyncio.Event = asyncio.Event()
         self._active_at = clock()
@@ -159,8 +195,11 @@ class Session:
         # The end of a turn is where the audio stands now, not when its turn in the inbox comes.
         at = self._pipeline.listening.received_to
         match command:
-            case Commit():
-                await self._inbox.put(EndTurn(at))
+            case Commit(must, ref):
+                await self._inbox.put(EndTurn(at, must=must, ref=ref))
+            case ClearAudio():
+                await self._inbox.put(DropTurn(at))
+                await self._inbox.put(AudioCleared())
             case Mute():
                 await self._inbox.put(command)
                 await self._inbox.put(EndTurn(at, if_any=True))
@@ -255,13 +294,25 @@ class Session:
                 case Clear():
                     self._step(Forget())
                     self._conversation.clear()
+                    self._asked.clear()
                     self._send(Cleared())
                 case Mute():
                     self.muted = True
                 case Unmute():
                     self.muted = False
-                case CancelReply():
+                case CancelReply(must, ref):
+                    if must and not self._machine.cancellable:
+                        error = NoReplyUnderWay("there is no reply to cancel")
+                        self._send(Failed(error, ref=ref))
                     self._step(Cancel())
+                case Respond() as wanted:
+                    self._respond(wanted)
+                case ToolResult() as result:
+                    self._take_result(result)
+                case InsertItem() | DeleteItem() | TruncateItem() | RetrieveItem() as edit:
+                    self._edit(edit)
+                case AudioCleared() as cleared:
+                    self._send(cleared)
                 case PlaybackReport(reply, played_ms, done):
                     self._step(Played(reply, played_ms, done))
                 case signal:
@@ -300,7 +351,7 @@ class Session:
                 case Draft():
                     try:
                         self._draft(effect)
-                    except RateLimited as error:
+                    except (RateLimited, NoSuchItem) as error:
                         refused.append(DraftMade(effect.draft, error))
                 case Confirm(draft):
                     self._pipeline.confirm(draft)
@@ -322,17 +373,28 @@ class Session:
             self._step(nothing)
 
     def _draft(self, draft: Draft) -> None:
-        """Begin to make a reply. Raises `RateLimited` for a turn too many."""
-        if draft.turn:  # a greeting answers none
+        """Begin to make a reply. Raises `RateLimited` for a turn too many, and `NoSuchItem` when
+        what it was to answer is gone."""
+        asked = self._asked.pop(draft.ask, None)
+        if draft.turn or asked:  # a greeting answers none
             self._budget.check_turn(self._clock())
-        prompt = self._prompt(draft.turn, draft.text)
-        self._pipeline.draft(draft, prompt, self._voice(), self._apology())
+        if asked is None:
+            prompt, voice = self._prompt(draft.turn, draft.text), self._voice()
+        else:
+            prompt, voice = self._prompt_of(asked), self._voice(asked.voice)
+        self._prompt_tokens = sum(tokens(message.content) for message in prompt.messages)
+        apology = "" if draft.silent else self._apology()
+        self._pipeline.draft(draft, prompt, voice, apology)
 
     def _send(self, event: Event) -> None:
         """Tell the client. The history is a projection of what it was told."""
-        if isinstance(event, ReplyStarted) and event.turn:
+        if isinstance(event, ReplyStarted) and (event.turn or event.ask):
             self._budget.spend_turn()  # only now: speculation that came to nothing costs nothing
-        self._conversation.note(event)
+        if isinstance(event, ReplyDone):
+            size = tokens(event.text) if event.text else 0
+            event = replace(event, prompt_tokens=self._prompt_tokens, reply_tokens=size)
+        if (added := self._conversation.note(event)) is not None:
+            self._send_out(added)
         self.figures.note(event)
         self._log_event(event)
         self._send_out(event)
@@ -354,6 +416,59 @@ class Session:
                 self._answered.popitem(last=False)
             self._answered[typed.ref] = self._machine.next_turn
         self._step(Typed(typed.text, typed.ref))
+
+    def _respond(self, wanted: Respond) -> None:
+        """The client asks for a reply."""
+        try:
+            if not wanted.aside and self._machine.answering:
+                raise ReplyUnderWay("a reply is under way: cancel it, or wait for its end")
+            if self._machine.asked >= MOST_ASKS:
+                raise RateLimited(f"{MOST_ASKS} replies wait already: at most so many may")
+            self._budget.check_turn(self._clock())
+            self._items_of(wanted)
+        except (ReplyUnderWay, RateLimited, NoSuchItem) as error:
+            self._send(Failed(error, ref=wanted.ref, ask=wanted.ask))
+            return
+        self._asked[wanted.ask] = wanted
+        silent = (wanted.modality or self.settings.modality) == "text"
+        self._step(Ask(wanted.ask, aside=wanted.aside, silent=silent))
+
+    def _take_result(self, result: ToolResult) -> None:
+        """A tool has answered: when it is the last that a reply waits for, the turn goes on."""
+        call = self._conversation.call(result.call)
+        try:
+            if call is None:
+                raise NoSuchItem(f"no tool was called by the id {result.call!r}")
+            if result.call not in self._conversation.open_calls(call.reply):
+                raise BadMessage(f"the call {result.call!r} was answered already")
+        except (NoSuchItem, BadMessage) as error:
+            self._send(Failed(error, ref=result.ref))
+            return
+        answer = Item("", "tool", result.output, call.turn, call=result.call)
+        self._send(self._conversation.insert(answer))
+        if not self._conversation.open_calls(call.reply):
+            silent = self.settings.modality == "text"
+            self._step(Ask(0, call.turn, waits=True, silent=silent))
+
+    def _edit(self, edit: Edit) -> None:
+        """The client changes the history, or looks at it."""
+        history = self._conversation
+        try:
+            match edit:
+                case InsertItem(item, after):
+                    self._send(history.insert(item, after=after))
+                case DeleteItem(item_id):
+                    history.delete(item_id)
+                    self._send(ItemDeleted(item_id))
+                case TruncateItem(item_id, audio_ms):
+                    history.truncate(item_id, audio_ms * REPLY_HZ // 1000)
+                    self._send(ItemTruncated(item_id, audio_ms))
+                case RetrieveItem(item_id):
+                    self._send(ItemRetrieved(history.item(item_id)))
+        except AntiphonError as error:
+            self._send(Failed(error, ref=edit.ref))
+        except ValueError as error:
+            self._send(Failed(BadMessage(str(error)), ref=edit.ref))
 
     def _configure(self, change: Configure) -> None:
         chosen = {
@@ -411,6 +526,14 @@ class Session:
             self.settings.detection,
             speculate=self._left_off < Level.SPECULATION,
             partial_every=THIN * PARTIAL_EVERY if thin else PARTIAL_EVERY,
+            answers=self.settings.answers,
+            interrupts=self.settings.interrupts,
+            holds=self._config.holds,
+            follows_playback=self._config.follows_playback,
+            silent=self.settings.modality == "text",
+            silence_s=self.settings.silence_ms / 1000 or None,
+            threshold=self.settings.threshold,
+            preroll=self.settings.preroll_ms * SPEECH_HZ // 1000,
         )
 
     def _expects_frames(self) -> bool:
@@ -423,13 +546,43 @@ class Session:
     def _apology(self) -> str:
         return apology_for(self._config.apologies, self.settings.language)
 
-    def _voice(self) -> VoiceChoice:
-        return VoiceChoice(self.settings.voice, self.settings.speed)
+    def _voice(self, voice: str | None = None) -> VoiceChoice:
+        return VoiceChoice(voice or self.settings.voice, self.settings.speed)
 
     def _prompt(self, turn: int = 0, text: str = "") -> Prompt:
         """What was said so far, and the words of a turn that may not be in it yet."""
-        messages = self._conversation.messages(self.settings.instructions, turn=turn, text=text)
-        return Prompt(messages, self._config.reply_tokens, session=self.identity.session)
+        settings = self.settings
+        messages = self._conversation.messages(settings.instructions, turn=turn, text=text)
+        return Prompt(
+            messages, self._reply_tokens(settings.reply_tokens), session=self.identity.session,
+            tools=settings.tools, tool_choice=settings.tool_choice,
+        )  # fmt: skip
+
+    def _prompt_of(self, asked: Respond) -> Prompt:
+        """Of a reply that the client asked for in its own way."""
+        settings, instructions = self.settings, asked.instructions
+        return Prompt(
+            self._conversation.messages(
+                settings.instructions if instructions is None else instructions,
+                items=self._items_of(asked),
+            ),
+            self._reply_tokens(asked.reply_tokens or settings.reply_tokens),
+            session=self.identity.session,
+            tools=settings.tools if asked.tools is None else asked.tools,
+            tool_choice=asked.tool_choice or settings.tool_choice,
+        )
+
+    def _items_of(self, asked: Respond) -> list[Item] | None:
+        """What it is to be a reply to; None: the history. Raises `NoSuchItem`."""
+        if asked.input is None:
+            return None
+        return [
+            self._conversation.item(item) if isinstance(item, str) else item for item in asked.input
+        ]
+
+    def _reply_tokens(self, wanted: int) -> int:
+        most = self._config.reply_tokens
+        return min(wanted, most) if wanted else most
 
     def _idle_for(self) -> float:
         return self._clock() - self._active_at
