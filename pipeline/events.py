@@ -51,6 +51,8 @@ class ReplyStarted:
     """The client's request that it answers; 0: none did."""
     aside: bool = False
     """It is no part of the conversation."""
+    silent: bool = False
+    """Only text follows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ class Replies:
         assert reply is not None
         reply.number = self.next_reply
         self.next_reply += 1
-        yield ReplyStarted(reply.number, reply.turn, reply.ask, reply.aside)
+        yield ReplyStarted(reply.number, reply.turn, reply.ask, reply.aside, reply.silent)
         if reply.text:
             yield ReplyText(reply.number, reply.text)
         for call, (name, arguments) in reply.calls.items():

@@ -48,6 +48,8 @@ class Item:
     """The id of a tool call, on the call and on its answer; "" on what was said."""
     name: str = ""
     """Of the tool that is called."""
+    spoken: bool = False
+    """By voice; else it was typed."""
     whole: str = ""
     """A reply's text as it was generated, heard or not."""
     voiced: tuple[Voiced, ...] = ()
@@ -80,7 +82,7 @@ class Conversation:
         self._items: list[Item] = []
         self._max_items = max_items
         self._max_tokens = max_tokens
-        self._prefix = prefix
+        self.prefix = prefix
         self._counter = 0
         self._reply = ReplyStarted(0, 0)
         self._opened: set[str] = set()
@@ -94,10 +96,6 @@ class Conversation:
         """Raises `NoSuchItem`."""
         return self._items[self._index(item_id)]
 
-    def turn_id(self, turn: int) -> str:
-        """The id that the item of a spoken or typed turn has, or will have."""
-        return f"{self._prefix}u{turn}"
-
     # --- what happens in it ----------------------------------------------------------------------
 
     def note(self, event: object) -> ItemAdded | None:
@@ -108,13 +106,15 @@ class Conversation:
         match event:
             case UserTranscript(turn, text, final=True, discarded=discarded, ended=ended):
                 if not discarded or ended:  # a turn that the client ended is there, words or not
-                    return self._append(Item(self.turn_id(turn), "user", text, turn=turn))
+                    item = Item(turn_item(self.prefix, turn), "user", text, turn, spoken=True)
+                    return self._append(item)
             case ReplyStarted():
                 self._reply = event
                 self._opened = set()
             case ReplyText(reply, text):
                 self._change_reply(reply, lambda item: replace(item, text=item.text + text))
-                return self._open(Item(f"{self._prefix}r{reply}", "assistant", text))
+                spoken = not self._reply.silent
+                return self._open(Item(f"{self.prefix}r{reply}", "assistant", text, spoken=spoken))
             case ToolText(_, call, name, arguments):
                 self._change_call(call, lambda item: replace(item, text=item.text + arguments))
                 opened = Item(self._call_id(call), "assistant", arguments, call=call, name=name)
@@ -238,10 +238,10 @@ class Conversation:
 
     def _new_id(self) -> str:
         self._counter += 1
-        return f"{self._prefix}{self._counter}"
+        return f"{self.prefix}{self._counter}"
 
     def _call_id(self, call: str) -> str:
-        return f"{self._prefix}{call.removeprefix('call_')}"
+        return f"{self.prefix}{call.removeprefix('call_')}"
 
     def _index(self, item_id: str) -> int:
         for at, item in enumerate(self._items):
@@ -280,6 +280,11 @@ class Conversation:
             total -= sizes[first]
             first += 1
         del self._items[:first]
+
+
+def turn_item(prefix: str, turn: int) -> str:
+    """The id that the item of a turn has, or will have, in a conversation whose ids begin so."""
+    return f"{prefix}u{turn}"
 
 
 def _cut(item: Item, played: int) -> Item:

@@ -47,6 +47,8 @@ class Settings:
     """The speech probability from which a frame is a voice."""
     preroll_ms: int = PREROLL_MS
     """Audio before the onset that belongs to the turn."""
+    idle_timeout_ms: int = 0
+    """Silence after a reply upon which another one is made; 0: none is."""
 
 
 # --- Commands: from the client --------------------------------------------------------------------
@@ -71,6 +73,7 @@ class Configure:
     silence_ms: int | None = None
     threshold: float | None = None
     preroll_ms: int | None = None
+    idle_timeout_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +261,8 @@ class Welcome:
     microphone_hz: int
     reply_hz: int
     limits: dict[str, float] = field(default_factory=dict)
+    items: str = "item_"
+    """How the ids of the history's items begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +273,16 @@ class Cleared:
 @dataclass(frozen=True, slots=True)
 class AudioCleared:
     """What was said and not yet ended is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """Nothing was said for too long after a reply: an empty turn, and another reply, follow."""
+
+    item: str
+    start_ms: int
+    """Of the session's audio."""
+    end_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +345,7 @@ Event = (
     | Welcome
     | Cleared
     | AudioCleared
+    | TimedOut
     | Configured
     | Warned
     | GoingAway

@@ -507,6 +507,7 @@ class Session:
             self._microphone_hz,
             REPLY_HZ,
             self._limits,
+            self._conversation.prefix,
         )
 
     # --- what the stages need --------------------------------------------------------------------

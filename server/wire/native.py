@@ -27,6 +27,7 @@ UNTOLD = (
     msg.ItemTruncated,
     msg.ItemRetrieved,
     msg.AudioCleared,
+    msg.TimedOut,
     msg.Closing,
 )
 """Events that are no messages here: the other protocol shows the history's items."""
