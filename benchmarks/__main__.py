@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import barge_in, edge, latency, pool, users, wer, windows
+from benchmarks import barge_in, edge, interjections, latency, pool, users, wer, windows
 from benchmarks.pauses import report as pauses
 from benchmarks.serving import ServerFailed, serving
 
@@ -27,6 +27,7 @@ WITH_SERVER: dict[str, Callable[..., dict[str, object]]] = {
 ALONE: dict[str, Callable[[], dict[str, object]]] = {
     "windows": windows.main,
     "pauses": pauses.main,
+    "interjections": interjections.main,
     "users": users.main,
     "pool": pool.main,
     "edge": edge.main,

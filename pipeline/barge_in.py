@@ -9,34 +9,22 @@ from itertools import pairwise
 _BACKCHANNEL = frozenset(
     word
     for language in (
-        ("mm", "mmm", "mhm", "hm", "hmm", "uh", "huh", "uhhuh", "mmhmm", "ah", "aha", "oh", "wow"),
-        (
-            "yeah",
-            "yes",
-            "yep",
-            "yup",
-            "ok",
-            "okay",
-            "right",
-            "sure",
-            "well",
-            "i",
-            "see",
-            "got",
-            "it",
-        ),
-        ("sí", "si", "ajá", "vale", "claro"),
-        ("oui", "ouais"),
-        ("ja", "genau"),
-        ("sì", "certo"),
-        ("sim", "tá", "pois"),
-        ("हाँ", "हां", "जी", "अच्छा"),
-        ("うん", "ええ", "はい", "そう", "なるほど"),
-        ("嗯", "是", "对", "好"),
+        "mm mmm mhm hm hmm uh huh uhhuh mmhmm ah aha oh wow",
+        "yeah yes yep yup ok okay right sure well",
+        "sí si ajá vale claro",
+        "oui ouais",
+        "ja genau",
+        "sì certo",
+        "sim tá pois",
+        "हाँ हां जी अच्छा",
+        "うん ええ はい そう なるほど",
+        "嗯 是 对 好",
     )
-    for word in language
+    for word in language.split()
 )
 """What listeners say to say that they listen, in the languages of the default voices."""
+_PHRASES = frozenset({("i", "see"), ("got", "it"), ("go", "on"), ("all", "right")})
+"""The same in two words, of which one alone is the beginning of something else."""
 
 _MOST_WORDS = 4
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
@@ -57,7 +45,7 @@ def judge(heard: str, reply: str) -> Verdict:
     words = _words(heard)
     if not words:
         return Verdict.NOTHING
-    if len(words) <= _MOST_WORDS and all(word in _BACKCHANNEL for word in words):
+    if len(words) <= _MOST_WORDS and _only_listens(words):
         return Verdict.BACKCHANNEL
     if _echoes(words, _words(reply)):
         return Verdict.ECHO
@@ -67,6 +55,14 @@ def judge(heard: str, reply: str) -> Verdict:
 def _words(text: str) -> list[str]:
     # "Mm-hm" is two words of one sound; a trailing "..." is none.
     return [word.casefold() for word in _WORD.findall(text)]
+
+
+def _only_listens(words: list[str]) -> bool:
+    if not words:
+        return True
+    if words[0] in _BACKCHANNEL:
+        return _only_listens(words[1:])
+    return tuple(words[:2]) in _PHRASES and _only_listens(words[2:])
 
 
 def _echoes(heard: list[str], reply: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Speech over a reply: the reply is held at once, and decided on within 576 ms. Pure.
+"""Speech over a reply: the reply is held at once, and decided on within 544 ms. Pure.
 
 Words decide (`barge_in.judge`): real ones end the reply; a cough, "mm-hm" or the reply's own echo
 lets it go on where it stood. A client whose loudspeaker is heard is known for it from then on: its
@@ -15,11 +15,13 @@ from .replies import Replies
 from .signals import Effect
 from .utterance import FRAME, Utterance
 
-CUT_IN_LOOK = 8 * FRAME
-"""Speech over a reply after which its words are asked for: there in time for the decision."""
-CUT_IN_DECIDE, CUT_IN_UNHEARD, CUT_IN_SILENT = 15 * FRAME, 16 * FRAME, 18 * FRAME
-"""Speech over a reply, from its onset, after which it is decided: 480 ms. While its words are not
-known 512 ms, and 576 ms for what has ended: it may have been a word."""
+CUT_IN_LOOK = 6 * FRAME
+"""Speech over a reply after which its words are asked for, and asked for again."""
+CUT_IN_WELL = 10 * FRAME
+"""After so much speech its words are what they seem; of less, half a word may be taken for any."""
+CUT_IN_DECIDE, CUT_IN_HALF, CUT_IN_LAST = 15 * FRAME, 16 * FRAME, 17 * FRAME
+"""Speech over a reply, from its onset, after which it is decided: 480 ms, if its words are well
+known. By 512 ms real words are believed also if they are not; by 544 ms it is decided anyhow."""
 ECHO_LOOK = 16 * FRAME
 """Where the reply is heard out of a loudspeaker it is looked so often whether it still is."""
 
@@ -105,17 +107,16 @@ class CutIn:
         if self.onset is None:
             return
         passed = heard_to - self.onset
-        known = turn.segments[-1].answered_to > self.onset
+        known = max(0, turn.segments[-1].answered_to - self.onset)
+        cuts_in = known > 0 and self.verdict(turn.text) is Verdict.CUT_IN
+        last = CUT_IN_DECIDE if known >= CUT_IN_WELL else CUT_IN_LAST
         if not speaking and known and turn.answered:
             yield from self.understand(turn.text, now, silent=True)
-        elif passed < CUT_IN_DECIDE:
-            return
-        elif known and self.verdict(turn.text) is not Verdict.CUT_IN:
-            yield from self.let_go_on(now)
-        elif speaking and (known or passed >= CUT_IN_UNHEARD):
+        elif cuts_in and passed >= min(last, CUT_IN_HALF):
             yield from self._end_reply(now)
-        elif passed >= CUT_IN_SILENT:  # its words are late; if it has any, they still cut in
-            yield from self.let_go_on(now)
+        elif passed >= last:
+            # Unknown: a voice that goes on is somebody; after what has ended words may still come.
+            yield from self._end_reply(now) if speaking and not known else self.let_go_on(now)
 
     def _end_reply(self, now: float) -> Iterator[Effect]:
         self.onset = None

@@ -62,7 +62,7 @@ class SpeechPipelineManager:
         self._post = post
         self.listening = Listening(microphone_hz, vad.stream(), post, expects_frames, peer_answers)
         self._loudspeaker = Loudspeaker(REPLY_HZ)
-        self._looks: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self._looks: dict[tuple[int, int], list[asyncio.Task[None]]] = {}
         self._drafts: dict[int, _Work] = {}
         self._reading: asyncio.Task[None] | None = None
         self._reads_ahead = True
@@ -82,8 +82,9 @@ class SpeechPipelineManager:
     ) -> None:
         """Cancel the stages; their engines are told to stop, and leave at their next chunk."""
         self._ear.cancel()
-        for task in self._looks.values():
-            task.cancel()
+        for looks in self._looks.values():
+            for look in looks:
+                look.cancel()
         for work in self._drafts.values():
             work.task.cancel()
         if self._reading is not None:
@@ -93,18 +94,23 @@ class SpeechPipelineManager:
     # --- understanding ---------------------------------------------------------------------------
 
     def look(self, look: Look, language: str | None) -> None:
-        """Transcribe a window, and ask the end-of-turn model. The latest of a segment wins."""
+        """Transcribe a window, and ask the end-of-turn model. The latest of a segment wins.
+
+        Over a reply the oldest, which is the one under way, may still answer: every word counts.
+        """
         place = (look.key, look.segment)
         audio = self.listening.window(look.start, look.end)
         task = self._tasks.create_task(self._look(look, audio, language))
-        if (earlier := self._looks.get(place)) is not None:
-            # Second, so that a partial finds the one before it in the queue, and takes its place.
+        looks = self._looks.setdefault(place, [])
+        # Second, so that a partial finds the one before it in the queue, and takes its place.
+        for earlier in looks[1 if look.over_reply else 0 :]:
             earlier.cancel()
-        self._looks[place] = task
+        looks.append(task)
         task.add_done_callback(lambda done: self._forget_look(place, done))
 
     def _forget_look(self, place: tuple[int, int], task: asyncio.Task[None]) -> None:
-        if self._looks.get(place) is task:
+        self._looks[place].remove(task)
+        if not self._looks[place]:
             del self._looks[place]
 
     async def _look(self, look: Look, audio: Float32, language: str | None) -> None:
@@ -118,7 +124,8 @@ class SpeechPipelineManager:
             await self._post(LookFailed(look.key, look.segment, look.attempt, failure))
         else:
             echo = words is None
-            await self._post(Looked(look.key, look.segment, look.attempt, words or "", echo))
+            told = Looked(look.key, look.segment, look.attempt, words or "", echo, look.end)
+            await self._post(told)
             if echo:
                 return
         # After the words, not beside them: they are what a reply can be begun with, and on two
@@ -130,7 +137,7 @@ class SpeechPipelineManager:
         """The words of a window; None when it is the reply itself that was heard."""
         if look.over_reply and self._loudspeaker.echoes_in(audio):
             return None
-        window = SpeechWindow(audio, language)
+        window = SpeechWindow(audio, language, quick=look.over_reply and not look.final)
         purpose = Purpose.FINAL if look.final else Purpose.PARTIAL
         async with self._pool.lease(STT, self._owner, purpose=purpose) as slot:
             transcript = await slot.call(lambda model, stop: model.transcribe(window, stop))

@@ -31,6 +31,8 @@ class Looked:
     attempt: int
     text: str
     echo: bool = False
+    end: int = 0
+    """Of the window."""
 
 
 @dataclass(frozen=True, slots=True)

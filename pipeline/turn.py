@@ -360,9 +360,13 @@ class TurnMachine:
 
     def _looked(self, answer: Looked | LookFailed, now: float) -> Iterator[Effect]:
         turn = self._turn
-        if turn is None or self.phase is Phase.COMMITTED or not turn.expects(answer):
+        if turn is None or self.phase is Phase.COMMITTED:
             return
         match answer:
+            case _ if not turn.expects(answer):
+                if self._cut_in.onset is not None and isinstance(answer, Looked):
+                    turn.glimpse(answer)
+                return
             case Looked(echo=True):
                 turn.disown(answer, now)
                 yield from self._cut_in.hear_echo(now)

@@ -126,6 +126,13 @@ class Utterance:
         self._settle(segment, now)
         return changed
 
+    def glimpse(self, answer: Looked) -> None:
+        """Words of a window before the latest, which is still under way: the best so far."""
+        last = len(self.segments) - 1
+        segment = self.segments[last]
+        if (answer.key, answer.segment) == (self.key, last) and answer.end > segment.answered_to:
+            segment.text, segment.answered_to = answer.text, answer.end
+
     def disown(self, answer: Looked, now: float) -> None:
         """What was heard up to here is nobody's: it has no words, and is not listened to again."""
         segment = self.segments[answer.segment]

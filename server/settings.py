@@ -114,7 +114,9 @@ class Settings(BaseModel):
     )
     stt_model: str = Field("tiny.en", description="the recogniser's model")
     stt_slots: int = Field(1, ge=1, le=64, description="windows transcribed at once")
-    stt_threads: int = Field(min(2, CORES), ge=1, le=64, description="CPU threads of each")
+    stt_threads: int = Field(
+        max(1, min(2, CORES // 2)), ge=1, le=64, description="CPU threads of each"
+    )
     tts_engine: Literal["auto", "kokoro-onnx", "piper", "scripted"] = Field(
         "auto", description="text to speech"
     )
@@ -127,7 +129,9 @@ class Settings(BaseModel):
         1, ge=1, le=64,
         description="instances there always are; more are made, up to the most, while requests wait"
     )  # fmt: skip
-    tts_threads: int = Field(min(2, CORES), ge=1, le=64, description="CPU threads of each")
+    tts_threads: int = Field(
+        max(1, min(2, CORES // 2)), ge=1, le=64, description="CPU threads of each"
+    )
     llm_engine: Literal["auto", "openai", "llama-cpp", "scripted"] = Field(
         "auto", description="language model; auto: openai if a URL is set, else llama-cpp"
     )

@@ -25,7 +25,7 @@ PAGES = sorted(chain(ROOT.glob("*.md"), DOCS.rglob("*.md")))
 
 OF_THE_MACHINE = {
     "ANTIPHON_MODELS_DIR": "`~/.cache/antiphon/models`",
-    "ANTIPHON_STT_THREADS": "the cores, at most 2",
+    "ANTIPHON_STT_THREADS": "half the cores, at most 2",
     "ANTIPHON_TTS_THREADS": "the cores, at most 2",
     "ANTIPHON_LLM_THREADS": "half the cores",
 }

@@ -14,6 +14,11 @@ from pipeline.engines.threads import EngineThreads
 from pipeline.errors import GpuOutOfMemory, StartError, SttFailed
 from pipeline.models import locate
 
+NICE = 0
+"""Before the voice: half a second of speech takes 62 ms beside a busy Kokoro, 57 ms alone, and
+145 ms at the other engines' value (docs/decisions/0003-threads.md). Somebody always waits for it.
+"""
+
 SECOND_TEMPERATURE = 0.4
 """For words that the greedy decoder could not settle on the full window either."""
 
@@ -26,7 +31,7 @@ class FasterWhisperTranscriber:
         self._name = model
         self._slots = slots
         self._cpu_threads = threads
-        self._threads = EngineThreads("whisper", slots)
+        self._threads = EngineThreads("whisper", slots, nice=NICE)
         self._whisper: _Whisper | None = None
 
     @property
@@ -97,7 +102,7 @@ class _Whisper:
         if stop.is_set or rules.is_inaudible(window.audio):
             return Transcript("", language or "en", no_speech=1.0)
         try:
-            return self._hear(window.audio, language, stop)
+            return self._hear(window.audio, language, stop, quick=window.quick)
         except RuntimeError as error:
             # CTranslate2 has one exception for everything; its text is all there is to go by.
             if "out of memory" in str(error).lower():
@@ -106,15 +111,21 @@ class _Whisper:
         except Exception as error:
             raise SttFailed("speech could not be transcribed") from error
 
-    def _hear(self, audio: Float32, language: str | None, stop: Stop) -> Transcript:
-        """Greedily on the short window; in doubt on the full one; then at a temperature."""
+    def _hear(
+        self, audio: Float32, language: str | None, stop: Stop, *, quick: bool = False
+    ) -> Transcript:
+        """Greedily on the short window; in doubt on the full one; then at a temperature.
+
+        A quick one ends after the first: the others take five times as long.
+        """
         short_s = rules.window_s(len(audio), self._profile)
         encoded = self._encode(audio, short_s)
         language = language or self._detect_language(encoded)
         limit = rules.token_limit(len(audio))
         heard = [self._decode(encoded, language, limit)]
-        if rules.is_silence(heard[0], self._profile):
-            return Transcript("", language, heard[0].no_speech)
+        if quick or rules.is_silence(heard[0], self._profile):
+            silent = rules.is_silence(heard[0], self._profile)
+            return Transcript("" if silent else heard[0].text, language, heard[0].no_speech)
         if rules.is_doubtful(heard[-1]) and short_s < rules.FULL_WINDOW_S and not stop.is_set:
             encoded = self._encode(audio, rules.FULL_WINDOW_S)
             heard.append(self._decode(encoded, language, 2 * limit))

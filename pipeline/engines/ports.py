@@ -103,6 +103,8 @@ class SpeechWindow:
     """16 kHz."""
     language: str | None = None
     """An ISO 639-1 code, or None to let the model find out (or use its only one)."""
+    quick: bool = False
+    """Rather soon than sure: words in doubt are not listened to a second time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from pipeline.barge_in import Verdict, judge
 from pipeline.cutting_in import BargeIns
 from pipeline.edges import MOST_FALLS
 from pipeline.endpointing import SURE_S
@@ -88,9 +89,13 @@ class Scene:
     def understand(self, text: str, end_of_turn: float | None = None) -> None:
         """The latest look brings these words."""
         look = self.last(Look)
-        self.step(Looked(look.key, look.segment, look.attempt, text))
+        self.answer_look(look, text)
         if end_of_turn is not None:
             self.step(Voted(look.key, look.segment, look.attempt, end_of_turn))
+
+    def answer_look(self, look: Look, text: str) -> None:
+        """This look, the latest or not, brings these words."""
+        self.step(Looked(look.key, look.segment, look.attempt, text, end=look.end))
 
     def say(self, text: str = "What time is it?", seconds: float = 1.0) -> None:
         """A whole turn, understood and committed."""
@@ -490,7 +495,7 @@ def test_a_word_that_is_known_at_its_end_ends_the_reply_at_once() -> None:
 def test_a_short_word_is_waited_for_a_little_and_then_the_reply_goes_on() -> None:
     scene = over_a_reply()
     scene.speak(0.35)
-    scene.hush(0.19)
+    scene.hush(0.16)
     assert not scene.all(ReplyResumed)
     scene.hush(0.1)
     assert scene.last(ReplyResumed) == ReplyResumed(1)
@@ -526,7 +531,8 @@ def test_speech_over_a_reply_holds_it_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["", "Mm-hm.", "uh huh", "Yeah, right.", "はい", "about the sea and"]
+    "words",
+    ["", "Mm-hm.", "uh huh", "Yeah, right.", "Oh, I see.", "Got it", "はい", "about the sea and"],
 )
 def test_what_says_nothing_lets_the_reply_go_on(words: str) -> None:
     scene = over_a_reply()
@@ -541,6 +547,11 @@ def test_what_says_nothing_lets_the_reply_go_on(words: str) -> None:
     assert scene.last(UserTranscript) == UserTranscript(2, "", final=True, discarded=True)
     scene.wait(8.0)
     assert scene.last(ReplyDone).status == "completed"
+
+
+@pytest.mark.parametrize("words", ["I", "It", "Got", "See", "I see it"])
+def test_the_beginning_of_a_sign_of_listening_may_be_that_of_anything(words: str) -> None:
+    assert judge(words, "") is Verdict.CUT_IN
 
 
 def test_a_word_that_means_it_ends_the_reply_when_it_is_over() -> None:
@@ -559,6 +570,56 @@ def test_who_keeps_speaking_has_cut_in_within_600_ms() -> None:
     while not scene.all(Interrupted):
         scene.speak(0.032)
     assert scene.now - onset <= 0.6
+
+
+def test_the_words_of_an_earlier_look_decide_when_the_latest_is_late() -> None:
+    scene = over_a_reply()
+    scene.speak(0.3)
+    early = scene.last(Look)
+    scene.speak(0.15)
+    assert scene.last(Look).attempt > early.attempt
+    scene.answer_look(early, "Excuse me")
+    assert not scene.all(Interrupted)  # it may be half a word
+    scene.speak(0.1)
+    assert scene.last(Interrupted).reply == 1
+    assert not scene.all(ReplyResumed)
+
+
+def test_an_early_look_without_words_lets_the_reply_go_on_unless_a_later_one_has_some() -> None:
+    scene = over_a_reply()
+    onset = scene.now
+    scene.speak(0.3)
+    early = scene.last(Look)
+    scene.speak(0.15)
+    scene.answer_look(early, "")
+    scene.speak(0.064)
+    assert not scene.all(ReplyResumed)
+    while not scene.all(ReplyResumed):
+        scene.speak(0.032)
+    assert scene.now - onset <= 0.6
+    scene.understand("Excuse me")
+    assert scene.last(Interrupted).reply == 1
+
+
+def test_words_that_come_when_the_turn_is_over_change_nothing() -> None:
+    scene = Scene()
+    scene.say()
+    told = len(scene.all(UserTranscript))
+    scene.understand("What time is it now?")
+    assert len(scene.all(UserTranscript)) == told
+    assert scene.machine.phase is Phase.COMMITTED
+
+
+def test_words_of_an_earlier_look_never_replace_those_of_a_later_one() -> None:
+    scene = over_a_reply()
+    scene.speak(0.3)
+    early = scene.last(Look)
+    scene.speak(0.15)
+    scene.understand("")
+    scene.answer_look(early, "Excuse me")
+    scene.speak(0.2)
+    assert scene.all(ReplyResumed)
+    assert not scene.all(Interrupted)
 
 
 def test_a_long_cough_is_no_word() -> None:
