@@ -19,6 +19,7 @@ from server import operations, page
 from server.failures import failure_of, message_of
 from server.gauges import Gauges
 from server.house import House
+from server.realtime_socket import realtime_socket
 from server.request_ids import RequestIds
 from server.settings import Settings
 from server.voice_socket import voice_socket
@@ -41,6 +42,7 @@ def create_app(house: House) -> ASGIApp:
     app = Starlette(
         routes=[
             WebSocketRoute("/ws", voice_socket),
+            WebSocketRoute("/v1/realtime", realtime_socket),
             *operations.routes,
             *page.routes,
         ],

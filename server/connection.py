@@ -1,8 +1,9 @@
-"""Connection: one accepted native WebSocket, in the conversation's words: frames in, events out."""
+"""Connection: one accepted WebSocket, in the conversation's words: frames in, events out."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -10,9 +11,9 @@ from pipeline.errors import AntiphonError
 from pipeline.events import Failed
 from server.failures import failure_of
 from server.peer import abort, answers
-from server.wire import native
 from session.messages import Event
 
+Frames = Callable[[Event], Sequence[str | bytes]]
 CLOSE_S = 2.0
 """The longest wait for a peer to read what comes before its close."""
 PING_S = 2.0
@@ -23,8 +24,10 @@ YIELD_EVERY = 64
 class Connection:
     """Reads and writes frames; closes, or cuts where the peer does not read."""
 
-    def __init__(self, socket: WebSocket) -> None:
+    def __init__(self, socket: WebSocket, frames: Frames) -> None:
+        """`frames`: how an event is written; it may be another one later."""
         self._socket = socket
+        self.frames = frames
         self._received = 0
 
     @property
@@ -44,19 +47,21 @@ class Connection:
         return message.get("text"), message.get("bytes")
 
     async def send(self, event: Event) -> int:
-        """Send an event; the size of its frame. Waits while the peer does not read.
+        """Send an event; the size of its frames. Waits while the peer does not read.
 
         Raises `WebSocketDisconnect`.
         """
-        frame = native.encode(event)
+        size = 0
         try:
-            if isinstance(frame, bytes):
-                await self._socket.send_bytes(frame)
-            elif frame is not None:
-                await self._socket.send_text(frame)
+            for frame in self.frames(event):
+                size += len(frame)
+                if isinstance(frame, bytes):
+                    await self._socket.send_bytes(frame)
+                else:
+                    await self._socket.send_text(frame)
         except RuntimeError as closed:  # by the server: no pong came, or it stops
             raise WebSocketDisconnect(1006) from closed
-        return len(frame or "")
+        return size
 
     async def answers(self) -> bool:
         """Whether the peer answers a ping."""

@@ -243,6 +243,12 @@ def encode(event: msg.Event) -> str | bytes | None:
     return msgspec.json.encode(_object(event)).decode()
 
 
+def frames(event: msg.Event) -> list[str | bytes]:
+    """An event's frames: one, or none."""
+    frame = encode(event)
+    return [] if frame is None else [frame]
+
+
 def _object(event: msg.Event) -> dict[str, Any]:
     match event:
         case msg.Waiting(position, eta_s):

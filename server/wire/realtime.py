@@ -159,7 +159,7 @@ class Realtime:
 
     # --- what a server says ----------------------------------------------------------------------
 
-    def encode(self, event: msg.Event) -> list[str]:
+    def encode(self, event: msg.Event) -> list[str | bytes]:
         """The frames that tell an event; none for what this protocol has no event for."""
         return [self._frame(told) for told in self._told(event)]
 
@@ -341,6 +341,14 @@ def ref_of(text: str) -> str | None:
     kind, event_id = raw.get("type"), raw.get("event_id")
     named = event_id if isinstance(event_id, str) and len(event_id) <= 512 else ""
     return f"{kind if isinstance(kind, str) else ''}|{named}"
+
+
+def refusal(event: msg.Event) -> list[str | bytes]:
+    """The frames that tell an event before there is a session: only errors are told."""
+    if not isinstance(event, ev.Failed):
+        return []
+    told = {"type": "error", "event_id": f"event_{secrets.token_hex(6)}"}
+    return [msgspec.json.encode(told | {"error": error_object(event.error)}).decode()]
 
 
 def _format_name(chosen: object) -> FormatName:

@@ -1,4 +1,4 @@
-"""The audio of the Realtime protocol: its formats <-> PCM of 24 kHz, as the sessions have it. Pure."""
+"""The Realtime protocol's audio: its formats <-> PCM of 24 kHz, as the sessions have it. Pure."""
 
 from __future__ import annotations
 

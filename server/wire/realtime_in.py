@@ -101,6 +101,11 @@ ClientEvent = (
 _decoder: msgspec.json.Decoder[ClientEvent] = msgspec.json.Decoder(ClientEvent)
 
 
+def is_append(text: str) -> bool:
+    """Whether this looks like audio, which comes oftener than anything else does."""
+    return '"input_audio_buffer.append"' in text[:200] or len(text) > 100_000
+
+
 def read_event(text: str | bytes) -> ClientEvent:
     """One frame. Raises `Mistake`."""
     try:
