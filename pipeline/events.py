@@ -173,6 +173,8 @@ class ReplyDone:
     """Where each clause of the text lies in the audio, as far as it was made."""
     cut_short: bool = False
     """The model would have said more, but for the longest reply."""
+    unheard_ms: int = 0
+    """Audio that was sent, and will not have been heard yet."""
     prompt_tokens: int = 0
     """Estimated, as are `reply_tokens`."""
     reply_tokens: int = 0

@@ -95,6 +95,10 @@ class Playback:
         self._advance(now)
         return int(self._played + 1e-6)  # whole samples, despite sums of floats
 
+    def unheard_ms(self, now: float) -> int:
+        """What was sent and has not been played."""
+        return round((self.sent - self.played(now)) * 1000 / self.rate_hz)
+
     def due(self, now: float) -> int:
         """How many samples may leave now: whole chunks, or the rest of the reply."""
         waiting = self.made - self.sent

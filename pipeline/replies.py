@@ -310,4 +310,5 @@ class Replies:
             reply.number, reply.turn, status, reply.text, heard, marks.latency(), marks.timeline(),
             apology=reply.apology, spoken=marks.spoken,
             voiced=reply.playback.voiced, cut_short=reply.cut_short,
+            unheard_ms=reply.playback.unheard_ms(now),
         )  # fmt: skip

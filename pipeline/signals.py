@@ -109,6 +109,11 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class SaidNothing:
+    """Nobody has spoken for so long that it counts as a turn, and is answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """Stop the reply."""
 
@@ -192,6 +197,7 @@ Event = (
     | Typed
     | Greet
     | Ask
+    | SaidNothing
     | Cancel
     | Forget
     | Played

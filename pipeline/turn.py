@@ -42,6 +42,7 @@ from .signals import (
     Looked,
     LookFailed,
     Played,
+    SaidNothing,
     Typed,
     Voted,
 )
@@ -229,6 +230,8 @@ class TurnMachine:
             case Ask():
                 if len(self._asks) < MOST_ASKS:
                     self._asks.append(event)
+            case SaidNothing():
+                yield from self._said_nothing()
             case Cancel():
                 yield from self._cancel(now)
             case Forget():
@@ -492,6 +495,13 @@ class TurnMachine:
         yield UserTranscript(number, event.text, final=True, ref=event.ref)
         yield from self._draft(number, event.text, Marks.unspoken(now))
         yield from self.replies.start()
+
+    def _said_nothing(self) -> Iterator[Effect]:
+        if not self.busy:
+            number = self.next_turn
+            self.next_turn += 1
+            yield UserTranscript(number, "", final=True, discarded=True, ended=True)
+            self._asks.append(Ask(0, number, silent=self.config.silent))
 
     def _cancel(self, now: float) -> Iterator[Effect]:
         mine = next((ask for ask in self._asks if not (ask.aside or ask.waits)), None)

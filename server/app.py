@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 
 from pipeline.engines.build import build
 from pipeline.errors import AntiphonError
-from server import operations, page
+from server import operations, page, realtime_secrets
 from server.failures import failure_of, message_of
 from server.gauges import Gauges
 from server.house import House
@@ -43,12 +43,14 @@ def create_app(house: House) -> ASGIApp:
         routes=[
             WebSocketRoute("/ws", voice_socket),
             WebSocketRoute("/v1/realtime", realtime_socket),
+            *realtime_secrets.routes,
             *operations.routes,
             *page.routes,
         ],
         exception_handlers=handlers,
     )
     app.state.house = house
+    app.state.secrets = realtime_secrets.Secrets()
     house.metrics.registry.register(Gauges(house))
     return RequestIds(app)  # outside of everything: a 500 carries its id too
 

@@ -14,6 +14,7 @@ from server.gate import check_origin
 from server.house import House
 from server.intake import Intake
 from server.lobby import RealtimeLobby
+from server.realtime_secrets import DEFAULT_MODEL, Secrets, key_of, new_codec
 from server.talk import Talk, answered
 from server.wire import realtime
 from server.wire.realtime_audio import PCM_HZ
@@ -29,20 +30,23 @@ CREDIT_S = 330.0
 is heard."""
 PIECE_BYTES = 2 * PCM_HZ
 """A second: so much is handed over before there must be room for more."""
-DEFAULT_MODEL = "antiphon"
 
 
 async def realtime_socket(socket: WebSocket) -> None:
-    """The endpoint of `/v1/realtime`. Any `model` is taken: there is one."""
+    """The endpoint of `/v1/realtime`. Any `model` is taken: there is one. So is any key, but for a
+    client secret, which brings its session's settings.
+    """
     house: House = socket.app.state.house
     check_origin(socket, house.settings.allowed_origins)
+    secrets: Secrets = socket.app.state.secrets
+    given = secrets.session(key_of(socket))
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(realtime.SUBPROTOCOL if realtime.SUBPROTOCOL in offered else None)
-    model = socket.query_params.get("model", "")[:200] or DEFAULT_MODEL
+    model = socket.query_params.get("model") or str(given.get("model") or DEFAULT_MODEL)
     connection, intake = Connection(socket, realtime.refusal), Intake()
     async with answered(connection, house):
         house.check_open()
-        codec = realtime.Realtime(model, house.settings.system_prompt, house.catalogue)
+        codec = new_codec(house, model, given)
         connection.frames = codec.encode
         with house.sessions.ticket(connection.remote) as ticket:
             first = await RealtimeLobby(connection, intake, ticket).enter()

@@ -48,6 +48,7 @@ from pipeline.signals import (
     Heard,
     Look,
     Played,
+    SaidNothing,
     Send,
     Typed,
 )
@@ -59,7 +60,7 @@ from pipeline.vad import VadBatcher
 
 from .apologies import apology_for
 from .budgets import Budget
-from .conversation import Conversation, Item, tokens
+from .conversation import Conversation, Item, tokens, turn_item
 from .health import Progress
 from .inbox import Inbox
 from .messages import (
@@ -88,6 +89,7 @@ from .messages import (
     RetrieveItem,
     Say,
     Settings,
+    TimedOut,
     ToolResult,
     TruncateItem,
     Unmute,
@@ -96,6 +98,7 @@ from .messages import (
 from .recorder import Recorder
 from .records import Figures, Identity, SessionConfig, State, Totals
 from .shedding import Level
+from .silence import Silence
 
 THIN = 3
 """Under load, transcripts so far come so many times less often."""
@@ -178,6 +181,7 @@ class Session:
             peer_answers=peer_answers,
         )  # fmt: skip
         self._answered: OrderedDict[str, int] = OrderedDict()
+        self._silence = Silence()
         self._asked: dict[int, Respond] = {}
         """Replies that the client asked for and that are not begun yet, by its numbers."""
         self._prompt_tokens = 0
@@ -198,7 +202,7 @@ class Session:
             case Commit(must, ref):
                 await self._inbox.put(EndTurn(at, must=must, ref=ref))
             case ClearAudio():
-                await self._inbox.put(DropTurn(at))
+                await self._inbox.put(DropTurn(self._pipeline.listening.settle()))
                 await self._inbox.put(AudioCleared())
             case Mute():
                 await self._inbox.put(command)
@@ -271,6 +275,7 @@ class Session:
             match await self._next():
                 case None:
                     self._step(None)
+                    self._note_silence()
                     if self._idle_for() >= self._config.idle_s:
                         self._send(Closing(None, "idle"))
                         return
@@ -324,7 +329,7 @@ class Session:
             return self._inbox.get_nowait()
         now = self._clock()
         idle = self._active_at + self._config.idle_s
-        wakes = (self._machine.next_wake(now), self._progress.due, idle)
+        wakes = (self._machine.next_wake(now), self._progress.due, idle, self._silence.due)
         wake = min(at for at in wakes if at is not None)
         try:
             async with asyncio.timeout(max(0.0, wake - now)):
@@ -388,6 +393,7 @@ class Session:
 
     def _send(self, event: Event) -> None:
         """Tell the client. The history is a projection of what it was told."""
+        self._silence.note(event, self._clock(), self.settings.idle_timeout_ms / 1000)
         if isinstance(event, ReplyStarted) and (event.turn or event.ask):
             self._budget.spend_turn()  # only now: speculation that came to nothing costs nothing
         if isinstance(event, ReplyDone):
@@ -479,6 +485,17 @@ class Session:
         self.settings = replace(self.settings, **chosen)
         self._carry_out(self._machine.reconfigure(self._turn_config(), self._clock()))
         self._send(Configured(self.settings))
+
+    def _note_silence(self) -> None:
+        """Nobody has answered a reply for as long as the client would wait."""
+        since = self._silence.over(self._clock())
+        if since is None or self._machine.busy:
+            return
+        now_ms = self._pipeline.listening.received_to * 1000 // SPEECH_HZ
+        item = turn_item(self._conversation.prefix, self._machine.next_turn)
+        silent_ms = round((self._clock() - since) * 1000)
+        self._send(TimedOut(item, max(0, now_ms - silent_ms), now_ms))
+        self._step(SaidNothing())
 
     def _finish_reply(self) -> None:
         """The session is ended from outside: a reply in its middle ends at what was heard."""

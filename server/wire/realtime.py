@@ -80,8 +80,13 @@ class Realtime:
 
     # --- what a client sends ---------------------------------------------------------------------
 
+    def begin_with(self, session: Json) -> None:
+        """The session that a client secret was given out for. Raises `Mistake`."""
+        self._update(session)
+        self._updates.clear()
+
     def hello(self) -> msg.Configure:
-        """The settings of a session that says none."""
+        """The settings that the session begins with."""
         return self.session.configure(self._voices)
 
     def decode(self, text: str) -> msg.Command | Audio:

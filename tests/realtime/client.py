@@ -41,7 +41,8 @@ class Client:
 
     async def type(self, text: str, **fields: Any) -> str:
         """Put a user's message in; its item's id."""
-        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+        content = [{"type": "input_text", "text": text}]
+        item = {"type": "message", "role": "user", "content": content}
         await self.say("conversation.item.create", item=item, **fields)
         done = await self.until("conversation.item.done")
         item_id: str = done["item"]["id"]
