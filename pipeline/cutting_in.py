@@ -107,10 +107,11 @@ class CutIn:
         if self.onset is None:
             return
         passed = heard_to - self.onset
-        known = max(0, turn.segments[-1].answered_to - self.onset)
+        answered_to = turn.segments[-1].answered_to
+        known = max(0, answered_to - self.onset)
         cuts_in = known > 0 and self.verdict(turn.text) is Verdict.CUT_IN
         last = CUT_IN_DECIDE if known >= CUT_IN_WELL else CUT_IN_LAST
-        if not speaking and known and turn.answered:
+        if not speaking and known and answered_to >= turn.voiced_end:
             yield from self.understand(turn.text, now, silent=True)
         elif cuts_in and passed >= min(last, CUT_IN_HALF):
             yield from self._end_reply(now)

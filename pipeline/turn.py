@@ -312,7 +312,9 @@ class TurnMachine:
         if self._fall.hear(frame.level_dbfs, frame.end):
             yield from self._take_back()
         elif self._fall.foreseen and not foreseen_before:
-            yield turn.look(frame.end, now, final=True, over_reply=self._over_reply)
+            # Over a held reply it must be a quick one: the sure ones take longer than there is.
+            undecided = self._cut_in.onset is not None
+            yield turn.look(frame.end, now, final=not undecided, over_reply=self._over_reply)
 
     @property
     def _over_reply(self) -> bool:
@@ -329,7 +331,7 @@ class TurnMachine:
             self._fall.forget()
             if fell_at is not None and frame.end - fell_at <= FALL_HOLDS:
                 turn.fall_silent(fell_at - FRAME)
-                seen = fell_at == turn.asked_to
+                seen = fell_at == turn.asked_to and self._cut_in.onset is None
             else:
                 seen = False
             if not seen:
