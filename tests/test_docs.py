@@ -16,7 +16,7 @@ from server import failures
 from server.app import build_house, create_app
 from server.operations import routes
 from server.settings import describe, load
-from server.wire import native
+from server.wire import native, realtime_in, realtime_out
 from tests.support import SCRIPTED
 
 ROOT = Path(__file__).parent.parent
@@ -141,6 +141,19 @@ def test_what_the_server_of_the_traces_says_is_described() -> None:
 def test_what_is_said_to_be_refused_so_far_is_refused(frame: str) -> None:
     with pytest.raises(BadMessage, match="so far"):
         native.decode(frame)
+
+
+# --- docs/realtime.md -----------------------------------------------------------------------------
+
+
+def test_every_event_of_a_realtime_client_is_described() -> None:
+    kinds = {str(kind.__struct_config__.tag) for kind in get_args(realtime_in.ClientEvent)}
+    assert kinds <= names_in(DOCS / "realtime.md")
+
+
+def test_every_code_of_a_realtime_error_is_described() -> None:
+    codes = {*realtime_out._CODES.values(), *realtime_out._NO_ITEM.values()}
+    assert codes <= names_in(DOCS / "realtime.md")
 
 
 # --- all pages ------------------------------------------------------------------------------------
