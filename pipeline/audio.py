@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from functools import lru_cache
-from math import ceil, gcd
+from math import ceil, gcd, log10
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,8 @@ from pipeline.errors import BadAudio
 
 SILENCE_DBFS = -120.0
 """The level of digital silence: a floor, so that a level is always a finite number."""
+_PER_STEP = np.float32(1 / 32768)
+"""Of a 16-bit sample: a power of two, so that the product is exact."""
 
 
 def pcm16_to_float(data: bytes) -> Float32:
@@ -26,7 +28,7 @@ def pcm16_to_float(data: bytes) -> Float32:
     """
     if len(data) % 2:
         raise BadAudio("audio must be 16-bit PCM: the number of bytes is odd")
-    return np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(32768)
+    return np.frombuffer(data, dtype="<i2") * _PER_STEP
 
 
 def float_to_pcm16(samples: Float32) -> bytes:
@@ -262,13 +264,17 @@ class AudioRing:
 
     def append_pcm(self, kept: NDArray[np.int16], came: int | None = None) -> int:
         """The same for samples that are 16-bit already; of `came` in all, these are the last."""
-        before = self.start
+        ring, before = self._ring, self.start
         self._end += len(kept) if came is None else came
-        kept = kept[-len(self._ring) :]
-        place = (self._end - len(kept)) % len(self._ring)
-        first = min(len(kept), len(self._ring) - place)
-        self._ring[place : place + first] = kept[:first]
-        self._ring[: len(kept) - first] = kept[first:]
+        if len(kept) > len(ring):
+            kept = kept[-len(ring) :]
+        place = (self._end - len(kept)) % len(ring)
+        first = len(ring) - place
+        if len(kept) <= first:
+            ring[place : place + len(kept)] = kept
+        else:
+            ring[place:] = kept[:first]
+            ring[: len(kept) - first] = kept[first:]
         return self.start - before
 
     def read(self, a: int, b: int) -> Float32:
@@ -277,15 +283,16 @@ class AudioRing:
         if a >= b:
             return np.zeros(0, np.float32)
         place = a % len(self._ring)
-        first = self._ring[place : place + b - a]
-        rest = self._ring[: b - a - len(first)]
-        return np.concatenate((first, rest)).astype(np.float32) / np.float32(32768)
+        samples = self._ring[place : place + b - a]
+        if len(samples) < b - a:
+            samples = np.concatenate((samples, self._ring[: b - a - len(samples)]))
+        return samples * _PER_STEP
 
 
 def level_dbfs(samples: Float32) -> float:
     """RMS level in dB of full scale 1.0 (a full-scale sine: -3.0); silence: `SILENCE_DBFS`."""
-    power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
-    return max(SILENCE_DBFS, 10 * float(np.log10(power))) if power > 0 else SILENCE_DBFS
+    power = float(np.dot(samples, samples)) / max(1, len(samples))
+    return max(SILENCE_DBFS, 10 * log10(power)) if power > 0 else SILENCE_DBFS
 
 
 def fade(samples: Float32, in_ms: float, out_ms: float, rate: int) -> Float32:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from .utterance import SPEECH_HZ
 
 ON, OFF = 0.5, 0.35
@@ -24,11 +22,11 @@ class Onset:
     """Gathers evidence of a voice over the last three frames."""
 
     def __init__(self) -> None:
-        self._recent: deque[float] = deque(maxlen=3)
+        self._recent: list[float] = []
 
     def hear(self, probability: float) -> int:
         """Frames of voice up to this one, if they are speech by now; else 0."""
-        self._recent.append(probability)
+        self._recent = [*self._recent[-2:], probability]
         audible = [one for one in self._recent if one >= FAINT]
         speech = (
             probability >= FAINT
@@ -52,7 +50,7 @@ class Fall:
 
     def __init__(self) -> None:
         self._peak_dbfs = float("-inf")
-        self._looks: deque[int] = deque(maxlen=MOST_FALLS)
+        self._looks: list[int] = []
         self.at: int | None = None
         """The end of the frame in which it fell; None: it has not, or is back."""
         self.foreseen = False
@@ -79,7 +77,7 @@ class Fall:
             self.at = end
             self.foreseen = self._may_look(end)
             if self.foreseen:
-                self._looks.append(end)
+                self._looks = [*self._looks[1 - MOST_FALLS :], end]
         elif not low and self.at is not None:
             self.forget()
             return True

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
+from functools import partial
 
 import numpy as np
 import structlog
 
 from .audio import AudioRing, Resampler, level_dbfs, pcm16_to_float
+from .bell import Bell
 from .engines.ports import SPEECH_HZ, Float32
-from .errors import SttFailed
 from .signals import Heard
 from .vad import VadStream
 
@@ -33,13 +35,17 @@ TRUST_S = 3.0
 
 
 class Listening:
-    """The ear of one session. `feed` is for whoever has audio; `run` belongs to the session."""
+    """The ear of one session. `feed` is for whoever has audio; `run` belongs to the session.
+
+    One frame is under way at a time: from the ring through the voice detector to the session, which
+    calls `hear_on` when it has taken it. No task is woken for that: it happens 31 times a second.
+    """
 
     def __init__(
         self,
         rate_hz: int,
         vad: VadStream,
-        post: Callable[[Heard], Awaitable[None]],
+        post: Callable[[Heard], None],
         expects_frames: Callable[[], bool],
         peer_answers: Callable[[], Awaitable[bool]],
         *,
@@ -62,8 +68,13 @@ class Listening:
         self.missed_s = 0.0
         """Audio that was never heard: it had left the ring before its turn came."""
         self._arrived = 0.0
-        self._more = asyncio.Event()
-        self._heard = asyncio.Event()
+        self._came = False
+        """Audio, since `run` last looked."""
+        self._hearer: Context | None = None
+        """Of `run`: frames are judged in its name, whoever brought them. None: not at all."""
+        self._judging: asyncio.Future[float] | None = None
+        self._under_way = False
+        self._heard = Bell()
 
     @property
     def received_to(self) -> int:
@@ -86,63 +97,88 @@ class Listening:
             self._ring.append_pcm(np.frombuffer(pcm, "<i2"))
         else:
             self._ring.append(self._resampler.feed(pcm16_to_float(pcm)))
+        self._came = True
         self._note_arrival()
 
+    @property
+    def has_room(self) -> bool:
+        """Less than `ROOM_S` of audio waits to be heard."""
+        return self.unheard_s <= ROOM_S
+
     async def room(self) -> None:
-        """Wait until less than `ROOM_S` of audio waits to be heard."""
-        while self.unheard_s > ROOM_S:
-            self._heard.clear()
+        """Wait until there is room for more."""
+        while not self.has_room:
             await self._heard.wait()
 
     def window(self, start: int, end: int) -> Float32:
         """Samples [start, end), as far as they are still held."""
         return self._ring.read(start, end)
 
-    def _append(self, samples: Float32) -> None:
-        self._ring.append(samples)
-        self._note_arrival()
-
-    def _note_arrival(self) -> None:
-        self._arrived = self._clock()
-        self._more.set()
+    def hear_on(self) -> None:
+        """The session has taken the last frame: have the next one judged."""
+        self._under_way = False
+        self._hear_next()
 
     async def run(self) -> None:
         """Hear every frame, in order, until cancelled."""
-        gap_s, filled_s = GAP_S, 0.0
-        while True:
-            self._more.clear()
-            while self._ring.end - self._position >= self._frame:
-                await self._hear_next()
-            try:
-                async with asyncio.timeout(gap_s):
-                    await self._more.wait()
-                gap_s, filled_s = GAP_S, 0.0
-            except TimeoutError:
-                if not self._expects_frames() or filled_s >= TRUST_S:
-                    gap_s, filled_s = GAP_S, 0.0
-                    continue
-                # A line that stalls is no silence: what it holds back will still come.
-                if not filled_s and not await self._peer_answers():
-                    continue
-                if self._more.is_set():
-                    continue  # audio came while the peer was asked
-                missing_s = self._clock() - self._arrived
-                self._append(np.zeros(round(missing_s * SPEECH_HZ), np.float32))
-                gap_s, filled_s = FILL_S, filled_s + missing_s
+        self._hearer = copy_context()
+        self._hear_next()
+        try:
+            await self._fill_gaps()
+        finally:
+            self._hearer = None
+            if self._judging is not None:
+                self._judging.cancel()
 
-    async def _hear_next(self) -> None:
+    async def _fill_gaps(self) -> None:
+        wait_s, filled_s = GAP_S, 0.0
+        while True:
+            await asyncio.sleep(wait_s)
+            if self._came:  # a gap begins where the last audio ended
+                self._came = False
+                wait_s, filled_s = self._arrived + GAP_S - self._clock(), 0.0
+            elif not self._expects_frames() or filled_s >= TRUST_S:
+                wait_s, filled_s = GAP_S, 0.0
+            # A line that stalls is no silence: what it holds back will still come.
+            elif not filled_s and not await self._peer_answers():
+                wait_s = GAP_S
+            elif not self._came:  # while the peer was asked
+                missing_s = self._clock() - self._arrived
+                self._ring.append(np.zeros(round(missing_s * SPEECH_HZ), np.float32))
+                self._note_arrival()
+                wait_s, filled_s = FILL_S, filled_s + missing_s
+
+    def _note_arrival(self) -> None:
+        self._arrived = self._clock()
+        self._hear_next()
+
+    def _hear_next(self) -> None:
+        unheard = self._ring.end - self._position
+        if self._under_way or self._hearer is None or unheard < self._frame:
+            return
         # Whoever hears a frame too late (the ring has moved on) goes on from what is left.
         start = max(self._position, self._ring.start)
         self.missed_s += (start - self._position) / SPEECH_HZ
         end = start + self._frame
-        behind_s = (self._ring.end - end) / SPEECH_HZ
+        behind = self._ring.end - end
         frame = self._ring.read(start, end)
-        try:
-            probability = await self._vad.probability(frame)
-        except SttFailed as error:  # a frame that nobody could judge is no speech
+        level = round(level_dbfs(frame), 1)
+        self._under_way = True
+        self._judging = self._vad.probability(frame, behind=behind >= self._frame)
+        arrived = self._arrived - behind / SPEECH_HZ
+        judged = partial(self._judged, end, arrived, level)
+        self._judging.add_done_callback(judged, context=self._hearer)
+
+    def _judged(
+        self, end: int, arrived: float, level: float, judging: asyncio.Future[float]
+    ) -> None:
+        if judging.cancelled():
+            return
+        if (error := judging.exception()) is None:
+            probability = judging.result()
+        else:  # a frame that nobody could judge is no speech
             log.warning("vad_failed", error=str(error))
             probability = 0.0
         self._position = end
-        self._heard.set()
-        arrived = self._arrived - behind_s
-        await self._post(Heard(probability, end, arrived, round(level_dbfs(frame), 1)))
+        self._heard.ring()
+        self._post(Heard(probability, end, arrived, level))

@@ -20,7 +20,7 @@ from .engines.ports import Float32, Prompt, SpeechWindow
 from .errors import AntiphonError, EngineError, first_error
 from .listening import Listening
 from .pool import EOT, LLM, STT, Purpose, ResourcePool
-from .signals import Draft, DraftMade, Event, Look, Looked, LookFailed, Voted
+from .signals import Draft, DraftMade, Event, Heard, Look, Looked, LookFailed, Voted
 from .speaking import REPLY_HZ, Speaking, VoiceChoice
 from .thinking import Thinking
 from .vad import VadBatcher
@@ -53,6 +53,7 @@ class SpeechPipelineManager:
         vad: VadBatcher,
         post: Post,
         *,
+        hear: Callable[[Heard], None],
         microphone_hz: int,
         expects_frames: Callable[[], bool],
         peer_answers: Callable[[], Awaitable[bool]],
@@ -60,7 +61,7 @@ class SpeechPipelineManager:
         self._owner = owner
         self._pool = pool
         self._post = post
-        self.listening = Listening(microphone_hz, vad.stream(), post, expects_frames, peer_answers)
+        self.listening = Listening(microphone_hz, vad.stream(), hear, expects_frames, peer_answers)
         self._loudspeaker = Loudspeaker(REPLY_HZ)
         self._looks: dict[tuple[int, int], list[asyncio.Task[None]]] = {}
         self._drafts: dict[int, _Work] = {}

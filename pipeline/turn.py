@@ -14,7 +14,6 @@ the session's audio at 16 kHz; what is about playback counts monotonic seconds.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -128,11 +127,11 @@ class TurnMachine:
         self._earliest = 0
         """Audio before this sample belongs to an earlier turn."""
         self._heard_to = 0
-        self._ends: deque[EndTurn] = deque()
+        self._ends: list[EndTurn] = []
         """The user ended turns here; VAD has yet to hear up to it."""
         self._dropped_to = 0
         """Audio before this sample was not meant to be heard."""
-        self._asks: deque[Ask] = deque()
+        self._asks: list[Ask] = []
         """Replies that were asked for and cannot begin yet."""
 
     # --- what others may ask ---------------------------------------------------------------------
@@ -407,7 +406,7 @@ class TurnMachine:
             return
         if self._turn is not None and self._turn.forced:
             return  # one after the other
-        end = self._ends.popleft()
+        end = self._ends.pop(0)
         at, turn = end.at, self._turn
         if turn is None and self.config.detection == "manual" and not end.if_any:
             turn = self._open(self._earliest, 0, manual=True)
@@ -545,7 +544,7 @@ class TurnMachine:
 
     def _begin_asked(self, now: float) -> Iterator[Effect]:
         while self._asks and self._may_begin(self._asks[0]):
-            yield from self._begin(self._asks.popleft(), now)
+            yield from self._begin(self._asks.pop(0), now)
 
     def _may_begin(self, ask: Ask) -> bool:
         turn = self._turn

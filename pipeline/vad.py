@@ -1,12 +1,15 @@
 """VadBatcher: the speech probabilities of all sessions, computed together.
 
-One thread runs one model. While it works, frames of other sessions gather, and the next call takes
-one of each: under load the batches grow by themselves, alone a frame waits for nothing.
+One thread runs one model. While frames come from few sessions each is judged at once; from many,
+calls begin `GATHER_S` apart, and each takes what has gathered meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -19,11 +22,16 @@ from .errors import SttFailed
 
 log = structlog.get_logger(__name__)
 
-
 QUIET, FORGET_AFTER = 0.15, 15
 """After so many quiet frames (480 ms) the model begins anew. What it remembers of speech that broke
 off makes it deaf to the next onset: seen 64 ms after it is (p95 210), else 81 (p95 642), over five
 clips at several distances."""
+GATHER_S = 0.010
+"""From the beginning of one call to the next, where sessions are many: the most that a frame waits
+for others. What a call costs whatever is in it (a thread is woken, twice) is then shared by all:
+docs/decisions/0010-the-edge.md."""
+MANY, FRAME_S = 16, 0.032
+"""Sessions are many when so many frames came within the time of one."""
 
 
 @dataclass(eq=False, slots=True)
@@ -41,28 +49,44 @@ class VadStream:
         self._fresh = self.state = state
         self._quiet = 0
 
-    async def probability(self, frame: Float32) -> float:
-        """The probability that the frame (512 samples at 16 kHz) holds speech."""
-        probability = await self._batcher._ask(self, frame)
+    def probability(self, frame: Float32, *, behind: bool = False) -> asyncio.Future[float]:
+        """The probability that the frame (512 samples at 16 kHz) holds speech, or `SttFailed`.
+
+        `behind`: the session's next frame has come too, so this one waits for no others.
+        """
+        return self._batcher._ask(self, frame, behind)
+
+    def _move(self, probability: float, state: Float32) -> None:
+        self.state = state
         self._quiet = self._quiet + 1 if probability < QUIET else 0
         if self._quiet == FORGET_AFTER:
             self.state, self._quiet = self._fresh, 0
-        return probability
 
 
 class VadBatcher:
     """Owns the model's thread. Use it as an async context manager."""
 
-    def __init__(self, model: VoiceActivityModel, *, max_batch: int = 64) -> None:
+    def __init__(
+        self,
+        model: VoiceActivityModel,
+        *,
+        max_batch: int = 64,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._model = model
         self._max_batch = max_batch
-        self._wanted: list[_Wanted] = []  # at most one a session: each awaits its answer
-        self._more = asyncio.Event()
+        self._clock = clock
+        self._fresh = model.initial_state()
+        self._wanted: list[_Wanted] = []  # at most one a session: each has one under way
+        self._due = asyncio.Event()
+        """What is wanted has gathered for long enough."""
+        self._asked_at: deque[float] = deque(maxlen=MANY)
+        self._called_at = float("-inf")
         self._closed = False
 
     def stream(self) -> VadStream:
         """A new session's ear."""
-        return VadStream(self, self._model.initial_state())
+        return VadStream(self, self._fresh)
 
     async def __aenter__(self) -> VadBatcher:
         # Not niced, unlike all other engines: every session waits for these few microseconds.
@@ -79,26 +103,36 @@ class VadBatcher:
         trace: TracebackType | None,
     ) -> None:
         self._closed = True
-        self._more.set()
+        self._due.set()
         await self._tasks.__aexit__(None, None, None)
         await self._threads.close()
 
-    async def _ask(self, stream: VadStream, frame: Float32) -> float:
+    def _ask(self, stream: VadStream, frame: Float32, behind: bool) -> asyncio.Future[float]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[float] = loop.create_future()
         if self._closed:
-            raise SttFailed("the voice activity detector is closed")
-        wanted = _Wanted(stream, frame, asyncio.get_running_loop().create_future())
-        self._wanted.append(wanted)
-        self._more.set()
-        return await wanted.answer
+            answer.set_exception(SttFailed("the voice activity detector is closed"))
+            return answer
+        self._wanted.append(_Wanted(stream, frame, answer))
+        now = self._clock()
+        self._asked_at.append(now)
+        many = len(self._asked_at) == MANY and now - self._asked_at[0] < FRAME_S
+        wait_s = self._called_at + GATHER_S - now
+        if behind or not many or wait_s <= 0:
+            self._due.set()
+        elif len(self._wanted) == 1:
+            loop.call_later(wait_s, self._due.set)
+        return answer
 
     async def _run(self) -> None:
         while True:
-            await self._more.wait()
+            await self._due.wait()
             batch, self._wanted = self._wanted[: self._max_batch], self._wanted[self._max_batch :]
             if not self._wanted and not self._closed:
-                self._more.clear()
+                self._due.clear()
             batch = [wanted for wanted in batch if not wanted.answer.done()]
             if batch:
+                self._called_at = self._clock()
                 await self._score(batch)
             elif self._closed and not self._wanted:
                 return
@@ -116,7 +150,8 @@ class VadBatcher:
                 if not wanted.answer.done():
                     wanted.answer.set_exception(failure)
             return
-        for wanted, probability, state in zip(batch, probabilities, new_states, strict=True):
-            wanted.stream.state = state
+        answers = zip(batch, probabilities.tolist(), new_states, strict=True)
+        for wanted, probability, state in answers:
+            wanted.stream._move(probability, state.copy())  # a row would keep all of them
             if not wanted.answer.done():
-                wanted.answer.set_result(float(probability))
+                wanted.answer.set_result(probability)

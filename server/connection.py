@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pipeline.errors import AntiphonError
 from pipeline.events import Failed
 from server.failures import failure_of
-from server.peer import abort, answers
+from server.peer import Ear, abort, answers, listen
 from session.messages import Event
 
 Frames = Callable[[Event], Sequence[str | bytes]]
@@ -45,6 +46,15 @@ class Connection:
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
         return message.get("text"), message.get("bytes")
+
+    @contextmanager
+    def listening(self, ear: Ear) -> Iterator[None]:
+        """Within the scope the ear has binary frames first; `receive` gets those it leaves."""
+        listen(self._socket, ear)
+        try:
+            yield
+        finally:
+            listen(self._socket, None)
 
     async def send(self, event: Event) -> int:
         """Send an event; the size of its frames. Waits while the peer does not read.

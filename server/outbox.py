@@ -7,12 +7,12 @@ closed when anything is 15 s late or the text alone fills the box.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
+from pipeline.bell import Bell
 from pipeline.errors import SlowClient
 from pipeline.events import (
     Failed,
@@ -58,25 +58,27 @@ class Outbox:
         self,
         clock: Callable[[], float] = time.monotonic,
         dropped: Callable[[Literal["outbox_audio", "outbox_text"]], None] = lambda _: None,
+        cut: Callable[[], None] = lambda: None,
         *,
         overtakes: bool = True,
     ) -> None:
-        """`dropped` is told of every event that is not kept, in which half of the box. Without
-        `overtakes` all events keep their order.
+        """`dropped` is told of every event that is not kept, in which half of the box; `cut` is
+        called once, when the box is `stuck`. Without `overtakes` all events keep their order.
         """
         self._overtaking = _OVERTAKES if overtakes else ()
         self._clock = clock
         self._dropped = dropped
+        self._cut = cut
         self._urgent: deque[Event] = deque()
         self._ordered: deque[tuple[float, Event]] = deque()
-        self._more = asyncio.Event()
+        self._more = Bell()
         self._closed = False
         self._dropping = False
         self._unstarted: set[int] = set()
         """Replies whose start is still in the box: nothing of them may overtake it."""
         self._text_bytes = 0
         self.audio_bytes = 0
-        self.stuck = asyncio.Event()
+        self.stuck = False
         """The client has fallen too far behind; what comes now is dropped."""
 
     def __len__(self) -> int:
@@ -85,8 +87,10 @@ class Outbox:
     def put(self, event: Event) -> None:
         """Queue an event. Audio that would be too late is dropped, with one warning a time."""
         if self._text_bytes > MAX_TEXT_BYTES:
-            self.stuck.set()
             self._dropped("outbox_text")
+            if not self.stuck:
+                self.stuck = True
+                self._cut()
             return
         match event:
             case ReplyAudio() if self._too_late():
@@ -114,7 +118,7 @@ class Outbox:
             self._urgent.append(event)
         else:
             self._ordered.append((self._clock(), event))
-        self._more.set()
+        self._more.ring()
 
     def purge(self, reply: int) -> None:
         """Drop a reply's audio that has not left; its text stays."""
@@ -129,7 +133,7 @@ class Outbox:
     def close(self) -> None:
         """Nothing more will come; what is in the box is still sent."""
         self._closed = True
-        self._more.set()
+        self._more.ring()
 
     async def next(self) -> Event | None:
         """The next event to send; None when the box is closed and empty.
@@ -139,7 +143,6 @@ class Outbox:
         while not self._urgent and not self._ordered:
             if self._closed:
                 return None
-            self._more.clear()
             await self._more.wait()
         if self._lateness() > STUCK_S:
             raise SlowClient("you do not read what is sent to you")

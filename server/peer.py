@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket
@@ -21,15 +22,21 @@ UNREAD_BYTES = 4 * 1024 * 1024
 MOST_FRAGMENTS = 16_384
 """Pieces of one message. Their bytes are bounded, but an empty piece costs memory too."""
 
+Ear = Callable[[bytes], bool]
+"""Takes a binary message as it comes; False: it is to go the ordinary way."""
+
 
 class PeerProtocol(WebSocketsSansIOProtocol):
     """Lets a connection be cut, and its peer be asked whether it is there.
 
     An ordinary close waits until everything before it was read, and a peer that does not read
     would hold its session for ever. uvicorn's own pings find a dead peer; ours tell a
-    microphone that is silent from a line that stalls.
+    microphone that is silent from a line that stalls. And audio, which comes 50 times a second,
+    can be taken at once: to queue it, stop reading, wake a task and read on costs more than to hear
+    it.
     """
 
+    ear: Ear | None = None
     _asked: dict[bytes, asyncio.Future[None]]
 
     async def run_asgi(self) -> None:
@@ -78,6 +85,12 @@ class PeerProtocol(WebSocketsSansIOProtocol):
         if self.transport.get_write_buffer_size() > UNREAD_BYTES:
             self.abort()
 
+    def handle_bytes(self, event: Frame) -> None:
+        """To the ear, where there is one, and nothing waits that came before."""
+        whole = event.fin and self.queue.empty()
+        if self.ear is None or not whole or not self.ear(bytes(event.data)):
+            super().handle_bytes(event)
+
     def handle_cont(self, event: Frame) -> None:
         """Take a piece of a message; too many are none."""
         if len(self.frames) < MOST_FRAGMENTS:
@@ -99,6 +112,12 @@ def abort(socket: WebSocket) -> None:
     """Cut a WebSocket's connection, where the server can."""
     if (peer := _protocol(socket)) is not None:
         peer.abort()
+
+
+def listen(socket: WebSocket, ear: Ear | None) -> None:
+    """Let an ear, or none any more, have binary messages first, where the server can."""
+    if (peer := _protocol(socket)) is not None:
+        peer.ear = ear
 
 
 async def answers(socket: WebSocket, within_s: float) -> bool:

@@ -73,7 +73,7 @@ class Talk(ABC):
         self.house = house
         self.id = session_id
         self.budget = budget
-        self.outbox = Outbox(dropped=house.metrics.dropped, overtakes=overtakes)
+        self.outbox = Outbox(dropped=house.metrics.dropped, cut=self._cut, overtakes=overtakes)
 
     @abstractmethod
     async def read(self, session: Session) -> None:
@@ -147,10 +147,9 @@ class Talk(ABC):
             talk = tasks.create_task(self._talk(session))
             read = tasks.create_task(self._read(session))
             write = tasks.create_task(self._write(session))
-            guard = tasks.create_task(self._guard())
             talk.add_done_callback(lambda _: read.cancel())
             read.add_done_callback(lambda _: talk.cancel())
-            write.add_done_callback(lambda _: (talk.cancel(), read.cancel(), guard.cancel()))
+            write.add_done_callback(lambda _: (talk.cancel(), read.cancel()))
 
     async def _talk(self, session: Session) -> None:
         try:
@@ -186,10 +185,9 @@ class Talk(ABC):
         except WebSocketDisconnect as gone:
             log.debug("socket_gone", error=repr(gone))
 
-    async def _guard(self) -> None:
+    def _cut(self) -> None:
         """Cut the connection of a client for whom more waits than the outbox holds."""
-        await self.outbox.stuck.wait()
-        log.warning("slow_client_cut", waiting=len(self.outbox))
+        log.warning("slow_client_cut", session=self.id, waiting=len(self.outbox))
         self.connection.abort()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import structlog
 from starlette.websockets import WebSocket
 
@@ -22,6 +24,10 @@ from session.session import Session
 log = structlog.get_logger(__name__)
 
 _UNTOLD = tuple(kind for kind in native.UNTOLD if kind is not Closing)
+
+SHORT_BYTES = 320
+"""Audio frames shorter than 10 ms. A flood of them goes through the reader, which lets others run
+in between; of longer ones few fit into what may wait to be heard."""
 
 LIMITS: dict[str, float] = {
     "frame_bytes": limits.FRAME_BYTES,
@@ -98,19 +104,30 @@ class NativeTalk(Talk):
         """Frames of audio, and messages."""
         if self._first is not None:
             self._hear(session, self._first)
-        while True:
-            text, data = await self.connection.receive()
-            if data is not None:
-                session.figures.bytes_in += len(data)
-                self._hear(session, data)
-                await session.room()
-            elif text is not None:
-                session.figures.bytes_in += len(text)
-                await self._obey(session, text)
+        with self.connection.listening(partial(self._hear_at_once, session)):
+            while True:
+                text, data = await self.connection.receive()
+                if data is not None:
+                    self._hear(session, data)
+                    await session.room()
+                elif text is not None:
+                    session.figures.bytes_in += len(text)
+                    await self._obey(session, text)
+
+    def _hear_at_once(self, session: Session, data: bytes) -> bool:
+        """Hear a frame as it comes; False where there is something to wait for, or to end."""
+        if len(data) < SHORT_BYTES or not session.has_room:
+            return False
+        try:
+            self._hear(session, data)
+        except Exception:
+            return False  # the reader comes to the same end, and can tell of it
+        return True
 
     def _hear(self, session: Session, data: bytes) -> None:
         self.intake.check_frame(data)
         if data:
+            session.figures.bytes_in += len(data)
             manual = session.settings.detection == "manual"
             credit_s = limits.MANUAL_CREDIT_S if manual else limits.AUDIO_CREDIT_S
             self.hear(session, data, self._rate_hz, credit_s)

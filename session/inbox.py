@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Generic, TypeVar
 
+from pipeline.bell import Bell
 from pipeline.signals import DraftCall, DraftText, Looked
 
 from .messages import Configure, InsertItem, Respond, Say, ToolResult
@@ -22,39 +24,52 @@ class Inbox(Generic[M]):
     """
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[M] = asyncio.Queue(MOST_MESSAGES)
-        self._room = asyncio.Event()
+        self._messages: deque[M] = deque()
+        self._more = Bell()
+        self._room: asyncio.Event | None = None  # most are never full
         self.text_bytes = 0
 
     def empty(self) -> bool:
-        return self._queue.empty()
+        return not self._messages
 
     async def put(self, message: M) -> None:
         """Add a message; wait while there is no room."""
         size = _text_bytes(message)
-        while size and self.text_bytes and self.text_bytes + size > MOST_TEXT_BYTES:
+        while not self._has_room(size):
+            self._room = self._room or asyncio.Event()
             self._room.clear()
             await self._room.wait()
         self.text_bytes += size
-        try:
-            await self._queue.put(message)
-        except BaseException:
-            self.text_bytes -= size
-            raise
+        self.put_one_more(message)
 
-    async def get(self) -> M:
-        """The next message; wait for one."""
-        return self._taken(await self._queue.get())
+    def put_one_more(self, message: M) -> None:
+        """Add a message without text, room or not, of a sender that has never two in here."""
+        self._messages.append(message)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the reader look up, though there may be nothing to read."""
+        self._more.ring()
+
+    async def get(self) -> M | None:
+        """The next message; wait for one. None when woken before there is one."""
+        if not self._messages:
+            await self._more.wait()
+        return self.get_nowait() if self._messages else None
 
     def get_nowait(self) -> M:
-        """The next message. Raises `asyncio.QueueEmpty`."""
-        return self._taken(self._queue.get_nowait())
-
-    def _taken(self, message: M) -> M:
-        if size := _text_bytes(message):
-            self.text_bytes -= size
+        """The next message. Raises `IndexError`."""
+        message = self._messages.popleft()
+        self.text_bytes -= _text_bytes(message)
+        if self._room is not None:
             self._room.set()
         return message
+
+    def _has_room(self, size: int) -> bool:
+        text = self.text_bytes
+        return len(self._messages) < MOST_MESSAGES and not (
+            size and text and text + size > MOST_TEXT_BYTES
+        )
 
 
 def _text_bytes(message: object) -> int:

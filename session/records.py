@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,9 @@ from pipeline.events import ReplyDone, ReplyStarted, UserTranscript
 from pipeline.speculation import Speculation
 
 from .messages import Event
+
+LATENCIES = 50
+"""Replies whose latency is remembered."""
 
 State = Literal["waiting", "listening", "thinking", "speaking", "parked", "closing"]
 
@@ -61,7 +63,8 @@ class Figures:
     replies: int = 0
     failed: int = 0
     """Replies that ended so."""
-    latencies_ms: deque[int] = field(default_factory=lambda: deque(maxlen=50))
+    latencies_ms: list[int] = field(default_factory=list)
+    """Of the last `LATENCIES` replies."""
     bytes_in: int = 0
     bytes_out: int = 0
 
@@ -76,7 +79,7 @@ class Figures:
             case ReplyDone(latency=latency, status=status):
                 self.failed += status == "failed"
                 if latency is not None:
-                    self.latencies_ms.append(latency.total)
+                    self.latencies_ms = [*self.latencies_ms[1 - LATENCIES :], latency.total]
             case _:
                 pass
 

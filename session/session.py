@@ -7,7 +7,6 @@ into the ring of `pipeline.listening`.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections import OrderedDict
@@ -58,6 +57,7 @@ from pipeline.turn import MOST_ASKS, PARTIAL_EVERY, Phase, TurnConfig, TurnMachi
 from pipeline.utterance import SPEECH_HZ
 from pipeline.vad import VadBatcher
 
+from .alarm import Alarm
 from .apologies import apology_for
 from .budgets import Budget
 from .conversation import Conversation, Item, tokens, turn_item
@@ -168,6 +168,7 @@ class Session:
         self._clock = clock
         self._microphone_hz = microphone_hz
         self._inbox: Inbox[_Message] = Inbox()
+        self._alarm = Alarm(self._inbox.wake, clock)
         self._conversation = Conversation(
             max_items=config.history_items,
             max_tokens=config.history_tokens,
@@ -176,7 +177,7 @@ class Session:
         self._recorder: Recorder | None = None
         self._machine = self._new_machine()
         self._pipeline = SpeechPipelineManager(
-            identity.session, pool, vad, self._inbox.put,
+            identity.session, pool, vad, self._inbox.put, hear=self._inbox.put_one_more,
             microphone_hz=microphone_hz, expects_frames=self._expects_frames,
             peer_answers=peer_answers,
         )  # fmt: skip
@@ -187,7 +188,7 @@ class Session:
         self._prompt_tokens = 0
         """Of the reply begun last."""
         self._draining = False
-        self._ended: asyncio.Event = asyncio.Event()
+        self._ended = False
         self._active_at = clock()
         self._progress = Progress(config.stuck_s)
         self._log = structlog.get_logger(__name__).bind(session=identity.session)
@@ -210,6 +211,11 @@ class Session:
             case _:
                 await self._inbox.put(command)
 
+    @property
+    def has_room(self) -> bool:
+        """The ear keeps up with the audio."""
+        return self._pipeline.listening.has_room
+
     async def room(self) -> None:
         """Wait until the ear has caught up with the audio, as whoever brings it must."""
         await self._pipeline.listening.room()
@@ -231,7 +237,7 @@ class Session:
     @property
     def state(self) -> State:
         """What it is doing, in the admin list's words."""
-        if self._ended.is_set():
+        if self._ended:
             return "closing"
         reply = self._machine.replies.current
         if reply is not None:
@@ -263,7 +269,8 @@ class Session:
                     self._step(Greet(self._config.greeting))
                 await self._converse()
         finally:
-            self._ended.set()
+            self._ended = True
+            self._alarm.cancel()
             if self._recorder is not None:
                 self._recorder.close()
 
@@ -320,22 +327,20 @@ class Session:
                     self._send(cleared)
                 case PlaybackReport(reply, played_ms, done):
                     self._step(Played(reply, played_ms, done))
+                case Heard() as frame:
+                    self._step(frame)
+                    self._pipeline.listening.hear_on()
                 case signal:
                     self._step(signal)
 
     async def _next(self) -> _Message | None:
         """The next message, or None when the machine, or the idle clock, wants to be woken."""
-        if not self._inbox.empty():
-            return self._inbox.get_nowait()
-        now = self._clock()
-        idle = self._active_at + self._config.idle_s
-        wakes = (self._machine.next_wake(now), self._progress.due, idle, self._silence.due)
-        wake = min(at for at in wakes if at is not None)
-        try:
-            async with asyncio.timeout(max(0.0, wake - now)):
-                return await self._inbox.get()
-        except TimeoutError:
-            return None
+        if self._inbox.empty():
+            now = self._clock()
+            idle = self._active_at + self._config.idle_s
+            wakes = (self._machine.next_wake(now), self._progress.due, idle, self._silence.due)
+            self._alarm.set(min(at for at in wakes if at is not None))
+        return await self._inbox.get()
 
     def _step(self, signal: TurnSignal | None) -> None:
         now = self._clock()

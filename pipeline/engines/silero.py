@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime
 
 from pipeline.engines.onnx import load_session
-from pipeline.engines.ports import SPEECH_HZ, EngineInfo, Float32
+from pipeline.engines.ports import EngineInfo, Float32
+from pipeline.engines.silero_graph import batched
 from pipeline.models import locate
 
 MODEL = "silero-vad"
@@ -18,8 +19,6 @@ CONTEXT_SAMPLES = 64
 """The end of the frame before, which the model wants in front of each."""
 LAYERS, UNITS = 2, 128
 """Of its recurrent state."""
-
-_RATE = np.array(SPEECH_HZ, np.int64)
 
 
 class SileroVoiceActivity:
@@ -40,7 +39,8 @@ class SileroVoiceActivity:
     async def start(self) -> None:
         """Load and run once. One thread: more cost more than they save on so small a model."""
         file = locate(self._models_dir, MODEL) / "silero_vad.onnx"
-        self._session = await asyncio.to_thread(load_session, file, threads=1)
+        model = await asyncio.to_thread(batched, file)
+        self._session = await asyncio.to_thread(load_session, model, threads=1)
         self.score(np.zeros((1, FRAME_SAMPLES), np.float32), self.initial_state()[np.newaxis])
 
     async def close(self) -> None:
@@ -53,17 +53,7 @@ class SileroVoiceActivity:
         """From (n, 512) and (n, 320) to probabilities (n,) and new states (n, 320); blocks."""
         if self._session is None:
             raise RuntimeError("score before start")
-        count = len(frames)
-        context, recurrent = states[:, :CONTEXT_SAMPLES], states[:, CONTEXT_SAMPLES:]
-        by_layer = recurrent.reshape(count, LAYERS, UNITS).transpose(1, 0, 2)
         probabilities, after = self._session.run(
-            ["output", "stateN"],
-            {
-                "input": np.concatenate((context, frames), axis=1),
-                "state": np.ascontiguousarray(by_layer),
-                "sr": _RATE,
-            },
+            ["probabilities", "after"], {"frames": frames, "states": states}
         )
-        by_session = after.transpose(1, 0, 2).reshape(count, LAYERS * UNITS)
-        new_states = np.concatenate((frames[:, -CONTEXT_SAMPLES:], by_session), axis=1)
-        return probabilities[:, 0], new_states
+        return probabilities, after

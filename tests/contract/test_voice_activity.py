@@ -6,14 +6,17 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from pipeline.engines.ports import Float32, VoiceActivityModel
 from pipeline.engines.scripted import ScriptedVoiceActivity
 from pipeline.engines.silero import SileroVoiceActivity
 from pipeline.errors import ModelMissing
+from pipeline.models import locate
 
 Clip = Callable[[str], Float32]
+SPEECH = Path(__file__).parents[1] / "speech"
 
 
 @pytest.fixture(params=["scripted", pytest.param("silero", marks=pytest.mark.models)])
@@ -88,6 +91,35 @@ async def test_silero_remembers_what_came_before(models_dir: Path, clip: Clip) -
     middle = len(frames) // 2
     (fresh,), _ = vad.score(frames[middle][np.newaxis], vad.initial_state()[np.newaxis])
     assert abs(fresh - scores[middle]) > 0.01
+    await vad.close()
+
+
+def as_published(file: Path, audio: Float32) -> list[float]:
+    """The probabilities of Silero's own graph, fed as its authors do."""
+    session = onnxruntime.InferenceSession(file)
+    context, state, rate = np.zeros((1, 64)), np.zeros((2, 1, 128), np.float32), np.array(16_000)
+    probabilities = []
+    for frame in audio:
+        heard = np.concatenate((context, frame[np.newaxis]), axis=1).astype(np.float32)
+        probability, state = session.run(None, {"input": heard, "state": state, "sr": rate})
+        context = frame[np.newaxis, -64:]
+        probabilities.append(probability.item())
+    return probabilities
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", [clip.stem for clip in sorted(SPEECH.glob("*.wav"))])
+async def test_silero_rewritten_for_batches_says_what_silero_says(
+    models_dir: Path, clip: Clip, name: str
+) -> None:
+    vad = SileroVoiceActivity(models_dir)
+    await vad.start()
+    frames = frames_of(vad, clip(name))
+    hiss = np.random.default_rng(1).normal(0, 0.1, frames.shape).astype(np.float32)
+    ours, noise = listen(vad, frames, hiss)
+    file = locate(models_dir, "silero-vad") / "silero_vad.onnx"
+    np.testing.assert_allclose(ours, as_published(file, frames), atol=1e-4)
+    np.testing.assert_allclose(noise, as_published(file, hiss), atol=1e-4)
     await vad.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from pipeline.engines.ports import Float32
 from pipeline.errors import SttFailed
 from pipeline.listening import ROOM_S, Listening
 from pipeline.signals import Heard
+
+WHO: ContextVar[str] = ContextVar("who", default="nobody")
 
 
 class Ear:
@@ -20,8 +23,13 @@ class Ear:
         self.go = asyncio.Event()
         self.go.set()
         self.broken = False
+        self.behind: list[bool] = []
 
-    async def probability(self, frame: Float32) -> float:
+    def probability(self, frame: Float32, *, behind: bool = False) -> asyncio.Future[float]:
+        self.behind.append(behind)
+        return asyncio.ensure_future(self._judge(frame))
+
+    async def _judge(self, frame: Float32) -> float:
         await self.go.wait()
         if self.broken:
             raise SttFailed("broken")
@@ -31,7 +39,9 @@ class Ear:
 class Session:
     def __init__(self, *, expects: bool = False) -> None:
         self.frames: list[Heard] = []
+        self.names: list[str] = []
         self.more = asyncio.Event()
+        self.reads = True
         self.expects = expects
         self.ear = Ear()
         self.alive = True
@@ -48,9 +58,12 @@ class Session:
         self.asked.set()
         return self.alive
 
-    async def post(self, heard: Heard) -> None:
+    def post(self, heard: Heard) -> None:
         self.frames.append(heard)
+        self.names.append(WHO.get())
         self.more.set()
+        if self.reads:
+            self.listening.hear_on()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(5):
@@ -83,6 +96,68 @@ async def test_every_frame_is_heard_once_in_order_however_audio_comes() -> None:
     await while_listening(session, act)
     assert [frame.end for frame in session.frames] == [512 * n for n in range(1, 31)]
     assert session.listening.received_to == 15_747
+
+
+async def test_the_next_frame_waits_until_the_session_has_taken_the_last() -> None:
+    session = Session()
+    session.reads = False
+
+    async def act() -> None:
+        session.listening.feed(pcm(4 * 512))
+        await session.until(lambda: len(session.frames) == 1)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(session.ear.behind) == 1
+        session.listening.hear_on()
+        await session.until(lambda: len(session.frames) == 2)
+
+    await while_listening(session, act)
+    assert [frame.end for frame in session.frames] == [512, 1_024]
+
+
+async def test_a_frame_with_the_next_behind_it_is_in_a_hurry() -> None:
+    session = Session()
+
+    async def act() -> None:
+        session.listening.feed(pcm(3 * 512 - 1))
+        await session.until(lambda: len(session.frames) == 2)
+        session.listening.feed(pcm(1))
+        await session.until(lambda: len(session.frames) == 3)
+
+    await while_listening(session, act)
+    assert session.ear.behind == [True, False, False]
+
+
+async def test_frames_are_judged_in_the_name_of_whoever_listens() -> None:
+    session = Session()
+
+    async def act() -> None:
+        await asyncio.sleep(0)
+        WHO.set("who brings audio")
+        session.listening.feed(pcm(512))
+        await session.until(lambda: len(session.frames) == 1)
+
+    WHO.set("who listens")
+    await while_listening(session, act)
+    assert session.names == ["who listens"]
+
+
+async def test_what_comes_after_the_end_is_not_judged() -> None:
+    session = Session()
+    session.ear.go.clear()
+
+    async def act() -> None:
+        session.listening.feed(pcm(512))
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    await while_listening(session, act)
+    session.ear.go.set()
+    session.listening.feed(pcm(2 * 512))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert session.frames == []
+    assert len(session.ear.behind) == 1
 
 
 async def test_the_window_is_what_was_said() -> None:

@@ -376,7 +376,7 @@ async def pipeline(model: object) -> AsyncIterator[SpeechPipelineManager]:
         ResourcePool({LLM: [model]}) as pool,
         VadBatcher(ScriptedVoiceActivity()) as vad,
         SpeechPipelineManager(
-            "anna", pool, vad, Box().post,
+            "anna", pool, vad, Box().post, hear=lambda _: None,
             microphone_hz=16_000, expects_frames=lambda: False, peer_answers=alive,
         ) as manager,
     ):  # fmt: skip

@@ -72,7 +72,7 @@ async def listening() -> AsyncIterator[Scene]:
         ResourcePool({STT: [scene.ear]}) as pool,
         VadBatcher(ScriptedVoiceActivity()) as vad,
         SpeechPipelineManager(
-            "anna", pool, vad, scene.post,
+            "anna", pool, vad, scene.post, hear=lambda _: None,
             microphone_hz=16_000, expects_frames=lambda: False, peer_answers=alive,
         ) as scene.manager,
     ):  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.engines.ports import EngineInfo, Float32
 from pipeline.errors import SttFailed
-from pipeline.vad import FORGET_AFTER, VadBatcher
+from pipeline.vad import FORGET_AFTER, FRAME_S, MANY, VadBatcher
 
 
 class Counter:
@@ -37,6 +37,24 @@ class Counter:
         return frames[:, 0] * 1000 + states[:, 0], states
 
 
+async def ask(vad: VadBatcher, *, behind: bool = False) -> float:
+    """The first frame of a new session."""
+    return await vad.stream().probability(np.zeros(512, np.float32), behind=behind)
+
+
+async def stands(*tasks: asyncio.Task[float]) -> bool:
+    """Whether all of them still wait when everything else has run."""
+    for _ in range(10):
+        await asyncio.sleep(0.001)
+    return not any(task.done() for task in tasks)
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever gathers, gathers for hours."""
+    monkeypatch.setattr("pipeline.vad.GATHER_S", 10_000.0)
+
+
 async def test_states_never_mix_however_frames_are_batched() -> None:
     model = Counter()
     async with VadBatcher(model) as vad:
@@ -58,7 +76,7 @@ async def test_a_batch_is_bounded() -> None:
     model = Counter()
     async with VadBatcher(model, max_batch=4) as vad, asyncio.TaskGroup() as tasks:
         for _ in range(30):
-            tasks.create_task(vad.stream().probability(np.zeros(512, np.float32)))
+            tasks.create_task(ask(vad))
     assert max(model.batches) <= 4
 
 
@@ -76,10 +94,10 @@ async def test_an_error_reaches_the_session_and_the_next_frame_is_heard() -> Non
 async def test_a_session_that_leaves_does_not_hold_up_the_others() -> None:
     model = Counter()
     async with VadBatcher(model) as vad:
-        gone = asyncio.ensure_future(vad.stream().probability(np.zeros(512, np.float32)))
+        gone = asyncio.ensure_future(ask(vad))
         await asyncio.sleep(0)
         gone.cancel()
-        assert await vad.stream().probability(np.zeros(512, np.float32)) == 1
+        assert await ask(vad) == 1
         await asyncio.gather(gone, return_exceptions=True)
 
 
@@ -101,3 +119,67 @@ async def test_what_was_heard_before_a_silence_is_forgotten_with_it() -> None:
         for _ in range(FORGET_AFTER):
             await stream.probability(quiet)
         assert stream.state == 0
+
+
+@pytest.mark.usefixtures("endless")
+async def test_a_session_that_is_alone_waits_for_nobody() -> None:
+    model, now = Counter(), 0.0
+    async with VadBatcher(model, clock=lambda: now) as vad:
+        stream = vad.stream()
+        for count in range(1, 3 * MANY):
+            now += FRAME_S
+            assert await stream.probability(np.zeros(512, np.float32)) == count
+
+
+@pytest.mark.usefixtures("endless")
+async def test_few_sessions_wait_for_nobody() -> None:
+    async with VadBatcher(Counter(), clock=lambda: 0.0) as vad:
+        for _ in range(MANY - 1):
+            assert await ask(vad) == 1
+
+
+@pytest.mark.usefixtures("endless")
+async def test_the_frames_of_many_gather_until_one_has_no_time() -> None:
+    model = Counter()
+    async with VadBatcher(model, clock=lambda: 0.0) as vad:
+        for _ in range(MANY - 1):
+            await ask(vad)
+        model.batches.clear()
+        async with asyncio.TaskGroup() as tasks:
+            waiting = [tasks.create_task(ask(vad)) for _ in range(10)]
+            assert await stands(*waiting)
+            await ask(vad, behind=True)
+    assert model.batches == [11]
+
+
+@pytest.mark.usefixtures("endless")
+async def test_nobody_waits_any_more_when_the_others_have_gone() -> None:
+    model, now = Counter(), 0.0
+    async with VadBatcher(model, clock=lambda: now) as vad, asyncio.TaskGroup() as tasks:
+        for _ in range(MANY - 1):
+            await ask(vad)
+        waiting = tasks.create_task(ask(vad))
+        assert await stands(waiting)
+        now += FRAME_S
+        assert await ask(vad) == 1
+
+
+async def test_what_has_gathered_is_judged_though_nobody_else_comes() -> None:
+    model = Counter()
+    async with VadBatcher(model, clock=lambda: 0.0) as vad:
+        for _ in range(3 * MANY):
+            await ask(vad)
+    assert len(model.batches) == 3 * MANY
+
+
+@pytest.mark.usefixtures("endless")
+async def test_at_the_end_what_has_gathered_is_still_judged() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        async with VadBatcher(Counter(), clock=lambda: 0.0) as vad:
+            for _ in range(MANY - 1):
+                await ask(vad)
+            waiting = tasks.create_task(ask(vad))
+            assert await stands(waiting)
+        assert await waiting == 1
+    with pytest.raises(SttFailed):
+        await ask(vad)

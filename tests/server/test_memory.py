@@ -33,7 +33,7 @@ async def test_a_session_at_its_bounds_takes_less_than_two_megabytes() -> None:
             frame = bytearray(4_800)
             for _ in range(round(10 * (LATE_S + 1.0))):  # as late as it may be, and a second ahead
                 outbox.put(ReplyAudio(1, 0, bytes(frame)))
-            while not outbox.stuck.is_set():
+            while not outbox.stuck:
                 outbox.put(ReplyText(1, f"{len(outbox)} words of a reply"))
             await session.tell(Say("x" * TEXT_BYTES))
             gc.collect()
