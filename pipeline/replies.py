@@ -115,6 +115,9 @@ class Replies:
     def __init__(self, next_reply: int) -> None:
         self.next_reply = next_reply
         self.current: Reply | None = None
+        self.audible_until = 0.0
+        """When the audio of the last whole reply will have been played, where that is not waited
+        for."""
         self._next_draft = 1
 
     @property
@@ -303,6 +306,9 @@ class Replies:
     def _done(self, reply: Reply, status: ReplyStatus, now: float) -> ReplyDone:
         assert reply.number is not None
         self.current = None
+        unheard_ms = reply.playback.unheard_ms(now)
+        if status == "completed":
+            self.audible_until = now + unheard_ms / 1000
         read = status == "completed" or reply.silent
         heard = reply.text if read else reply.playback.heard(reply.text, now)
         marks = reply.marks
@@ -310,5 +316,5 @@ class Replies:
             reply.number, reply.turn, status, reply.text, heard, marks.latency(), marks.timeline(),
             apology=reply.apology, spoken=marks.spoken,
             voiced=reply.playback.voiced, cut_short=reply.cut_short,
-            unheard_ms=reply.playback.unheard_ms(now),
+            unheard_ms=unheard_ms,
         )  # fmt: skip

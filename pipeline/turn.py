@@ -300,7 +300,7 @@ class TurnMachine:
         elif self._cut_in.echoes and self._over_reply:
             pause = ECHO_LOOK
         if frame.end - asked_to >= pause:
-            yield turn.look(frame.end, now, over_reply=self._over_reply)
+            yield turn.look(frame.end, now, over_reply=self._audible(now))
         elif self.config.speculate:
             yield from self._foresee(turn, frame, now)
         yield from self._cut_in.decide(turn, frame.end, now, speaking=True)
@@ -313,11 +313,15 @@ class TurnMachine:
         elif self._fall.foreseen and not foreseen_before:
             # Over a held reply it must be a quick one: the sure ones take longer than there is.
             undecided = self._cut_in.onset is not None
-            yield turn.look(frame.end, now, final=not undecided, over_reply=self._over_reply)
+            yield turn.look(frame.end, now, final=not undecided, over_reply=self._audible(now))
 
     @property
     def _over_reply(self) -> bool:
         return self.replies.started is not None
+
+    def _audible(self, now: float) -> bool:
+        """A reply is heard by the user, though all of it may have been sent."""
+        return self._over_reply or now < self.replies.audible_until
 
     def _silence(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
         if self.phase is Phase.SPEAKING:
@@ -334,7 +338,7 @@ class TurnMachine:
             else:
                 seen = False
             if not seen:
-                yield turn.look(frame.end, now, final=True, over_reply=self._over_reply)
+                yield turn.look(frame.end, now, final=True, over_reply=self._audible(now))
         if not turn.stop_told and frame.end - turn.voiced_end >= STOPPED_AFTER:
             turn.stop_told = True
             yield SpeechStopped(turn.number, _ms(turn.voiced_end))

@@ -179,6 +179,22 @@ def test_where_playback_is_not_followed_a_reply_ends_when_it_was_sent() -> None:
     assert [voiced.end for voiced in done.voiced] == [72_000]
 
 
+def test_what_was_sent_may_still_come_out_of_a_loudspeaker() -> None:
+    scene = Scene(REALTIME)
+    scene.step(Ask(1))
+    scene.answer(seconds=3.0)
+    scene.wait(2.2)
+    unheard_ms = scene.last(ReplyDone).unheard_ms
+    assert 500 < unheard_ms <= 1_100
+    scene.speak(0.2)
+    scene.hush(0.13)
+    assert scene.last(Look).over_reply
+    scene.hush(1.0)
+    scene.speak(0.2)
+    scene.hush(0.13)
+    assert not scene.last(Look).over_reply
+
+
 # --- tools ----------------------------------------------------------------------------------------
 
 
