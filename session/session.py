@@ -61,6 +61,7 @@ from .alarm import Alarm
 from .apologies import apology_for
 from .budgets import Budget
 from .conversation import Conversation, Item, tokens, turn_item
+from .editing import edit
 from .health import Progress
 from .inbox import Inbox
 from .messages import (
@@ -80,9 +81,6 @@ from .messages import (
     Event,
     GoingAway,
     InsertItem,
-    ItemDeleted,
-    ItemRetrieved,
-    ItemTruncated,
     Mute,
     PlaybackReport,
     Respond,
@@ -95,6 +93,7 @@ from .messages import (
     Unmute,
     Welcome,
 )
+from .prompts import Prompts
 from .recorder import Recorder
 from .records import Figures, Identity, SessionConfig, State, Totals
 from .shedding import Level
@@ -174,6 +173,7 @@ class Session:
             max_tokens=config.history_tokens,
             prefix=f"item_{secrets.token_hex(5)}_",
         )
+        self._prompts = Prompts(self._conversation, identity.session, config.reply_tokens)
         self._recorder: Recorder | None = None
         self._machine = self._new_machine()
         self._pipeline = SpeechPipelineManager(
@@ -391,7 +391,8 @@ class Session:
         if asked is None:
             prompt, voice = self._prompt(draft.turn, draft.text), self._voice()
         else:
-            prompt, voice = self._prompt_of(asked), self._voice(asked.voice)
+            prompt = self._prompts.of_request(self.settings, asked)
+            voice = self._voice(asked.voice)
         self._prompt_tokens = sum(tokens(message.content) for message in prompt.messages)
         apology = "" if draft.silent else self._apology()
         self._pipeline.draft(draft, prompt, voice, apology)
@@ -436,7 +437,7 @@ class Session:
             if self._machine.asked >= MOST_ASKS:
                 raise RateLimited(f"{MOST_ASKS} replies wait already: at most so many may")
             self._budget.check_turn(self._clock())
-            self._items_of(wanted)
+            self._prompts.items_of(wanted)
         except (ReplyUnderWay, RateLimited, NoSuchItem) as error:
             self._send(Failed(error, ref=wanted.ref, ask=wanted.ask))
             return
@@ -461,25 +462,12 @@ class Session:
             silent = self.settings.modality == "text"
             self._step(Ask(0, call.turn, waits=True, silent=silent))
 
-    def _edit(self, edit: Edit) -> None:
+    def _edit(self, command: Edit) -> None:
         """The client changes the history, or looks at it."""
-        history = self._conversation
         try:
-            match edit:
-                case InsertItem(item, after):
-                    self._send(history.insert(item, after=after))
-                case DeleteItem(item_id):
-                    history.delete(item_id)
-                    self._send(ItemDeleted(item_id))
-                case TruncateItem(item_id, audio_ms):
-                    history.truncate(item_id, audio_ms * REPLY_HZ // 1000)
-                    self._send(ItemTruncated(item_id, audio_ms))
-                case RetrieveItem(item_id):
-                    self._send(ItemRetrieved(history.item(item_id)))
-        except AntiphonError as error:
-            self._send(Failed(error, ref=edit.ref))
-        except ValueError as error:
-            self._send(Failed(BadMessage(str(error)), ref=edit.ref))
+            self._send(edit(self._conversation, command))
+        except (BadMessage, NoSuchItem) as error:
+            self._send(Failed(error, ref=command.ref))
 
     def _configure(self, change: Configure) -> None:
         chosen = {
@@ -574,38 +562,7 @@ class Session:
 
     def _prompt(self, turn: int = 0, text: str = "") -> Prompt:
         """What was said so far, and the words of a turn that may not be in it yet."""
-        settings = self.settings
-        messages = self._conversation.messages(settings.instructions, turn=turn, text=text)
-        return Prompt(
-            messages, self._reply_tokens(settings.reply_tokens), session=self.identity.session,
-            tools=settings.tools, tool_choice=settings.tool_choice,
-        )  # fmt: skip
-
-    def _prompt_of(self, asked: Respond) -> Prompt:
-        """Of a reply that the client asked for in its own way."""
-        settings, instructions = self.settings, asked.instructions
-        return Prompt(
-            self._conversation.messages(
-                settings.instructions if instructions is None else instructions,
-                items=self._items_of(asked),
-            ),
-            self._reply_tokens(asked.reply_tokens or settings.reply_tokens),
-            session=self.identity.session,
-            tools=settings.tools if asked.tools is None else asked.tools,
-            tool_choice=asked.tool_choice or settings.tool_choice,
-        )
-
-    def _items_of(self, asked: Respond) -> list[Item] | None:
-        """What it is to be a reply to; None: the history. Raises `NoSuchItem`."""
-        if asked.input is None:
-            return None
-        return [
-            self._conversation.item(item) if isinstance(item, str) else item for item in asked.input
-        ]
-
-    def _reply_tokens(self, wanted: int) -> int:
-        most = self._config.reply_tokens
-        return min(wanted, most) if wanted else most
+        return self._prompts.of_turn(self.settings, turn, text)
 
     def _idle_for(self) -> float:
         return self._clock() - self._active_at

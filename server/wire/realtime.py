@@ -1,7 +1,8 @@
 """The OpenAI Realtime API (GA): its events <-> Commands and Events. Pure.
 
-A projection with little memory: the session object, the response that is being given, and speech
-that is not yet known to cut in. Nothing is decided here.
+A projection with little memory: the session object (`realtime_session`), the input audio buffer
+(`realtime_input`) and the response that is being given (`realtime_response`). Nothing is decided
+here.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ import msgspec
 from pipeline import events as ev
 from pipeline.errors import NotFound, NothingToCommit, TooMuchAudio
 from server.wire import realtime_in as incoming
-from server.wire.realtime_audio import AudioIn, FormatName, duration_s
+from server.wire.realtime_audio import FormatName
+from server.wire.realtime_forms import Mistake, voice_name
+from server.wire.realtime_input import InputBuffer
 from server.wire.realtime_out import error_object, item_object
 from server.wire.realtime_response import Json, Response, Shape
-from server.wire.realtime_session import Mistake, RealtimeSession, voice_name
+from server.wire.realtime_session import RealtimeSession
 from session import limits
 from session import messages as msg
 from session.catalogue import Catalogue
-from session.conversation import turn_item
 
 SUBPROTOCOL = "realtime"
 APPEND_BYTES = 15 * 1024 * 1024
 """Of one append's audio, in base64."""
-LEAST_COMMIT_S = 0.1
 MOST_ASKED = 64
 """Responses asked for whose settings are remembered until they begin."""
 
@@ -40,15 +41,6 @@ class Audio:
     """Microphone audio: PCM of 24 kHz."""
 
     pcm: bytes
-
-
-@dataclass(slots=True)
-class _Speech:
-    """Somebody began to speak over a reply; it is told when it is known to be meant."""
-
-    turn: int
-    start_ms: int
-    stop_ms: int | None = None
 
 
 class Realtime:
@@ -66,17 +58,9 @@ class Realtime:
         self._asked: dict[int, incoming.ResponseForm] = {}
         self._updates: deque[Json] = deque()
         """The session objects that updates led to and that are not told yet."""
-        self._items = ""
-        """How the ids of the history's items begin."""
-        self._ear = AudioIn()
-        self._buffered_s = 0.0
-        """Audio that came since the last turn."""
-        self._committed_s: deque[float] = deque(maxlen=64)
-        self._spoken_from_ms = 0
-        self._spoken_s = 0.0
+        self._input = InputBuffer()
         self._response: Response | None = None
         self._reply = 0
-        self._speech: _Speech | None = None
 
     # --- what a client sends ---------------------------------------------------------------------
 
@@ -101,17 +85,10 @@ class Realtime:
             case incoming.SessionUpdate(session=patch):
                 return self._update(patch)
             case incoming.Commit():
-                if self._buffered_s < LEAST_COMMIT_S:
-                    raise NothingToCommit(
-                        "Error committing input audio buffer: the buffer is too small. Expected at "
-                        f"least {LEAST_COMMIT_S * 1000:.0f}ms of audio, "
-                        f"but it has {self._buffered_s * 1000:.0f}ms."
-                    )
-                self._committed_s.append(self._buffered_s)
-                self._buffered_s = 0.0
+                self._input.commit()
                 return msg.Commit(must=True, ref=ref)
             case incoming.ClearInput():
-                self._buffered_s = 0.0
+                self._input.clear()
                 return msg.ClearAudio()
             case incoming.ClearOutput():
                 raise Mistake(
@@ -135,10 +112,7 @@ class Realtime:
     def _append(self, data: bytes) -> Audio:
         if len(data) > APPEND_BYTES * 3 // 4:
             raise Mistake(f"an append has at most {APPEND_BYTES} bytes of base64", param="audio")
-        name = _format_name(self.session.input_format)
-        pcm = self._ear.decode(data, name)
-        self._buffered_s += duration_s(data, name)
-        return Audio(pcm)
+        return Audio(self._input.append(data, _format_name(self.session.input_format)))
 
     def _update(self, patch: Json) -> msg.Configure:
         session = copy(self.session)  # an update that is refused changes nothing
@@ -176,13 +150,17 @@ class Realtime:
     def _told(self, event: msg.Event) -> Iterator[Json]:
         match event:
             case msg.Welcome(items=items):
-                self._items = items
+                self._input.items = items
                 yield {"type": "session.created", "session": self.session.shown()}
             case msg.Configured():
                 if self._updates:
                     yield {"type": "session.updated", "session": self._updates.popleft()}
             case ev.SpeechStarted() | ev.SpeechStopped() | ev.Interrupted() | ev.UserTranscript():
-                yield from self._heard(event)
+                yield from self._input.hear(
+                    event,
+                    over_response=self._response is not None and self.session.interrupts,
+                    transcribes=self.session.transcribes,
+                )
             case msg.AudioCleared():
                 yield {"type": "input_audio_buffer.cleared"}
             case msg.TimedOut(item=item, start_ms=start_ms, end_ms=end_ms):
@@ -212,69 +190,13 @@ class Realtime:
             case _:
                 yield from self._replied(event)
 
-    def _heard(
-        self, event: ev.SpeechStarted | ev.SpeechStopped | ev.Interrupted | ev.UserTranscript
-    ) -> Iterator[Json]:
-        """The user's half. Clients flush their audio when they are told that speech has started:
-        over a reply it is told only once it is known to be meant."""
-        match event:
-            case ev.SpeechStarted(turn, at_ms):
-                self._spoken_from_ms = at_ms
-                if self._response is not None and self.session.interrupts:
-                    self._speech = self._speech or _Speech(turn, at_ms)
-                else:
-                    yield self._speech_event("started", turn, "audio_start_ms", at_ms)
-            case ev.SpeechStopped(turn, at_ms):
-                self._spoken_s = max(0, at_ms - self._spoken_from_ms) / 1000
-                if self._speech is not None:
-                    self._speech.stop_ms = at_ms
-                else:
-                    yield self._speech_event("stopped", turn, "audio_end_ms", at_ms)
-            case ev.Interrupted():
-                yield from self._let_out()
-            case ev.UserTranscript(final=False):
-                if self._response is None:  # words, and no reply any more that they could be over
-                    yield from self._let_out()
-            case ev.UserTranscript(turn, text, discarded=discarded, ended=ended):
-                self._speech = None
-                if self.session.transcribes and (not discarded or ended):
-                    yield from self._transcribed(turn, text)
-
-    def _let_out(self) -> Iterator[Json]:
-        speech, self._speech = self._speech, None
-        if speech is not None:
-            yield self._speech_event("started", speech.turn, "audio_start_ms", speech.start_ms)
-            if speech.stop_ms is not None:
-                yield self._speech_event("stopped", speech.turn, "audio_end_ms", speech.stop_ms)
-
-    def _speech_event(self, what: str, turn: int, name: str, at_ms: int) -> Json:
-        kind = f"input_audio_buffer.speech_{what}"
-        return {"type": kind, name: at_ms, "item_id": turn_item(self._items, turn)}
-
-    def _transcribed(self, turn: int, text: str) -> Iterator[Json]:
-        told = {"item_id": turn_item(self._items, turn), "content_index": 0}
-        kind = "conversation.item.input_audio_transcription"
-        if text:
-            yield {"type": f"{kind}.delta", **told, "delta": text}
-        usage = {"type": "duration", "seconds": round(self._spoken_s, 3)}
-        yield {"type": f"{kind}.completed", **told, "transcript": text, "usage": usage}
-
     def _added(self, added: msg.ItemAdded) -> Iterator[Json]:
         item, after = added.item, added.after
         if item.reply and self._response is not None and item.reply == self._reply:
             yield from self._response.add(item, after)
             return
         if item.role == "user" and item.turn:
-            yield from self._let_out()
-            if self._committed_s:
-                self._spoken_s = self._committed_s.popleft()
-            else:
-                self._buffered_s = 0.0
-            yield {
-                "type": "input_audio_buffer.committed",
-                "previous_item_id": after,
-                "item_id": item.id,
-            }
+            yield from self._input.committed(item, after)
         shown = item_object(item, heard=False)
         yield {"type": "conversation.item.added", "previous_item_id": after, "item": shown}
         yield {"type": "conversation.item.done", "previous_item_id": after, "item": shown}
@@ -322,8 +244,8 @@ class Realtime:
         if failed.reply is not None and self._response is not None:
             self._response.error = failed.error  # its end tells it
             return
-        if isinstance(failed.error, NothingToCommit) and self._committed_s:
-            self._committed_s.popleft()
+        if isinstance(failed.error, NothingToCommit):
+            self._input.commit_failed()
         kind, _, event_id = (failed.ref or "").partition("|")
         yield {"type": "error", "error": error_object(failed.error, kind, event_id or None)}
 

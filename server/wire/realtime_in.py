@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from server.wire.realtime_session import (
+from server.wire.realtime_forms import (
     AudioOutput,
     FunctionTool,
     Mistake,

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline import errors
 from pipeline.events import ReplyDone
 from server.failures import failure_of, message_of
-from server.wire.realtime_session import Mistake
+from server.wire.realtime_forms import Mistake
 from session.conversation import Item
 
 _CODES: dict[type[BaseException], str] = {
