@@ -135,7 +135,7 @@ async def test_a_turn_without_words_is_discarded(scraper: Scraper) -> None:
 async def test_speculations_that_came_true_and_that_did_not(scraper: Scraper) -> None:
     async with call(scraper.server.ws_url, {"pace": "patient"}) as caller:
         for pause in (1, 2):
-            await caller.speak(murmur(0.6) + silence(0.2))
+            await caller.speak(murmur(0.6) + silence(0.7))  # of some 1.2 s that it waits
             await scraper.until(pause, "speculations_total")
         await caller.play()
     assert await scraper.value("speculations_wasted_total") == 1
