@@ -244,6 +244,9 @@ class Realtime:
         if failed.reply is not None and self._response is not None:
             self._response.error = failed.error  # its end tells it
             return
+        if failed.turn is not None and failed.reply is None:
+            self._input.not_understood(failed.turn, failed.error)
+            return
         if isinstance(failed.error, NothingToCommit):
             self._input.commit_failed()
         kind, _, event_id = (failed.ref or "").partition("|")

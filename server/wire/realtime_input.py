@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.errors import NothingToCommit
 from pipeline.events import Interrupted, SpeechStarted, SpeechStopped, UserTranscript
 from server.wire.realtime_audio import AudioIn, FormatName, duration_s
+from server.wire.realtime_out import error_object
 from session.conversation import Item, turn_item
 
 Json = dict[str, Any]
@@ -45,6 +46,8 @@ class InputBuffer:
         self._spoken_s = 0.0
         """How long the last turn was."""
         self._speech: _Speech | None = None
+        self._failed: tuple[int, Exception] | None = None
+        """The turn that was not understood, and why."""
 
     # --- what the client does with it ------------------------------------------------------------
 
@@ -73,6 +76,10 @@ class InputBuffer:
         """There was no turn in it after all."""
         if self._committed_s:
             self._committed_s.popleft()
+
+    def not_understood(self, turn: int, error: Exception) -> None:
+        """A turn's words, or some of them, failed; its end tells it."""
+        self._failed = (turn, error)
 
     # --- what becomes of it ----------------------------------------------------------------------
 
@@ -106,7 +113,10 @@ class InputBuffer:
                     yield from self._let_out()
             case UserTranscript(turn, text, discarded=discarded, ended=ended):
                 self._speech = None
-                if transcribes and (not discarded or ended):
+                failed, self._failed = self._failed, None
+                if failed is not None and failed[0] == turn and not text:
+                    yield self._fail(turn, failed[1], shown=ended and transcribes)
+                elif transcribes and (not discarded or ended):
                     yield from self._transcribed(turn, text)
 
     def committed(self, item: Item, after: str | None) -> Iterator[Json]:
@@ -129,6 +139,15 @@ class InputBuffer:
     def _speech_event(self, what: str, turn: int, name: str, at_ms: int) -> Json:
         kind = f"input_audio_buffer.speech_{what}"
         return {"type": kind, name: at_ms, "item_id": turn_item(self.items, turn)}
+
+    def _fail(self, turn: int, error: Exception, *, shown: bool) -> Json:
+        if not shown:  # there is no item that could be named, or nobody asked for its words
+            return {"type": "error", "error": error_object(error)}
+        cause = error_object(error)
+        del cause["event_id"]
+        kind = "conversation.item.input_audio_transcription.failed"
+        item = turn_item(self.items, turn)
+        return {"type": kind, "item_id": item, "content_index": 0, "error": cause}
 
     def _transcribed(self, turn: int, text: str) -> Iterator[Json]:
         told = {"item_id": turn_item(self.items, turn), "content_index": 0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.engines.ports import Tool
-from pipeline.errors import ClientError
+from pipeline.errors import ClientError, SttFailed
 from pipeline.events import (
+    Failed,
     Interrupted,
     ReplyDone,
     ReplyStarted,
@@ -32,6 +34,7 @@ from session.messages import (
     Settings,
     Welcome,
 )
+from tests.realtime.oracle import check_form
 
 CATALOGUE = Catalogue({"tone": "en-us", "tone-low": "en-us"}, frozenset({"en"}), "tone")
 KINDS = [str(kind.__struct_config__.tag) for kind in get_args(ClientEvent)]
@@ -105,7 +108,9 @@ def told(one: Realtime, *events: object) -> list[str]:
     one.encode(Welcome("s", Settings("tone", ""), 1, 1, 24_000, 24_000, items="i"))
     kinds: list[str] = []
     for event in events:
-        kinds += [json.loads(frame)["type"] for frame in one.encode(event)]  # type: ignore[arg-type]
+        for frame in map(json.loads, one.encode(event)):  # type: ignore[arg-type]
+            check_form(frame)
+            kinds.append(frame["type"])
     return kinds
 
 
@@ -207,6 +212,21 @@ def test_audio_is_taken_as_it_is() -> None:
     audio = b64encode(b"\x01\x02").decode()
     event = {"type": "input_audio_buffer.append", "audio": audio}
     assert codec().decode(json.dumps(event)) == Audio(b"\x01\x02")
+
+
+# --- a turn that was not understood ---------------------------------------------------------------
+
+
+def test_words_that_failed_are_told_at_the_item_or_as_an_error() -> None:
+    one = codec()
+    failed = Failed(SttFailed("no ear"), turn=1)
+    noise = UserTranscript(1, "", final=True, discarded=True)
+    assert told(one, failed, noise) == ["error"]
+    transcription = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+    one.decode(json.dumps({"type": "session.update", "session": transcription}))
+    kinds = told(one, failed, replace(noise, ended=True))
+    assert kinds == ["conversation.item.input_audio_transcription.failed"]
+    assert told(one, failed, UserTranscript(1, "Well.", final=True))[-1].endswith("completed")
 
 
 # --- what the user said over a response -----------------------------------------------------------
