@@ -99,6 +99,16 @@ def test_one_aside_waits_for_the_reply_that_is_under_way() -> None:
     assert scene.last(ReplyStarted).aside
 
 
+def test_one_waits_for_the_reply_that_began_meanwhile() -> None:
+    scene = Scene()
+    scene.step(Ask(1))
+    scene.step(Ask(2))
+    assert [draft.ask for draft in scene.all(Draft)] == [1]
+    scene.answer(seconds=0.2)
+    scene.wait(1.0)
+    assert scene.last(ReplyStarted).ask == 2
+
+
 def test_one_that_waits_begins_when_nobody_speaks() -> None:
     scene = Scene()
     scene.speak(0.5)

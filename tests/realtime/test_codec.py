@@ -240,6 +240,10 @@ def test_a_cough_over_a_response_is_never_told() -> None:
     assert told(codec(), *OVER, noise) == ["response.created"]
 
 
+def test_words_over_a_response_are_not_told_before_they_end_it() -> None:
+    assert told(codec(), *OVER, UserTranscript(1, "Mm", final=False)) == ["response.created"]
+
+
 def test_words_over_a_response_are_told_when_they_end_it() -> None:
     done = ReplyDone(1, 0, "interrupted", "", "")
     assert told(codec(), *OVER, Interrupted(1, ""), done, SAID) == [

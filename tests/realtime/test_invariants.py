@@ -116,6 +116,13 @@ class Play:
             self.asks += 1
             self.step(Ask(self.asks, aside=aside, silent=silent))
 
+    def turn(self, words: str) -> None:
+        """A whole one."""
+        self.sound(0.95, 25)
+        self.sound(0.02, 4)
+        self.understand(words)
+        self.sound(0.02, 10)
+
     def insert(self, text: str) -> None:
         self.tell(self.history.insert(Item("", "user", text)))
 
@@ -135,6 +142,7 @@ class Play:
 ACTIONS = st.one_of(
     st.tuples(st.just("sound"), st.sampled_from([0.02, 0.95]), st.integers(1, 25)),
     st.tuples(st.just("understand"), st.sampled_from(WORDS)),
+    st.tuples(st.just("turn"), st.sampled_from(WORDS)),
     st.tuples(st.just("write"), st.sampled_from(["Well. ", "It is noon. ", "So!"])),
     st.tuples(st.just("call"), st.sampled_from(["a", "b"]), st.sampled_from(["", "{", "}"])),
     st.tuples(st.just("finish"), st.sampled_from(["completed", "failed", "cut_short"])),
@@ -156,8 +164,8 @@ CONFIGS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(CONFIGS, st.lists(ACTIONS, max_size=40))
+@settings(max_examples=200, deadline=None)
+@given(CONFIGS, st.lists(ACTIONS, min_size=15, max_size=50))
 def test_every_conversation_keeps_the_rules(config: TurnConfig, actions: list[tuple]) -> None:
     play = Play(config)
     for name, *arguments in actions:
