@@ -65,7 +65,8 @@ class EndTurn:
     at: int
     if_any: bool = False
     must: bool = False
-    """Whoever says so wants to be told when there is no turn to end."""
+    """Whoever says so asks for the reply as well, or for none, and wants to be told when there is
+    no turn to end."""
     ref: str | None = None
 
 

@@ -426,6 +426,7 @@ class TurnMachine:
             turn.stop_told = True
             yield SpeechStopped(turn.number, _ms(turn.voiced_end))
         turn.forced = True
+        turn.unanswered = end.must
         turn.marks.endpoint = now
         self._earliest = max(at, turn.voiced_end)
         if self.phase is Phase.SPEAKING:
@@ -474,7 +475,7 @@ class TurnMachine:
         yield from self._cut_in.let_go_on(now)
 
     def _commit(self, turn: Utterance, now: float) -> Iterator[Effect]:
-        if not self._answers:
+        if turn.unanswered or not self._answers:
             yield from self._take_back()
             yield from self._finalise()
             yield from self._cut_in.let_go_on(now)

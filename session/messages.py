@@ -99,7 +99,7 @@ class Commit:
     """The user's turn is over now."""
 
     must: bool = False
-    """It is an error if there is none."""
+    """It is an error if there is none, and no reply begins by itself."""
     ref: str | None = None
 
 

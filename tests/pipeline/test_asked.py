@@ -294,6 +294,20 @@ def test_where_a_reply_cannot_be_held_words_still_end_it() -> None:
     assert scene.machine.barge_ins.held == 0
 
 
+def test_whoever_ends_a_turn_and_asks_for_its_reply_gets_one() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    scene.understand("What time is it?")
+    guess = scene.last(Draft).draft
+    scene.step(EndTurn(scene.sample, must=True))
+    assert scene.last(UserTranscript).final
+    assert Drop(guess) in scene.effects
+    assert not scene.all(ReplyStarted)
+    scene.step(Ask(1))
+    assert scene.last(ReplyStarted).ask == 1
+
+
 # --- audio that is thrown away --------------------------------------------------------------------
 
 

@@ -103,7 +103,8 @@ class Play:
 
     def call(self, call: str, arguments: str) -> None:
         if self.draft is not None:
-            self.step(DraftCall(self.draft.draft, call, "", arguments))
+            draft = self.draft.draft
+            self.step(DraftCall(draft, f"{call}{draft}", "", arguments))  # ids are never reused
 
     def finish(self, how: str) -> None:
         if self.draft is not None:
