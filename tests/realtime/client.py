@@ -8,12 +8,13 @@ import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import websockets
 
 from tests.realtime.oracle import Oracle
+from tests.support import LiveServer
 
 PCM_HZ = 24_000
 
@@ -83,6 +84,12 @@ class Client:
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.oracle.events if event["type"] == kind]
+
+
+def hears(server: LiveServer, text: str) -> None:
+    """From now on this is what the scripted recogniser understands."""
+    transcriber = server.house.engines.transcriber
+    transcriber._script = replace(transcriber._script, stt_text=text)  # type: ignore[attr-defined]
 
 
 @asynccontextmanager

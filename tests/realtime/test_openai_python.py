@@ -11,6 +11,7 @@ from typing import Any
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
+from tests.realtime.client import hears
 from tests.realtime.oracle import Oracle
 from tests.support import live_server, murmur, silence
 
@@ -51,6 +52,7 @@ class Caller:
 @asynccontextmanager
 async def caller() -> AsyncIterator[Caller]:
     async with live_server() as server:
+        hears(server, "Stop it, please.")  # none of a reply's own words
         client = AsyncOpenAI(
             api_key="sk-any", base_url=f"{server.url}/v1",
             websocket_base_url=f"{server.url.replace('http', 'ws')}/v1",
