@@ -40,7 +40,7 @@ MACHINE := turn utterance edges endpointing speculation replies playback cutting
 
 machine: $(STAMPS)/dev ## the turn machine's tests, with its branch coverage
 	@$(BIN)/python -m pytest -q tests/pipeline/test_turn.py tests/pipeline/test_endpointing.py \
-	  tests/pipeline/test_playback.py tests/pipeline/test_edges.py tests/pipeline/test_turn_progress.py \
+	  tests/pipeline/test_playback.py tests/pipeline/test_edges.py tests/pipeline/test_turn_progress.py tests/pipeline/test_asked.py \
 	  $(MACHINE:%=--cov=pipeline.%) --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
 
 format: $(STAMPS)/dev ## what the formatter and the linter can mend, mended

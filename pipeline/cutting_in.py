@@ -49,12 +49,13 @@ class CutIn:
         self._speech_looks = 0
         """Looks in a row with words that are no echo."""
 
-    def suspect(self, onset: int, now: float) -> Iterator[Effect]:
-        """Somebody may be cutting in: hold the reply."""
+    def suspect(self, onset: int, now: float, *, hold: bool = True) -> Iterator[Effect]:
+        """Somebody may be cutting in: hold the reply, for a client that can."""
         if not self._surely_echoes:
             self.onset = onset
-            self.count.held += 1
-            yield from self._replies.hold(now)
+            if hold:
+                self.count.held += 1
+                yield from self._replies.hold(now)
 
     @property
     def echoes(self) -> bool:

@@ -3,6 +3,11 @@
     AntiphonError
     ├── ClientError              the peer's fault; the session usually goes on
     │   ├── BadMessage           not JSON, not of the form, out of range, unknown type
+    │   │   └── NotNow           well formed, and not possible as things stand
+    │   │       ├── NothingToCommit   no turn to end
+    │   │       ├── ReplyUnderWay     another reply is being given
+    │   │       ├── NoReplyUnderWay   none is, to be cancelled
+    │   │       └── ItemExists        an item has this id already
     │   ├── BadAudio             odd length, undecodable
     │   ├── TooMuchAudio         faster than real time for too long
     │   ├── TooManyMessages      a flood of text frames
@@ -11,6 +16,7 @@
     │   ├── Forbidden            foreign origin, not an admin
     │   ├── RateLimited          a budget is used up
     │   └── NotFound             no such session, voice or model
+    │       └── NoSuchItem       nor item, nor tool call
     ├── Unavailable              nobody's fault; try again later
     │   ├── AtCapacity           full, and the waiting room too
     │   ├── PoolTimeout          waited too long for a slot or an answer
@@ -82,8 +88,32 @@ class RateLimited(ClientError):
     """A budget is used up; `retry_after_s` says when to come back."""
 
 
+class NotNow(BadMessage):
+    """What is asked for is well formed, and not possible as things stand."""
+
+
+class NothingToCommit(NotNow):
+    """There is no turn to end."""
+
+
+class ReplyUnderWay(NotNow):
+    """Another reply is being given."""
+
+
+class NoReplyUnderWay(NotNow):
+    """There is no reply to cancel."""
+
+
+class ItemExists(NotNow):
+    """An item has this id already."""
+
+
 class NotFound(ClientError):
     """No such session, voice or model."""
+
+
+class NoSuchItem(NotFound):
+    """No such item in the conversation, or no such call of a tool."""
 
 
 class Unavailable(AntiphonError):

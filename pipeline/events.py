@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .playback import Voiced
+
 ReplyStatus = Literal["completed", "interrupted", "cancelled", "failed"]
 
 
@@ -35,6 +37,8 @@ class UserTranscript:
     final: bool
     discarded: bool = False
     ref: str | None = None
+    ended: bool = False
+    """The client ended the turn, though it had no words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,12 @@ class ReplyStarted:
 
     reply: int
     turn: int
+    ask: int = 0
+    """The client's request that it answers; 0: none did."""
+    aside: bool = False
+    """It is no part of the conversation."""
+    silent: bool = False
+    """Only text follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,26 @@ class ReplyText:
 
     reply: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolText:
+    """The next piece of a tool call's arguments; the first comes with the tool's name."""
+
+    reply: int
+    call: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The client's tool is wanted. Its reply ends; the next one follows the tool's answer."""
+
+    reply: int
+    call: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +169,15 @@ class ReplyDone:
     apology: bool = False
     spoken: bool = True
     """Whether the turn was; else it was typed, or this is a greeting."""
+    voiced: tuple[Voiced, ...] = ()
+    """Where each clause of the text lies in the audio, as far as it was made."""
+    cut_short: bool = False
+    """The model would have said more, but for the longest reply."""
+    unheard_ms: int = 0
+    """Audio that was sent, and will not have been heard yet."""
+    prompt_tokens: int = 0
+    """Estimated, as are `reply_tokens`."""
+    reply_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +188,8 @@ class Failed:
     turn: int | None = None
     reply: int | None = None
     ref: str | None = None
+    ask: int = 0
+    """The request for a reply that it ends; 0: none."""
 
 
 TurnEvent = (
@@ -157,6 +198,8 @@ TurnEvent = (
     | UserTranscript
     | ReplyStarted
     | ReplyText
+    | ToolText
+    | ToolCalled
     | ReplyAudio
     | ReplyPaused
     | ReplyResumed

@@ -81,6 +81,11 @@ class Listening:
         """The end of the audio received, in samples at 16 kHz."""
         return self._ring.end
 
+    def settle(self) -> int:
+        """The end of the audio received, with what the resampler still held back of it."""
+        self._ring.append(self._resampler.flush())
+        return self._ring.end
+
     @property
     def unheard_s(self) -> float:
         """Audio that waits to be heard."""

@@ -7,13 +7,14 @@ inbox and touches nothing else; when the `async with` is left, they and their cl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 
 import structlog
 
+from .clauses import Clause
 from .echo import Loudspeaker
 from .engines.ports import Float32, Prompt, SpeechWindow
 from .errors import AntiphonError, EngineError, first_error
@@ -174,7 +175,7 @@ class SpeechPipelineManager:
             apology=apology,
             runs_dry_at=speaking.runs_dry_at,
         )
-        make = self._make(draft.draft, thinking, speaking, prompt, draft.say)
+        make = self._make(draft, thinking, speaking, prompt)
         self._drafts[draft.draft] = _Work(thinking, speaking, self._tasks.create_task(make))
 
     def confirm(self, draft: int) -> None:
@@ -216,16 +217,23 @@ class SpeechPipelineManager:
         return pcm
 
     async def _make(
-        self, draft: int, thinking: Thinking, speaking: Speaking, prompt: Prompt, say: str | None
+        self, draft: Draft, thinking: Thinking, speaking: Speaking, prompt: Prompt
     ) -> None:
         error: Exception | None = None
+        say, clauses = draft.say, thinking.clauses()
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(thinking.run(prompt) if say is None else thinking.say(say))
-                both.create_task(speaking.run(thinking.clauses()))
+                both.create_task(_read(clauses) if draft.silent else speaking.run(clauses))
         except* AntiphonError as group:
             error = first_error(group)
         except* Exception:
             log.exception("reply_failed", session=self._owner)
             error = EngineError("the reply failed")
-        await self._post(DraftMade(draft, thinking.error or error))
+        await self._post(DraftMade(draft.draft, thinking.error or error, thinking.cut_short))
+
+
+async def _read(clauses: AsyncIterator[Clause]) -> None:
+    """Take clauses that nobody speaks."""
+    async for _ in clauses:
+        pass

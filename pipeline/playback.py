@@ -7,6 +7,7 @@ estimated from what was sent and the time gone by.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 REPORT_TIMEOUT_S = 1.0
@@ -32,8 +33,12 @@ class Voiced:
 class Playback:
     """The audio of one reply: made, sent, played."""
 
-    def __init__(self, rate_hz: int, send_ahead_s: float, chunk_s: float = 0.1) -> None:
+    def __init__(
+        self, rate_hz: int, send_ahead_s: float, chunk_s: float = 0.1, *, followed: bool = True
+    ) -> None:
+        """`followed`: it ends when it was heard; else as soon as all of it was sent."""
         self.rate_hz = rate_hz
+        self._followed = followed
         self._ahead = round(send_ahead_s * rate_hz)
         self._chunk = round(chunk_s * rate_hz)
         self._clauses: list[Voiced] = []
@@ -90,6 +95,10 @@ class Playback:
         self._advance(now)
         return int(self._played + 1e-6)  # whole samples, despite sums of floats
 
+    def unheard_ms(self, now: float) -> int:
+        """What was sent and has not been played."""
+        return round((self.sent - self.played(now)) * 1000 / self.rate_hz)
+
     def due(self, now: float) -> int:
         """How many samples may leave now: whole chunks, or the rest of the reply."""
         waiting = self.made - self.sent
@@ -100,7 +109,7 @@ class Playback:
 
     def ended(self, now: float) -> bool:
         """Whether the listener has heard it all, once all has been sent."""
-        if self._finished:
+        if self._finished or not self._followed:
             return True
         left = self.sent - self.played(now)
         if self._recently_reported(now):
@@ -127,17 +136,12 @@ class Playback:
         played = self.played(now)
         if self.complete and played >= self.made:
             return text
-        heard = 0
-        for clause in self._clauses:
-            if played >= clause.end:
-                heard = clause.text_end
-                continue
-            if played > clause.start:
-                share = (played - clause.start) / (clause.end - clause.start)
-                spoken = text[clause.text_start : clause.text_end]
-                heard = clause.text_start + _whole_words(spoken, share)
-            break
-        return text[:heard].rstrip()
+        return heard_until(text, self.voiced, played)
+
+    @property
+    def voiced(self) -> tuple[Voiced, ...]:
+        """The clauses whose audio is whole."""
+        return tuple(self._clauses)
 
     def _recently_reported(self, now: float) -> bool:
         return self._reported_at is not None and now - self._reported_at < REPORT_TIMEOUT_S
@@ -148,6 +152,21 @@ class Playback:
                 float(self.sent), self._played + max(0.0, now - self._as_of) * self.rate_hz
             )
         self._as_of = now
+
+
+def heard_until(text: str, clauses: Iterable[Voiced], played: int) -> str:
+    """What of a reply's text lies before this sample of its audio, cut at a whole word."""
+    heard = 0
+    for clause in clauses:
+        if played >= clause.end:
+            heard = clause.text_end
+            continue
+        if played > clause.start:
+            share = (played - clause.start) / (clause.end - clause.start)
+            spoken = text[clause.text_start : clause.text_end]
+            heard = clause.text_start + _whole_words(spoken, share)
+        break
+    return text[:heard].rstrip()
 
 
 def _whole_words(text: str, share: float) -> int:

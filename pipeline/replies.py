@@ -7,7 +7,7 @@ audio leave as they are made, paced by its playback, and it ends exactly once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from .events import (
@@ -22,11 +22,14 @@ from .events import (
     ReplyStatus,
     ReplyText,
     Timeline,
+    ToolCalled,
+    ToolText,
 )
 from .playback import Playback
 from .signals import (
     Draft,
     DraftAudio,
+    DraftCall,
     DraftClause,
     DraftMade,
     DraftText,
@@ -91,7 +94,14 @@ class Reply:
     playback: Playback
     marks: Marks
     number: int | None = None
+    ask: int = 0
+    aside: bool = False
+    silent: bool = False
+    """Text only."""
     text: str = ""
+    calls: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Tools that are wanted, as far as is known: id -> name, arguments."""
+    cut_short: bool = False
     apology: bool = False
     """The text is no model's: there was no answer."""
     error: Exception | None = None
@@ -105,6 +115,9 @@ class Replies:
     def __init__(self, next_reply: int) -> None:
         self.next_reply = next_reply
         self.current: Reply | None = None
+        self.audible_until = 0.0
+        """When the audio of the last whole reply will have been played, where that is not waited
+        for."""
         self._next_draft = 1
 
     @property
@@ -126,11 +139,16 @@ class Replies:
         say: str | None = None,
         *,
         speculative: bool = False,
+        silent: bool = False,
+        ask: int = 0,
+        aside: bool = False,
     ) -> Iterator[Effect]:
         """Begin to make a reply; the one before must have ended."""
-        self.current = Reply(self._next_draft, turn, playback, marks)
+        self.current = Reply(
+            self._next_draft, turn, playback, marks, ask=ask, aside=aside, silent=silent
+        )
         self._next_draft += 1
-        yield Draft(self.current.draft, turn, text, say, speculative)
+        yield Draft(self.current.draft, turn, text, say, speculative, ask, silent)
 
     def drop(self) -> Iterator[Effect]:
         """A draft nobody knows of is gone without a trace."""
@@ -144,12 +162,18 @@ class Replies:
         assert reply is not None
         reply.number = self.next_reply
         self.next_reply += 1
-        yield ReplyStarted(reply.number, reply.turn)
+        yield ReplyStarted(reply.number, reply.turn, reply.ask, reply.aside, reply.silent)
         if reply.text:
             yield ReplyText(reply.number, reply.text)
+        for call, (name, arguments) in reply.calls.items():
+            yield ToolText(reply.number, call, name, arguments)
+        if reply.playback.complete:
+            yield from self._call(reply)
 
     def note(
-        self, news: DraftText | DraftClause | DraftAudio | DraftVoiced | DraftMade, now: float
+        self,
+        news: DraftText | DraftCall | DraftClause | DraftAudio | DraftVoiced | DraftMade,
+        now: float,
     ) -> Iterator[Effect]:
         """News of the reply in the making. News of an older one dies here."""
         reply = self.current
@@ -162,6 +186,11 @@ class Replies:
                 reply.text += text
                 if reply.number is not None:
                     yield ReplyText(reply.number, text)
+            case DraftCall(_, call, name, arguments):
+                known = reply.calls.get(call, ("", ""))
+                reply.calls[call] = (known[0] + name, known[1] + arguments)
+                if reply.number is not None:
+                    yield ToolText(reply.number, call, reply.calls[call][0], arguments)
             case DraftClause():
                 reply.marks.clause = reply.marks.clause or now
             case DraftAudio(_, samples):
@@ -172,12 +201,26 @@ class Replies:
             case _:
                 reply.playback.complete = True
                 reply.error = news.error
+                reply.cut_short = news.cut_short
+                if reply.number is not None:
+                    yield from self._call(reply)
+
+    def _call(self, reply: Reply) -> Iterator[Effect]:
+        """The tools are wanted now; one whose arguments broke off is not."""
+        assert reply.number is not None
+        if reply.error is None and not reply.cut_short:
+            for call, (name, arguments) in reply.calls.items():
+                yield ToolCalled(reply.number, call, name, arguments)
 
     @property
     def ready(self) -> bool:
-        """The draft has something to show for itself: audio, or an end."""
+        """The draft has something to show for itself: audio, or, without, text, or an end."""
         reply = self.drafted
-        return reply is not None and (reply.playback.made > 0 or reply.playback.complete)
+        return reply is not None and (
+            reply.playback.made > 0
+            or reply.playback.complete
+            or (reply.silent and reply.text != "")
+        )
 
     def play(self, now: float) -> Iterator[Effect]:
         """Send what is due, and end the reply when it has been heard."""
@@ -263,9 +306,15 @@ class Replies:
     def _done(self, reply: Reply, status: ReplyStatus, now: float) -> ReplyDone:
         assert reply.number is not None
         self.current = None
-        heard = reply.text if status == "completed" else reply.playback.heard(reply.text, now)
+        unheard_ms = reply.playback.unheard_ms(now)
+        if status == "completed":
+            self.audible_until = now + unheard_ms / 1000
+        read = status == "completed" or reply.silent
+        heard = reply.text if read else reply.playback.heard(reply.text, now)
         marks = reply.marks
         return ReplyDone(
             reply.number, reply.turn, status, reply.text, heard, marks.latency(), marks.timeline(),
             apology=reply.apology, spoken=marks.spoken,
+            voiced=reply.playback.voiced, cut_short=reply.cut_short,
+            unheard_ms=unheard_ms,
         )  # fmt: skip

@@ -64,6 +64,17 @@ class EndTurn:
 
     at: int
     if_any: bool = False
+    must: bool = False
+    """Whoever says so asks for the reply as well, or for none, and wants to be told when there is
+    no turn to end."""
+    ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DropTurn:
+    """What was said up to `at`, and not yet ended, was not meant to be heard."""
+
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,30 @@ class Greet:
     """Speak this before anybody has said a word."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A reply is wanted beside those that turns begin: by the client, or after its tools' answers.
+
+    It begins once the words of every turn that was ended are known.
+    """
+
+    ask: int
+    """Names the request, for whoever knows more of it."""
+    turn: int = 0
+    """Whose it goes on with."""
+    aside: bool = False
+    """It is no part of the conversation, and waits for the reply that is under way."""
+    waits: bool = False
+    """Until nobody speaks."""
+    silent: bool = False
+    """Text only."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaidNothing:
+    """Nobody has spoken for so long that it counts as a turn, and is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +140,16 @@ class DraftText:
     draft: int
     text: str
     apology: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DraftCall:
+    """More of a tool call: its name (in one piece), or its arguments."""
+
+    draft: int
+    call: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +184,8 @@ class DraftMade:
 
     draft: int
     error: Exception | None = None
+    cut_short: bool = False
+    """The model would have said more, but for the longest reply."""
 
 
 Event = (
@@ -147,12 +194,16 @@ Event = (
     | LookFailed
     | Voted
     | EndTurn
+    | DropTurn
     | Typed
     | Greet
+    | Ask
+    | SaidNothing
     | Cancel
     | Forget
     | Played
     | DraftText
+    | DraftCall
     | DraftClause
     | DraftAudio
     | DraftVoiced
@@ -192,6 +243,10 @@ class Draft:
     text: str
     say: str | None = None
     speculative: bool = False
+    ask: int = 0
+    """The request it is made for; 0: a turn began it."""
+    silent: bool = False
+    """Text only."""
 
 
 @dataclass(frozen=True, slots=True)

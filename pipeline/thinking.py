@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
 from .clauses import Clause, ClauseCutter
-from .engines.ports import Prompt
+from .engines.ports import Prompt, ToolDelta
 from .errors import AntiphonError, LlmFailed
 from .pool import LLM, Purpose, ResourcePool
-from .signals import Draft, DraftClause, DraftText, Event
+from .signals import Draft, DraftCall, DraftClause, DraftText, Event
 
 CLAUSES_AHEAD = 64
 """Clauses that may wait to be voiced; the model's stream is read no faster than that."""
@@ -20,6 +21,10 @@ QUIET_CLAUSES = 2
 lies ready for both to work at once."""
 LISTEN_S = 1.0
 """The longest that it is quiet at a time."""
+MOST_CALLS = 16
+"""Tools that one reply may ask for."""
+MOST_ARGUMENT_BYTES = 16_384
+"""Of one call's arguments."""
 
 
 class Thinking:
@@ -50,8 +55,15 @@ class Thinking:
         self._cutter = ClauseCutter()
         self._clauses: asyncio.Queue[Clause | None] = asyncio.Queue(CLAUSES_AHEAD)
         self._text = ""
+        self._calls: dict[int, str] = {}
+        """The ids of the tool calls so far, by the model's own count."""
+        self._argument_bytes: dict[str, int] = {}
+        self.cut_short = False
+        """It would have gone on, but for the longest reply."""
         self._tokens = 0
         """Asked for so far."""
+        self._breathes = False
+        """The model is on the voice's own processor, and goes on from where it paused."""
         self._spoken = 0
         """Clauses that have left for the synthesizer."""
         self.error: AntiphonError | None = None
@@ -70,12 +82,13 @@ class Thinking:
         """Ask the model. An error of the model's is kept in `error`, not raised."""
         try:
             cut_short = await self._think(prompt, first=True)
-            while cut_short and self._tokens_left(prompt) > 0:
+            while cut_short and self._breathes and self._tokens_left(prompt) > 0:
                 await self._listen()
                 if self._spoken >= QUIET_CLAUSES:
                     await self._wanted.wait()  # of a speculation, the beginning is enough
                 cut_short = await self._think(prompt, first=False)
-            if not self._text:
+            self.cut_short = cut_short
+            if not self._text and not self._calls:
                 raise LlmFailed("the language model gave an empty answer")
         except AntiphonError as error:
             self.error = error
@@ -103,12 +116,16 @@ class Thinking:
             part = replace(prompt, max_tokens=tokens, begun=self._text)
             cut_short = False
             async for delta in slot.stream(lambda model, stop: model.generate(part, stop)):
+                if isinstance(delta, ToolDelta):
+                    await self._call(delta)
+                    continue
                 text = delta.text if self._text else delta.text.lstrip()
                 cut_short = delta.cut_short
                 if text:
                     self._text += text
                     await self._take(text)
-        return cut_short and breath is not None
+        self._breathes = breath is not None
+        return cut_short
 
     def _tokens_left(self, prompt: Prompt) -> int:
         return prompt.max_tokens - self._tokens
@@ -128,6 +145,19 @@ class Thinking:
     async def _take(self, text: str, *, apology: bool = False) -> None:
         await self._post(DraftText(self._draft, text, apology))
         await self._hand_over(self._cutter.feed(text))
+
+    async def _call(self, piece: ToolDelta) -> None:
+        call = self._calls.get(piece.index)
+        if call is None:
+            if len(self._calls) == MOST_CALLS:
+                raise LlmFailed(f"the language model asked for more than {MOST_CALLS} tools")
+            # Backends number them as they like, some not at all: ours are never the same twice.
+            call = self._calls[piece.index] = f"call_{secrets.token_hex(8)}"
+        size = self._argument_bytes.get(call, 0) + len(piece.arguments.encode())
+        self._argument_bytes[call] = size
+        if size > MOST_ARGUMENT_BYTES:
+            raise LlmFailed("the language model wrote too long a tool call")
+        await self._post(DraftCall(self._draft, call, piece.name, piece.arguments))
 
     async def _finish(self) -> None:
         await self._hand_over(self._cutter.finish())

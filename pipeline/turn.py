@@ -23,12 +23,15 @@ from .barge_in import Verdict
 from .cutting_in import CUT_IN_LOOK, ECHO_LOOK, BargeIns, CutIn
 from .edges import OFF, ON, Fall, Onset
 from .endpointing import Pace, patience_s
+from .errors import NothingToCommit
 from .events import Failed, SpeechStarted, SpeechStopped, UserTranscript
 from .playback import Playback
 from .replies import Marks, Replies
 from .signals import (
+    Ask,
     Cancel,
     Confirm,
+    DropTurn,
     Effect,
     EndTurn,
     Event,
@@ -38,6 +41,7 @@ from .signals import (
     Looked,
     LookFailed,
     Played,
+    SaidNothing,
     Typed,
     Voted,
 )
@@ -58,6 +62,8 @@ MOST_ENDS = 32
 """Ends of turns that may wait for the words of those before."""
 FALL_HOLDS = 8 * FRAME
 """A look at a voice that fell away still holds when the detector hears silence so much later."""
+MOST_ASKS = 16
+"""Replies asked for that may wait; whoever asks for more is refused before it comes here."""
 SPECULATE_S = 0.7
 """How long before its turn can be committed a reply is begun, at most."""
 
@@ -86,6 +92,22 @@ class TurnConfig:
     """Begin a reply before its turn is surely over."""
     partial_every: int = PARTIAL_EVERY
     """Samples of speech after which a transcript so far is asked for."""
+    answers: bool = True
+    """A turn is answered; else a reply is made only when it is asked for."""
+    interrupts: bool = True
+    """Words over a reply end it; else they are taken down, and not answered."""
+    holds: bool = True
+    """A reply stands still while it is found out whether somebody cuts in."""
+    follows_playback: bool = True
+    """A reply ends when it was heard; else as soon as all of it was sent."""
+    silent: bool = False
+    """Replies are text only."""
+    silence_s: float | None = None
+    """A silence that ends a turn, whatever was said; None: it is decided by words and sound."""
+    threshold: float = ON
+    """The speech probability from which a frame is a voice."""
+    preroll: int = PREROLL
+    """Samples before the onset that belong to the turn."""
 
 
 class TurnMachine:
@@ -107,6 +129,10 @@ class TurnMachine:
         self._heard_to = 0
         self._ends: list[EndTurn] = []
         """The user ended turns here; VAD has yet to hear up to it."""
+        self._dropped_to = 0
+        """Audio before this sample was not meant to be heard."""
+        self._asks: list[Ask] = []
+        """Replies that were asked for and cannot begin yet."""
 
     # --- what others may ask ---------------------------------------------------------------------
 
@@ -125,9 +151,27 @@ class TurnMachine:
     def busy(self) -> bool:
         """A turn or a reply is under way. A manual turn that is not ended may be mere silence."""
         turn = self._turn
-        return self.replies.current is not None or (
-            turn is not None and (turn.forced or not turn.manual)
+        return (
+            self.replies.current is not None
+            or bool(self._asks)
+            or (turn is not None and (turn.forced or not turn.manual))
         )
+
+    @property
+    def answering(self) -> bool:
+        """A reply is under way, or asked for and about to begin: no second one can."""
+        mine = any(not (ask.aside or ask.waits) for ask in self._asks)
+        return self.replies.started is not None or mine
+
+    @property
+    def cancellable(self) -> bool:
+        """There is a reply to cancel, or one that will be in a moment."""
+        return self.answering or self.phase is Phase.COMMITTED
+
+    @property
+    def asked(self) -> int:
+        """How many replies wait that were asked for."""
+        return len(self._asks)
 
     @property
     def progress(self) -> tuple[int, ...] | None:
@@ -149,7 +193,7 @@ class TurnMachine:
 
     def step(self, event: Event | None, now: float) -> list[Effect]:
         """What follows from an event, or, for None, from the time."""
-        return [*self._follow(event, now), *self.replies.play(now)]
+        return [*self._follow(event, now), *self.replies.play(now), *self._begin_asked(now)]
 
     def reconfigure(self, config: TurnConfig, now: float) -> list[Effect]:
         """Change what the client may choose. A turn begun under another detection ends."""
@@ -174,15 +218,23 @@ class TurnMachine:
             case EndTurn():
                 self._end(event)
                 yield from self._maybe_end(now)
+            case DropTurn(at):
+                yield from self._drop_turn(at)
             case Typed():
                 yield from self._typed(event, now)
             case Greet(text):
                 yield from self._supersede(now)
                 yield from self._draft(0, "", Marks.unspoken(now), say=text)
                 yield from self.replies.start()
+            case Ask():
+                if len(self._asks) < MOST_ASKS:
+                    self._asks.append(event)
+            case SaidNothing():
+                yield from self._said_nothing()
             case Cancel():
                 yield from self._cancel(now)
             case Forget():
+                self._asks.clear()
                 if self._turn is not None and self._speculating:
                     yield from self._take_back()
                 yield from self._cancel(now)
@@ -197,6 +249,11 @@ class TurnMachine:
 
     def _heard(self, frame: Heard, now: float) -> Iterator[Effect]:
         self._heard_to = frame.end
+        if frame.end <= self._dropped_to:
+            yield from self._maybe_end(now)
+            return
+        if self.config.threshold != ON:
+            frame = replace(frame, probability=_rescaled(frame.probability, self.config.threshold))
         turn = self._turn
         speaking = turn is not None and self.phase is Phase.SPEAKING
         hangs_on = speaking and turn is not None and turn.voiced_end == frame.end - FRAME
@@ -218,7 +275,7 @@ class TurnMachine:
         """Somebody speaks: a new turn, or more of the one that was under way."""
         turn = self._turn
         if turn is None:
-            turn = self._open(max(self._earliest, start - PREROLL), self.next_turn)
+            turn = self._open(max(self._earliest, start - self.config.preroll), self.next_turn)
             self.next_turn += 1
             yield SpeechStarted(turn.number, _ms(start))
         else:
@@ -229,8 +286,9 @@ class TurnMachine:
         self.phase = Phase.SPEAKING
         turn.voice(frame)
         self._fall.rise()
-        if self.replies.started is not None and not self.replies.held:
-            yield from self._cut_in.suspect(start, now)
+        undecided = self.replies.held or self._cut_in.onset is not None
+        if self.replies.started is not None and not undecided and self.config.interrupts:
+            yield from self._cut_in.suspect(start, now, hold=self.config.holds)
 
     def _voice(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
         turn.voice(frame)
@@ -242,7 +300,7 @@ class TurnMachine:
         elif self._cut_in.echoes and self._over_reply:
             pause = ECHO_LOOK
         if frame.end - asked_to >= pause:
-            yield turn.look(frame.end, now, over_reply=self._over_reply)
+            yield turn.look(frame.end, now, over_reply=self._audible(now))
         elif self.config.speculate:
             yield from self._foresee(turn, frame, now)
         yield from self._cut_in.decide(turn, frame.end, now, speaking=True)
@@ -255,11 +313,15 @@ class TurnMachine:
         elif self._fall.foreseen and not foreseen_before:
             # Over a held reply it must be a quick one: the sure ones take longer than there is.
             undecided = self._cut_in.onset is not None
-            yield turn.look(frame.end, now, final=not undecided, over_reply=self._over_reply)
+            yield turn.look(frame.end, now, final=not undecided, over_reply=self._audible(now))
 
     @property
     def _over_reply(self) -> bool:
         return self.replies.started is not None
+
+    def _audible(self, now: float) -> bool:
+        """A reply is heard by the user, though all of it may have been sent."""
+        return self._over_reply or now < self.replies.audible_until
 
     def _silence(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
         if self.phase is Phase.SPEAKING:
@@ -276,7 +338,7 @@ class TurnMachine:
             else:
                 seen = False
             if not seen:
-                yield turn.look(frame.end, now, final=True, over_reply=self._over_reply)
+                yield turn.look(frame.end, now, final=True, over_reply=self._audible(now))
         if not turn.stop_told and frame.end - turn.voiced_end >= STOPPED_AFTER:
             turn.stop_told = True
             yield SpeechStopped(turn.number, _ms(turn.voiced_end))
@@ -331,7 +393,7 @@ class TurnMachine:
 
     def _understood(self, turn: Utterance, now: float) -> Iterator[Effect]:
         """All that will be known of the words up to here is known: do they end a reply?"""
-        if not turn.manual:
+        if not turn.manual and self.config.interrupts:
             yield from self._cut_in.understand(turn.text, now, silent=self.phase is Phase.PAUSED)
 
     def _voted(self, vote: Voted, now: float) -> Iterator[Effect]:
@@ -354,6 +416,8 @@ class TurnMachine:
             turn = self._open(self._earliest, 0, manual=True)
             turn.voiced_at = now
         if turn is None or self.phase is Phase.COMMITTED:
+            if turn is None and end.must:
+                yield Failed(NothingToCommit("nothing was said that could be a turn"), ref=end.ref)
             return
         if not turn.number:
             turn.number = self.next_turn
@@ -362,6 +426,7 @@ class TurnMachine:
             turn.stop_told = True
             yield SpeechStopped(turn.number, _ms(turn.voiced_end))
         turn.forced = True
+        turn.unanswered = end.must
         turn.marks.endpoint = now
         self._earliest = max(at, turn.voiced_end)
         if self.phase is Phase.SPEAKING:
@@ -386,13 +451,15 @@ class TurnMachine:
             if turn.forced or silence_s >= WORDLESS_S:
                 yield from self._discard(turn, now)
             return
-        wait_s = patience_s(turn.text, turn.end_of_turn, self.config.pace)
+        wait_s = self.config.silence_s
+        if wait_s is None:
+            wait_s = patience_s(turn.text, turn.end_of_turn, self.config.pace)
         if turn.forced or silence_s >= wait_s:
             if not turn.forced:
                 turn.marks.endpoint = turn.asked_at if waited_for_words else now
             turn.marks.commit = now
             yield from self._commit(turn, now)
-        elif self.config.speculate and silence_s >= wait_s - SPECULATE_S:
+        elif self.config.speculate and self._answers and silence_s >= wait_s - SPECULATE_S:
             yield from self._speculate(turn, now)
 
     def _said_aside(self, turn: Utterance) -> bool:
@@ -403,11 +470,16 @@ class TurnMachine:
 
     def _discard(self, turn: Utterance, now: float) -> Iterator[Effect]:
         yield from self._take_back()
-        yield UserTranscript(turn.number, "", final=True, discarded=True)
+        yield UserTranscript(turn.number, "", final=True, discarded=True, ended=turn.forced)
         self._end_turn(turn)
         yield from self._cut_in.let_go_on(now)
 
     def _commit(self, turn: Utterance, now: float) -> Iterator[Effect]:
+        if turn.unanswered or not self._answers:
+            yield from self._take_back()
+            yield from self._finalise()
+            yield from self._cut_in.let_go_on(now)
+            return
         marks = replace(turn.marks, voiced=turn.voiced_at)
         begun = self.replies.drafted if self.speculation.words == turn.text else None
         if begun is not None:
@@ -430,7 +502,18 @@ class TurnMachine:
         yield from self._draft(number, event.text, Marks.unspoken(now))
         yield from self.replies.start()
 
+    def _said_nothing(self) -> Iterator[Effect]:
+        if not self.busy:
+            number = self.next_turn
+            self.next_turn += 1
+            yield UserTranscript(number, "", final=True, discarded=True, ended=True)
+            self._asks.append(Ask(0, number, silent=self.config.silent))
+
     def _cancel(self, now: float) -> Iterator[Effect]:
+        mine = next((ask for ask in self._asks if not (ask.aside or ask.waits)), None)
+        if mine is not None and self.replies.started is None:
+            self._asks.remove(mine)
+            yield from self._begin(mine, now)
         if self._speculating:
             return  # the client knows of no reply
         yield from self._start_reply()
@@ -445,6 +528,46 @@ class TurnMachine:
             yield from self._take_back()
         yield from self.replies.drop()
         yield from self.replies.interrupt(now)
+
+    def _drop_turn(self, at: int) -> Iterator[Effect]:
+        """The client throws away what was said and not yet ended."""
+        turn = self._turn
+        self._dropped_to = self._earliest = max(self._earliest, at)
+        if turn is None or turn.forced or self.phase is Phase.COMMITTED:
+            return
+        yield from self._take_back()
+        self._end_turn(turn)
+        self._onset.forget()
+
+    # --- replies that are asked for --------------------------------------------------------------
+
+    @property
+    def _answers(self) -> bool:
+        """A turn that ends now begins a reply."""
+        config = self.config
+        return config.answers and (config.interrupts or self.replies.started is None)
+
+    def _begin_asked(self, now: float) -> Iterator[Effect]:
+        while self._asks and self._may_begin(self._asks[0]):
+            yield from self._begin(self._asks.pop(0), now)
+
+    def _may_begin(self, ask: Ask) -> bool:
+        turn = self._turn
+        if self._ends or (turn is not None and turn.forced):
+            return False  # its words belong to what is answered
+        if ask.aside or ask.waits:
+            quiet = turn is None or turn.manual or ask.aside
+            return self.replies.current is None and quiet
+        return self.replies.started is None
+
+    def _begin(self, ask: Ask, now: float) -> Iterator[Effect]:
+        yield from self._supersede(now)
+        playback = self._playback()
+        yield from self.replies.draft(
+            ask.turn, "", Marks.unspoken(now), playback,
+            silent=ask.silent, ask=ask.ask, aside=ask.aside,
+        )  # fmt: skip
+        yield from self.replies.start()
 
     # --- speculation -----------------------------------------------------------------------------
 
@@ -480,8 +603,14 @@ class TurnMachine:
         say: str | None = None,
         speculative: bool = False,
     ) -> Iterator[Effect]:
-        playback = Playback(self.config.rate_hz, self.config.send_ahead_s)
-        yield from self.replies.draft(turn, text, marks, playback, say, speculative=speculative)
+        yield from self.replies.draft(
+            turn, text, marks, self._playback(), say,
+            speculative=speculative, silent=self.config.silent,
+        )  # fmt: skip
+
+    def _playback(self) -> Playback:
+        config = self.config
+        return Playback(config.rate_hz, config.send_ahead_s, followed=config.follows_playback)
 
     def _start_reply(self) -> Iterator[Effect]:
         """The reply leaves: from now on its turn cannot be taken back."""
@@ -507,6 +636,13 @@ class TurnMachine:
 def _some(effect: Effect | None) -> Iterator[Effect]:
     if effect is not None:
         yield effect
+
+
+def _rescaled(probability: float, threshold: float) -> float:
+    """As if the threshold were `ON`: what counts as a voice is then the same everywhere."""
+    if probability < threshold:
+        return probability * ON / threshold
+    return 1.0 if threshold >= 1.0 else ON + (probability - threshold) * (1 - ON) / (1 - threshold)
 
 
 def _ms(sample: int) -> int:

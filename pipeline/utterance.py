@@ -46,6 +46,8 @@ class Utterance:
     manual: bool = False
     forced: bool = False
     """The user has ended it: no more waiting, no taking back."""
+    unanswered: bool = False
+    """Whoever ended it asks for the reply as well, or for none."""
     stop_told: bool = False
     end_of_turn: float | None = None
     asked_at: float = 0.0

@@ -15,10 +15,11 @@ from starlette.websockets import WebSocket
 
 from pipeline.engines.build import build
 from pipeline.errors import AntiphonError
-from server import operations, page, speech_api, transcription_api
+from server import operations, page, realtime_secrets, speech_api, transcription_api
 from server.failures import failure_of, message_of
 from server.gauges import Gauges
 from server.house import House
+from server.realtime_socket import realtime_socket
 from server.request_ids import RequestIds
 from server.settings import Settings
 from server.voice_socket import voice_socket
@@ -41,6 +42,8 @@ def create_app(house: House) -> ASGIApp:
     app = Starlette(
         routes=[
             WebSocketRoute("/ws", voice_socket),
+            WebSocketRoute("/v1/realtime", realtime_socket),
+            *realtime_secrets.routes,
             *operations.routes,
             *speech_api.routes,
             *transcription_api.routes,
@@ -49,6 +52,7 @@ def create_app(house: House) -> ASGIApp:
         exception_handlers=handlers,
     )
     app.state.house = house
+    app.state.secrets = realtime_secrets.Secrets()
     house.metrics.registry.register(Gauges(house))
     return RequestIds(app)  # outside of everything: a 500 carries its id too
 

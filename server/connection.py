@@ -1,9 +1,9 @@
-"""Connection: one accepted native WebSocket, in the conversation's words: frames in, events out."""
+"""Connection: one accepted WebSocket, in the conversation's words: frames in, events out."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -12,9 +12,9 @@ from pipeline.errors import AntiphonError
 from pipeline.events import Failed
 from server.failures import failure_of
 from server.peer import Ear, abort, answers, listen
-from server.wire import native
 from session.messages import Event
 
+Frames = Callable[[Event], Sequence[str | bytes]]
 CLOSE_S = 2.0
 """The longest wait for a peer to read what comes before its close."""
 PING_S = 2.0
@@ -25,8 +25,10 @@ YIELD_EVERY = 64
 class Connection:
     """Reads and writes frames; closes, or cuts where the peer does not read."""
 
-    def __init__(self, socket: WebSocket) -> None:
+    def __init__(self, socket: WebSocket, frames: Frames) -> None:
+        """`frames`: how an event is written; it may be another one later."""
         self._socket = socket
+        self.frames = frames
         self._received = 0
 
     @property
@@ -55,19 +57,21 @@ class Connection:
             listen(self._socket, None)
 
     async def send(self, event: Event) -> int:
-        """Send an event; the size of its frame. Waits while the peer does not read.
+        """Send an event; the size of its frames. Waits while the peer does not read.
 
         Raises `WebSocketDisconnect`.
         """
-        frame = native.encode(event)
+        size = 0
         try:
-            if isinstance(frame, bytes):
-                await self._socket.send_bytes(frame)
-            elif frame is not None:
-                await self._socket.send_text(frame)
+            for frame in self.frames(event):
+                size += len(frame)
+                if isinstance(frame, bytes):
+                    await self._socket.send_bytes(frame)
+                else:
+                    await self._socket.send_text(frame)
         except RuntimeError as closed:  # by the server: no pong came, or it stops
             raise WebSocketDisconnect(1006) from closed
-        return len(frame or "")
+        return size
 
     async def answers(self) -> bool:
         """Whether the peer answers a ping."""

@@ -40,12 +40,11 @@ class Intake:
         if len(data) > limits.FRAME_BYTES:
             raise Fatal(BadAudio(f"an audio frame has at most {limits.FRAME_BYTES} bytes"))
 
-    def take_audio(self, seconds: float, *, manual: bool) -> bool:
+    def take_audio(self, seconds: float, credit_s: float) -> bool:
         """Spend credit; False, and the audio is to be dropped, when there is not enough.
 
         Raises `Fatal` when that goes on.
         """
-        credit_s = limits.MANUAL_CREDIT_S if manual else limits.AUDIO_CREDIT_S
         if self._credit.take(seconds, credit_s, self._clock()):
             return True
         if self._credit.dropped_s > limits.AUDIO_PATIENCE_S:

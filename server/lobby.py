@@ -7,8 +7,17 @@ sends before it has a place is refused or dropped, never kept: see `_refuse`.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 
-from pipeline.errors import AtCapacity, BadMessage, ClientError, NotFound, SlowClient, first_error
+from pipeline.errors import (
+    AtCapacity,
+    BadMessage,
+    ClientError,
+    NotFound,
+    SlowClient,
+    TooManyMessages,
+    first_error,
+)
 from pipeline.events import Failed
 from server.connection import Connection
 from server.intake import Fatal, Intake
@@ -20,6 +29,8 @@ from session.messages import Bye, Configure, Event
 
 HELLO_S = 10.0
 """A client that says nothing for so long is not one."""
+MOST_EARLY, MOST_EARLY_BYTES = 256, 1_000_000
+"""What a client may send before its session is there, where that is kept."""
 REPEAT_S = 10.0
 """How often one that waits is told of its ETA, though its position is the same."""
 
@@ -33,23 +44,21 @@ class Left(Exception):
         self.reason = reason
 
 
-class Lobby:
-    """One connection before its welcome."""
+class Lobby(ABC):
+    """One connection before its session: what comes is read, and a place waited for."""
 
-    def __init__(
-        self, connection: Connection, intake: Intake, catalogue: Catalogue, ticket: Ticket
-    ) -> None:
+    def __init__(self, connection: Connection, intake: Intake, ticket: Ticket) -> None:
         self._connection = connection
         self._intake = intake
-        self._catalogue = catalogue
         self._ticket = ticket
         self._met = False
-        self._hello = native.Hello(16_000, Configure())
-        self._first: bytes | None = None
 
-    async def enter(self) -> tuple[native.Hello, bytes | None]:
-        """Wait for the hello and for a place; the hello, or the first audio of a client that says
-        none.
+    @abstractmethod
+    async def _read(self) -> None:
+        """Read until there is a place. Raises as `_pass` does."""
+
+    async def _pass(self) -> None:
+        """Wait until the client was met, and there is a place.
 
         Raises `Left`, `Fatal`, or `WebSocketDisconnect`.
         """
@@ -60,9 +69,6 @@ class Lobby:
                 reading.cancel()
         except ExceptionGroup as group:
             raise first_error(group) from None
-        return self._hello, self._first
-
-    # --- waiting for a place ---------------------------------------------------------------------
 
     async def _wait(self) -> None:
         told: int | None = None
@@ -90,6 +96,49 @@ class Lobby:
                 await self._connection.send(event)
         except TimeoutError:
             raise Fatal(SlowClient("you do not read what is sent to you")) from None
+
+
+class RealtimeLobby(Lobby):
+    """The Realtime protocol has no hello and no word for waiting: what comes is kept for later."""
+
+    def __init__(self, connection: Connection, intake: Intake, ticket: Ticket) -> None:
+        super().__init__(connection, intake, ticket)
+        self._met = True
+        self._first: list[str] = []
+
+    async def enter(self) -> list[str]:
+        """Wait for a place; the frames that came meanwhile. Raises as `_pass` does."""
+        await self._pass()
+        return self._first
+
+    async def _read(self) -> None:
+        size = 0
+        while not self._ticket.admitted:
+            if len(self._first) == MOST_EARLY or size > MOST_EARLY_BYTES:
+                raise Fatal(TooManyMessages("too much was sent before the session was created"))
+            text, _ = await self._connection.receive()
+            if text is not None:
+                size += len(text)
+                self._first.append(text)
+
+
+class NativeLobby(Lobby):
+    """The native protocol: a hello, and what is said before the welcome is refused."""
+
+    def __init__(
+        self, connection: Connection, intake: Intake, catalogue: Catalogue, ticket: Ticket
+    ) -> None:
+        super().__init__(connection, intake, ticket)
+        self._catalogue = catalogue
+        self._hello = native.Hello(16_000, Configure())
+        self._first: bytes | None = None
+
+    async def enter(self) -> tuple[native.Hello, bytes | None]:
+        """Wait for the hello and for a place; the hello, or the first audio of a client that says
+        none. Raises as `_pass` does.
+        """
+        await self._pass()
+        return self._hello, self._first
 
     # --- what comes meanwhile --------------------------------------------------------------------
 

@@ -25,9 +25,11 @@ from pipeline.events import (
     ReplyText,
     SpeechStarted,
     SpeechStopped,
+    ToolCalled,
+    ToolText,
     UserTranscript,
 )
-from session.messages import Event, GoingAway, Warned
+from session.messages import Event, GoingAway, ItemAdded, ItemRetrieved, Warned
 
 LATE_S, STUCK_S = 5.0, 15.0
 MAX_TEXT_BYTES = 150_000
@@ -57,10 +59,13 @@ class Outbox:
         clock: Callable[[], float] = time.monotonic,
         dropped: Callable[[Literal["outbox_audio", "outbox_text"]], None] = lambda _: None,
         cut: Callable[[], None] = lambda: None,
+        *,
+        overtakes: bool = True,
     ) -> None:
         """`dropped` is told of every event that is not kept, in which half of the box; `cut` is
-        called once, when the box is `stuck`.
+        called once, when the box is `stuck`. Without `overtakes` all events keep their order.
         """
+        self._overtaking = _OVERTAKES if overtakes else ()
         self._clock = clock
         self._dropped = dropped
         self._cut = cut
@@ -106,7 +111,10 @@ class Outbox:
             case _:
                 pass
         self._text_bytes += _text_size(event)
-        if isinstance(event, _OVERTAKES) and getattr(event, "reply", None) not in self._unstarted:
+        if (
+            isinstance(event, self._overtaking)
+            and getattr(event, "reply", None) not in self._unstarted
+        ):
             self._urgent.append(event)
         else:
             self._ordered.append((self._clock(), event))
@@ -161,6 +169,10 @@ def _text_size(event: Event) -> int:
             return 0
         case UserTranscript(text=text) | ReplyText(text=text) | Interrupted(heard=text):
             return EVENT_BYTES + _bytes(text)
+        case ToolText(arguments=text) | ToolCalled(arguments=text):
+            return EVENT_BYTES + _bytes(text)
+        case ItemAdded(item=item) | ItemRetrieved(item=item):
+            return EVENT_BYTES + _bytes(item.text)
         case ReplyDone(text=text, heard=heard):
             return EVENT_BYTES + _bytes(text) + _bytes(heard)
         case _:

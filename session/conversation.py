@@ -1,34 +1,71 @@
 """What was said, by whom, and how much of it was heard: the history of one session. Pure.
 
 A projection of the events a session sends (`note`), so that it never says anything the client was
-not told. An assistant's item holds what was heard, never what was generated; an apology for an
-answer that never came is nobody's words, and leaves no text.
+not told, and of what the client puts in or takes out itself. An assistant's item holds what was
+heard, never what was generated; an apology for an answer that never came is nobody's words, and
+leaves no text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pipeline.engines.ports import Message
-from pipeline.events import ReplyDone, ReplyStarted, ReplyStatus, ReplyText, UserTranscript
+from pipeline.engines.ports import Message, ToolCall
+from pipeline.errors import ItemExists, NoSuchItem
+from pipeline.events import (
+    ReplyDone,
+    ReplyStarted,
+    ReplyStatus,
+    ReplyText,
+    ToolCalled,
+    ToolText,
+    UserTranscript,
+)
+from pipeline.playback import Voiced, heard_until
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 ROOT = "root"
 """As `after` of `insert`: before everything else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing that was said. `status` is "in_progress" while a reply is being spoken."""
+    """One thing that was said, a tool that was called, or its answer.
+
+    `status` is "in_progress" while a reply is being spoken, or a call written.
+    """
 
     id: str
     role: Role
     text: str
+    """Of a call: its arguments; of a tool: its answer."""
     turn: int = 0
     reply: int = 0
     status: ReplyStatus | Literal["in_progress"] = "completed"
+    call: str = ""
+    """The id of a tool call, on the call and on its answer; "" on what was said."""
+    name: str = ""
+    """Of the tool that is called."""
+    spoken: bool = False
+    """By voice; else it was typed."""
+    whole: str = ""
+    """A reply's text as it was generated, heard or not."""
+    voiced: tuple[Voiced, ...] = ()
+    """Where that lies in its audio."""
+    cut_at: int | None = None
+    """The sample of its audio where the client stopped hearing it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemAdded:
+    """An item is in the history, after another (None: it is the first)."""
+
+    item: Item
+    after: str | None
+    aside: bool = False
+    """It is shown, but no part of the history."""
 
 
 class Conversation:
@@ -38,63 +75,142 @@ class Conversation:
     the prompt's beginning the same for many turns, which a language model's prompt cache rewards.
     """
 
-    def __init__(self, *, max_items: int = 200, max_tokens: int = 1_000) -> None:
+    def __init__(
+        self, *, max_items: int = 200, max_tokens: int = 1_000, prefix: str = "item_"
+    ) -> None:
+        """`prefix` begins every id that is given here."""
         self._items: list[Item] = []
         self._max_items = max_items
         self._max_tokens = max_tokens
+        self.prefix = prefix
         self._counter = 0
+        self._reply = ReplyStarted(0, 0)
+        self._opened: set[str] = set()
+        """What of the latest reply is known: "" for its words, and its calls."""
 
     @property
     def items(self) -> tuple[Item, ...]:
         return tuple(self._items)
 
+    def item(self, item_id: str) -> Item:
+        """Raises `NoSuchItem`."""
+        return self._items[self._index(item_id)]
+
     # --- what happens in it ----------------------------------------------------------------------
 
-    def note(self, event: object) -> None:
-        """Follow an event that the session sends; events that say nothing new are ignored."""
+    def note(self, event: object) -> ItemAdded | None:
+        """Follow an event that the session sends; events that say nothing new are ignored.
+
+        Returns the item that begins with it.
+        """
         match event:
-            case UserTranscript(turn, text, final=True, discarded=False):
-                self._append(Item(self._new_id(), "user", text, turn=turn))
-            case ReplyStarted(reply, turn):
-                item = Item(self._new_id(), "assistant", "", turn, reply, "in_progress")
-                self._append(item)
+            case UserTranscript(turn, text, final=True, discarded=discarded, ended=ended):
+                if not discarded or ended:  # a turn that the client ended is there, words or not
+                    item = Item(turn_item(self.prefix, turn), "user", text, turn, spoken=True)
+                    return self._append(item)
+            case ReplyStarted():
+                self._reply = event
+                self._opened = set()
             case ReplyText(reply, text):
                 self._change_reply(reply, lambda item: replace(item, text=item.text + text))
-            case ReplyDone(reply=reply, heard=heard, status=status, apology=apology):
-                said = "" if apology else heard  # a model that reads apologies learns to apologise
-                self._change_reply(reply, lambda item: replace(item, text=said, status=status))
+                spoken = not self._reply.silent
+                return self._open(Item(f"{self.prefix}r{reply}", "assistant", text, spoken=spoken))
+            case ToolText(_, call, name, arguments):
+                self._change_call(call, lambda item: replace(item, text=item.text + arguments))
+                opened = Item(self._call_id(call), "assistant", arguments, call=call, name=name)
+                return self._open(opened)
+            case ToolCalled(_, call, name, arguments):
+                done = Item(self._call_id(call), "assistant", arguments, call=call, name=name)
+                self._change_call(
+                    call, lambda item: replace(item, text=arguments, status="completed")
+                )
+                return self._open(done)
+            case ReplyDone():
+                self._finish(event)
                 self._trim()  # now that its size is known, and before the next prompt is prepared
             case _:
                 pass
+        return None
 
-    def insert(self, role: Role, text: str, *, after: str | None = None) -> Item:
-        """Put an item in, at the end or after another (`ROOT`: first).
+    def _open(self, item: Item) -> ItemAdded | None:
+        """The first of a reply's words, or of a call's, makes its item."""
+        if item.call in self._opened:
+            return None
+        self._opened.add(item.call)
+        reply = self._reply
+        item = replace(item, turn=reply.turn, reply=reply.reply, status="in_progress")
+        if reply.aside:
+            return ItemAdded(item, None, aside=True)
+        return self._append(item)
 
-        Raises `KeyError` if there is no such item.
+    def _finish(self, done: ReplyDone) -> None:
+        said = "" if done.apology else done.heard  # a model that reads apologies learns them
+
+        def end(item: Item) -> Item:
+            item = replace(item, text=said, status=done.status, whole=done.text, voiced=done.voiced)
+            return item if item.cut_at is None else _cut(item, item.cut_at)
+
+        self._change_reply(done.reply, end)
+        for at, item in enumerate(self._items):
+            if item.reply == done.reply and item.status == "in_progress":
+                self._items[at] = replace(item, status="failed")  # a call that broke off
+
+    # --- what the client does with it ------------------------------------------------------------
+
+    def insert(self, item: Item, *, after: str | None = None) -> ItemAdded:
+        """Put an item in, at the end or after another (`ROOT`: first); without an id it gets one.
+
+        Raises `NoSuchItem` if there is no such other or, for a tool's answer, no such call, and
+        `ItemExists` if the id is taken.
         """
         at = len(self._items)
         if after == ROOT:
             at = 0
         elif after is not None:
             at = self._index(after) + 1
-        item = Item(self._new_id(), role, text)
+        if any(item.id == one.id for one in self._items):
+            raise ItemExists(f"there is an item {item.id!r} already")
+        if item.role == "tool" and self.call(item.call) is None:
+            raise NoSuchItem(f"no tool was called by the id {item.call!r}")
+        item = replace(item, id=item.id or self._new_id())
+        before = self._items[at - 1].id if at else None
         self._items.insert(at, item)
         self._trim()
-        return item
+        return ItemAdded(item, before)
+
+    def call(self, call: str) -> Item | None:
+        """The item of a tool call; None when no such tool is wanted."""
+        for item in self._items:
+            if item.call == call and item.role == "assistant" and item.status == "completed":
+                return item
+        return None
+
+    def open_calls(self, reply: int) -> tuple[str, ...]:
+        """The calls of a reply that are not answered yet."""
+        answered = {item.call for item in self._items if item.role == "tool"}
+        return tuple(
+            item.call for item in self._items
+            if item.reply == reply and item.call and item.call not in answered
+            and item.status == "completed"
+        )  # fmt: skip
 
     def delete(self, item_id: str) -> None:
-        """Take an item out. Raises `KeyError` if there is no such item."""
+        """Take an item out. Raises `NoSuchItem`."""
         del self._items[self._index(item_id)]
 
-    def truncate(self, item_id: str, text: str) -> None:
-        """Cut an assistant's item to what was heard of it. Raises `KeyError`, or `ValueError` if
-        `text` is not how the item begins.
+    def truncate(self, item_id: str, played: int) -> None:
+        """Cut what was said of a reply to what lies before this sample of its audio.
+
+        Raises `NoSuchItem`, or `ValueError` if the item is no reply's words.
         """
         at = self._index(item_id)
         item = self._items[at]
-        if item.role != "assistant" or not item.text.startswith(text):
-            raise ValueError("an item is cut to a beginning of what it says")
-        self._items[at] = replace(item, text=text)
+        if item.role != "assistant" or item.call:
+            raise ValueError("only what a reply says can be cut")
+        if item.status == "in_progress":
+            self._items[at] = replace(item, cut_at=played)
+        else:
+            self._items[at] = _cut(item, played)
 
     def clear(self) -> None:
         """Forget everything that was said. Ids are not used again."""
@@ -102,10 +218,18 @@ class Conversation:
 
     # --- what the language model sees ------------------------------------------------------------
 
-    def messages(self, instructions: str, *, turn: int, text: str) -> tuple[Message, ...]:
-        """The prompt of a reply to `turn`, whose words may not be in the history yet."""
+    def messages(
+        self,
+        instructions: str,
+        *,
+        turn: int = 0,
+        text: str = "",
+        items: Iterable[Item] | None = None,
+    ) -> tuple[Message, ...]:
+        """The prompt of a reply to `turn`, whose words may not be in the history yet; of `items` in
+        place of the history, where they are given."""
         messages = [Message("system", instructions)] if instructions else []
-        messages += [Message(item.role, item.text) for item in self._items if item.text]
+        messages += _messages(self._items if items is None else list(items))
         if text and not any(item.role == "user" and item.turn == turn for item in self._items):
             messages.append(Message("user", text))
         return tuple(messages)
@@ -114,21 +238,32 @@ class Conversation:
 
     def _new_id(self) -> str:
         self._counter += 1
-        return f"item_{self._counter}"
+        return f"{self.prefix}{self._counter}"
+
+    def _call_id(self, call: str) -> str:
+        return f"{self.prefix}{call.removeprefix('call_')}"
 
     def _index(self, item_id: str) -> int:
         for at, item in enumerate(self._items):
             if item.id == item_id:
                 return at
-        raise KeyError(item_id)
+        raise NoSuchItem(f"there is no item {item_id!r}")
 
-    def _append(self, item: Item) -> None:
+    def _append(self, item: Item) -> ItemAdded:
+        after = self._items[-1].id if self._items else None
         self._items.append(item)
         self._trim()
+        return ItemAdded(item, after)
 
     def _change_reply(self, reply: int, change: Callable[[Item], Item]) -> None:
+        self._change(lambda item: item.reply == reply and not item.call, change)
+
+    def _change_call(self, call: str, change: Callable[[Item], Item]) -> None:
+        self._change(lambda item: item.call == call, change)
+
+    def _change(self, which: Callable[[Item], bool], change: Callable[[Item], Item]) -> None:
         for at in range(len(self._items) - 1, -1, -1):
-            if self._items[at].reply == reply and self._items[at].role == "assistant":
+            if self._items[at].role == "assistant" and which(self._items[at]):
                 self._items[at] = change(self._items[at])
                 return
 
@@ -145,6 +280,40 @@ class Conversation:
             total -= sizes[first]
             first += 1
         del self._items[:first]
+
+
+def turn_item(prefix: str, turn: int) -> str:
+    """The id that the item of a turn has, or will have, in a conversation whose ids begin so."""
+    return f"{prefix}u{turn}"
+
+
+def _cut(item: Item, played: int) -> Item:
+    heard = heard_until(item.whole, item.voiced, played)
+    return replace(item, text=heard, status="interrupted", cut_at=played)
+
+
+def _messages(items: list[Item]) -> list[Message]:
+    """What was said, and every answer of a tool after its call: a model takes neither alone. Both
+    stand where the answer is, or a late one would be followed by what came between."""
+    calls = {item.call: item for item in items if item.role == "assistant" and item.call}
+    messages: list[Message] = []
+    speaker, at = 0, -1
+    """The reply whose message calls may be added to, and where that stands; -1: there is none."""
+    for item in items:
+        if item.role == "tool":
+            call = calls.get(item.call)
+            if call is None or call.status != "completed":
+                continue
+            if at < 0 or speaker != call.reply:
+                speaker, at = call.reply, len(messages)
+                messages.append(Message("assistant", ""))
+            wanted = ToolCall(call.call, call.name, call.text)
+            messages[at] = replace(messages[at], calls=(*messages[at].calls, wanted))
+            messages.append(Message("tool", item.text, call=item.call))
+        elif item.text and not item.call:
+            speaker, at = item.reply, len(messages) if item.role == "assistant" else -1
+            messages.append(Message(item.role, item.text))
+    return messages
 
 
 def tokens(text: str) -> int:

@@ -7,9 +7,9 @@ from collections import deque
 from typing import Generic, TypeVar
 
 from pipeline.bell import Bell
-from pipeline.signals import DraftText, Looked
+from pipeline.signals import DraftCall, DraftText, Looked
 
-from .messages import Configure, Say
+from .messages import Configure, InsertItem, Respond, Say, ToolResult
 
 M = TypeVar("M")
 
@@ -75,9 +75,13 @@ class Inbox(Generic[M]):
 def _text_bytes(message: object) -> int:
     """The part of a message whose size somebody else chooses, in UTF-8."""
     match message:
-        case Say(text=text) | Configure(instructions=str(text)):
+        case Say(text=text) | Configure(instructions=str(text)) | Respond(instructions=str(text)):
             pass
-        case DraftText(text=text) | Looked(text=text):
+        case ToolResult(output=text):
+            pass
+        case InsertItem(item=item):
+            text = item.text
+        case DraftText(text=text) | DraftCall(arguments=text) | Looked(text=text):
             pass
         case _:
             return 0

@@ -16,6 +16,9 @@ FRAMES_PER_S = 5_000
 MISTAKES, MISTAKES_WINDOW_S = 3, 10.0
 TEXT_BYTES = 100_000
 """The largest text frame, and with it the longest typed turn or prompt."""
+MOST_TOOLS = 128
+TOOLS_BYTES = 65_536
+"""All tools of a session, or of one response: they are in every prompt."""
 FRAME_BYTES = 65_536
 """The largest audio frame."""
 

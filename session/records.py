@@ -42,6 +42,11 @@ class SessionConfig:
     history_items: int = 200
     history_tokens: int = 1_000
     reply_tokens: int = 300
+    holds: bool = True
+    """A client can be told to hold a reply, and that it goes on."""
+    follows_playback: bool = True
+    """A client tells how far it has played, and a reply ends when it was heard; else as soon as it
+    was sent."""
     apologies: Mapping[str, str] = field(default_factory=dict)
     """What is said if the language model says nothing, by language; "": in any other."""
     record_dir: Path | None = None

@@ -7,6 +7,7 @@ into the ring of `pipeline.listening`.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -16,18 +17,29 @@ import structlog
 
 from pipeline.edges import ON
 from pipeline.engines.ports import Prompt
-from pipeline.errors import AntiphonError, BadAudio, PoolTimeout, RateLimited
+from pipeline.errors import (
+    AntiphonError,
+    BadAudio,
+    BadMessage,
+    NoReplyUnderWay,
+    NoSuchItem,
+    PoolTimeout,
+    RateLimited,
+    ReplyUnderWay,
+)
 from pipeline.errors import GoingAway as ServerGoingAway
 from pipeline.events import Failed, ReplyAudio, ReplyDone, ReplyStarted, UserTranscript
 from pipeline.manager import SpeechPipelineManager
 from pipeline.pool import ResourcePool
 from pipeline.recording import RecordedMachine
 from pipeline.signals import (
+    Ask,
     Cancel,
     Confirm,
     Draft,
     DraftMade,
     Drop,
+    DropTurn,
     Effect,
     EndTurn,
     Forget,
@@ -35,42 +47,57 @@ from pipeline.signals import (
     Heard,
     Look,
     Played,
+    SaidNothing,
     Send,
     Typed,
 )
 from pipeline.signals import Event as TurnSignal
-from pipeline.turn import PARTIAL_EVERY, Phase, TurnConfig, TurnMachine
+from pipeline.turn import MOST_ASKS, PARTIAL_EVERY, Phase, TurnConfig, TurnMachine
+from pipeline.utterance import SPEECH_HZ
 from pipeline.vad import VadBatcher
 from pipeline.voicing import REPLY_HZ, VoiceChoice
 
 from .alarm import Alarm
 from .apologies import apology_for
 from .budgets import Budget
-from .conversation import Conversation
+from .conversation import Conversation, Item, tokens, turn_item
+from .editing import edit
 from .health import Progress
 from .inbox import Inbox
 from .messages import (
+    AudioCleared,
     Bye,
     CancelReply,
     Clear,
+    ClearAudio,
     Cleared,
     Closing,
     Command,
     Commit,
     Configure,
     Configured,
+    DeleteItem,
+    Edit,
     Event,
     GoingAway,
+    InsertItem,
     Mute,
     PlaybackReport,
+    Respond,
+    RetrieveItem,
     Say,
     Settings,
+    TimedOut,
+    ToolResult,
+    TruncateItem,
     Unmute,
     Welcome,
 )
+from .prompts import Prompts
 from .recorder import Recorder
 from .records import Figures, Identity, SessionConfig, State, Totals
 from .shedding import Level
+from .silence import Silence
 
 THIN = 3
 """Under load, transcripts so far come so many times less often."""
@@ -92,6 +119,10 @@ _Message = (
     | Mute
     | Unmute
     | CancelReply
+    | Respond
+    | ToolResult
+    | Edit
+    | AudioCleared
     | Clear
     | PlaybackReport
     | Bye
@@ -99,7 +130,8 @@ _Message = (
     | GoingAway
     | _End
 )
-"""What the inbox carries. A `Commit` comes in as the `EndTurn` that `tell` makes of it."""
+"""What the inbox carries. A `Commit` comes in as the `EndTurn` that `tell` makes of it, and a
+`ClearAudio` as a `DropTurn`."""
 
 
 class Session:
@@ -137,8 +169,11 @@ class Session:
         self._inbox: Inbox[_Message] = Inbox()
         self._alarm = Alarm(self._inbox.wake, clock)
         self._conversation = Conversation(
-            max_items=config.history_items, max_tokens=config.history_tokens
+            max_items=config.history_items,
+            max_tokens=config.history_tokens,
+            prefix=f"item_{secrets.token_hex(5)}_",
         )
+        self._prompts = Prompts(self._conversation, identity.session, config.reply_tokens)
         self._recorder: Recorder | None = None
         self._machine = self._new_machine()
         self._pipeline = SpeechPipelineManager(
@@ -147,6 +182,11 @@ class Session:
             peer_answers=peer_answers,
         )  # fmt: skip
         self._answered: OrderedDict[str, int] = OrderedDict()
+        self._silence = Silence()
+        self._asked: dict[int, Respond] = {}
+        """Replies that the client asked for and that are not begun yet, by its numbers."""
+        self._prompt_tokens = 0
+        """Of the reply begun last."""
         self._draining = False
         self._ended = False
         self._active_at = clock()
@@ -160,8 +200,11 @@ class Session:
         # The end of a turn is where the audio stands now, not when its turn in the inbox comes.
         at = self._pipeline.listening.received_to
         match command:
-            case Commit():
-                await self._inbox.put(EndTurn(at))
+            case Commit(must, ref):
+                await self._inbox.put(EndTurn(at, must=must, ref=ref))
+            case ClearAudio():
+                await self._inbox.put(DropTurn(self._pipeline.listening.settle()))
+                await self._inbox.put(AudioCleared())
             case Mute():
                 await self._inbox.put(command)
                 await self._inbox.put(EndTurn(at, if_any=True))
@@ -239,6 +282,7 @@ class Session:
             match await self._next():
                 case None:
                     self._step(None)
+                    self._note_silence()
                     if self._idle_for() >= self._config.idle_s:
                         self._send(Closing(None, "idle"))
                         return
@@ -262,13 +306,25 @@ class Session:
                 case Clear():
                     self._step(Forget())
                     self._conversation.clear()
+                    self._asked.clear()
                     self._send(Cleared())
                 case Mute():
                     self.muted = True
                 case Unmute():
                     self.muted = False
-                case CancelReply():
+                case CancelReply(must, ref):
+                    if must and not self._machine.cancellable:
+                        error = NoReplyUnderWay("there is no reply to cancel")
+                        self._send(Failed(error, ref=ref))
                     self._step(Cancel())
+                case Respond() as wanted:
+                    self._respond(wanted)
+                case ToolResult() as result:
+                    self._take_result(result)
+                case InsertItem() | DeleteItem() | TruncateItem() | RetrieveItem() as edit:
+                    self._edit(edit)
+                case AudioCleared() as cleared:
+                    self._send(cleared)
                 case PlaybackReport(reply, played_ms, done):
                     self._step(Played(reply, played_ms, done))
                 case Heard() as frame:
@@ -282,7 +338,7 @@ class Session:
         if self._inbox.empty():
             now = self._clock()
             idle = self._active_at + self._config.idle_s
-            wakes = (self._machine.next_wake(now), self._progress.due, idle)
+            wakes = (self._machine.next_wake(now), self._progress.due, idle, self._silence.due)
             self._alarm.set(min(at for at in wakes if at is not None))
         return await self._inbox.get()
 
@@ -305,7 +361,7 @@ class Session:
                 case Draft():
                     try:
                         self._draft(effect)
-                    except RateLimited as error:
+                    except (RateLimited, NoSuchItem) as error:
                         refused.append(DraftMade(effect.draft, error))
                 case Confirm(draft):
                     self._pipeline.confirm(draft)
@@ -327,17 +383,30 @@ class Session:
             self._step(nothing)
 
     def _draft(self, draft: Draft) -> None:
-        """Begin to make a reply. Raises `RateLimited` for a turn too many."""
-        if draft.turn:  # a greeting answers none
+        """Begin to make a reply. Raises `RateLimited` for a turn too many, and `NoSuchItem` when
+        what it was to answer is gone."""
+        asked = self._asked.pop(draft.ask, None)
+        if draft.turn or asked:  # a greeting answers none
             self._budget.check_turn(self._clock())
-        prompt = self._prompt(draft.turn, draft.text)
-        self._pipeline.draft(draft, prompt, self._voice(), self._apology())
+        if asked is None:
+            prompt, voice = self._prompt(draft.turn, draft.text), self._voice()
+        else:
+            prompt = self._prompts.of_request(self.settings, asked)
+            voice = self._voice(asked.voice)
+        self._prompt_tokens = sum(tokens(message.content) for message in prompt.messages)
+        apology = "" if draft.silent else self._apology()
+        self._pipeline.draft(draft, prompt, voice, apology)
 
     def _send(self, event: Event) -> None:
         """Tell the client. The history is a projection of what it was told."""
-        if isinstance(event, ReplyStarted) and event.turn:
+        self._silence.note(event, self._clock(), self.settings.idle_timeout_ms / 1000)
+        if isinstance(event, ReplyStarted) and (event.turn or event.ask):
             self._budget.spend_turn()  # only now: speculation that came to nothing costs nothing
-        self._conversation.note(event)
+        if isinstance(event, ReplyDone):
+            size = tokens(event.text) if event.text else 0
+            event = replace(event, prompt_tokens=self._prompt_tokens, reply_tokens=size)
+        if (added := self._conversation.note(event)) is not None:
+            self._send_out(added)
         self.figures.note(event)
         self._log_event(event)
         self._send_out(event)
@@ -360,6 +429,46 @@ class Session:
             self._answered[typed.ref] = self._machine.next_turn
         self._step(Typed(typed.text, typed.ref))
 
+    def _respond(self, wanted: Respond) -> None:
+        """The client asks for a reply."""
+        try:
+            if not wanted.aside and self._machine.answering:
+                raise ReplyUnderWay("a reply is under way: cancel it, or wait for its end")
+            if self._machine.asked >= MOST_ASKS:
+                raise RateLimited(f"{MOST_ASKS} replies wait already: at most so many may")
+            self._budget.check_turn(self._clock())
+            self._prompts.items_of(wanted)
+        except (ReplyUnderWay, RateLimited, NoSuchItem) as error:
+            self._send(Failed(error, ref=wanted.ref, ask=wanted.ask))
+            return
+        self._asked[wanted.ask] = wanted
+        silent = (wanted.modality or self.settings.modality) == "text"
+        self._step(Ask(wanted.ask, aside=wanted.aside, silent=silent))
+
+    def _take_result(self, result: ToolResult) -> None:
+        """A tool has answered: when it is the last that a reply waits for, the turn goes on."""
+        call = self._conversation.call(result.call)
+        try:
+            if call is None:
+                raise NoSuchItem(f"no tool was called by the id {result.call!r}")
+            if result.call not in self._conversation.open_calls(call.reply):
+                raise BadMessage(f"the call {result.call!r} was answered already")
+        except (NoSuchItem, BadMessage) as error:
+            self._send(Failed(error, ref=result.ref))
+            return
+        answer = Item("", "tool", result.output, call.turn, call=result.call)
+        self._send(self._conversation.insert(answer))
+        if not self._conversation.open_calls(call.reply):
+            silent = self.settings.modality == "text"
+            self._step(Ask(0, call.turn, waits=True, silent=silent))
+
+    def _edit(self, command: Edit) -> None:
+        """The client changes the history, or looks at it."""
+        try:
+            self._send(edit(self._conversation, command))
+        except (BadMessage, NoSuchItem) as error:
+            self._send(Failed(error, ref=command.ref))
+
     def _configure(self, change: Configure) -> None:
         chosen = {
             name: value
@@ -369,6 +478,17 @@ class Session:
         self.settings = replace(self.settings, **chosen)
         self._carry_out(self._machine.reconfigure(self._turn_config(), self._clock()))
         self._send(Configured(self.settings))
+
+    def _note_silence(self) -> None:
+        """Nobody has answered a reply for as long as the client would wait."""
+        since = self._silence.over(self._clock())
+        if since is None or self._machine.busy:
+            return
+        now_ms = self._pipeline.listening.received_to * 1000 // SPEECH_HZ
+        item = turn_item(self._conversation.prefix, self._machine.next_turn)
+        silent_ms = round((self._clock() - since) * 1000)
+        self._send(TimedOut(item, max(0, now_ms - silent_ms), now_ms))
+        self._step(SaidNothing())
 
     def _finish_reply(self) -> None:
         """The session is ended from outside: a reply in its middle ends at what was heard."""
@@ -397,6 +517,7 @@ class Session:
             self._microphone_hz,
             REPLY_HZ,
             self._limits,
+            self._conversation.prefix,
         )
 
     # --- what the stages need --------------------------------------------------------------------
@@ -416,6 +537,14 @@ class Session:
             self.settings.detection,
             speculate=self._left_off < Level.SPECULATION,
             partial_every=THIN * PARTIAL_EVERY if thin else PARTIAL_EVERY,
+            answers=self.settings.answers,
+            interrupts=self.settings.interrupts,
+            holds=self._config.holds,
+            follows_playback=self._config.follows_playback,
+            silent=self.settings.modality == "text",
+            silence_s=self.settings.silence_ms / 1000 or None,
+            threshold=self.settings.threshold,
+            preroll=self.settings.preroll_ms * SPEECH_HZ // 1000,
         )
 
     def _expects_frames(self) -> bool:
@@ -428,13 +557,12 @@ class Session:
     def _apology(self) -> str:
         return apology_for(self._config.apologies, self.settings.language)
 
-    def _voice(self) -> VoiceChoice:
-        return VoiceChoice(self.settings.voice, self.settings.speed)
+    def _voice(self, voice: str | None = None) -> VoiceChoice:
+        return VoiceChoice(voice or self.settings.voice, self.settings.speed)
 
     def _prompt(self, turn: int = 0, text: str = "") -> Prompt:
         """What was said so far, and the words of a turn that may not be in it yet."""
-        messages = self._conversation.messages(self.settings.instructions, turn=turn, text=text)
-        return Prompt(messages, self._config.reply_tokens, session=self.identity.session)
+        return self._prompts.of_turn(self.settings, turn, text)
 
     def _idle_for(self) -> float:
         return self._clock() - self._active_at

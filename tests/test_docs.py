@@ -16,7 +16,7 @@ from server import failures
 from server.app import build_house, create_app
 from server.operations import routes
 from server.settings import describe, load
-from server.wire import native
+from server.wire import native, realtime_in, realtime_out
 from tests.support import SCRIPTED
 
 ROOT = Path(__file__).parent.parent
@@ -103,8 +103,7 @@ def test_every_message_that_a_client_may_send_is_described_and_no_other() -> Non
     page = (DOCS / "protocol.md").read_text()
     table = page.partition("## Client to server")[2].partition("Settings of `hello`")[0]
     described = set(re.findall(r"^\| `(\w+)` \|", table, re.M))
-    assert described == kinds - {"tool_result"}
-    assert "`tool_result`" in page.partition("## Not there yet")[2]
+    assert described == kinds
 
 
 def test_every_error_is_described_with_its_http_status() -> None:
@@ -135,15 +134,26 @@ def test_what_the_server_of_the_traces_says_is_described() -> None:
 @pytest.mark.parametrize(
     "frame",
     [
-        '{"type": "hello", "tools": [{"name": "clock"}]}',
         '{"type": "hello", "audio": {"framing": "tagged"}}',
         '{"type": "hello", "audio": {"codec": "opus"}}',
-        '{"type": "tool_result", "call": "c1"}',
     ],
 )
 def test_what_is_said_to_be_refused_so_far_is_refused(frame: str) -> None:
     with pytest.raises(BadMessage, match="so far"):
         native.decode(frame)
+
+
+# --- docs/realtime.md -----------------------------------------------------------------------------
+
+
+def test_every_event_of_a_realtime_client_is_described() -> None:
+    kinds = {str(kind.__struct_config__.tag) for kind in get_args(realtime_in.ClientEvent)}
+    assert kinds <= names_in(DOCS / "realtime.md")
+
+
+def test_every_code_of_a_realtime_error_is_described() -> None:
+    codes = {*realtime_out._CODES.values(), *realtime_out._NO_ITEM.values()}
+    assert codes <= names_in(DOCS / "realtime.md")
 
 
 # --- all pages ------------------------------------------------------------------------------------

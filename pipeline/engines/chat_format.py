@@ -3,8 +3,11 @@ Pure: bytes in, values or a failure out."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 
+from pipeline.engines.ports import Message, Prompt, ToolDelta
 from pipeline.errors import LlmFailed
 
 DONE = "[DONE]"
@@ -18,8 +21,20 @@ class _Error(msgspec.Struct):
     message: str = ""
 
 
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    index: int | None = None
+    """Not every server counts; then calls are in their order in the chunk."""
+    function: _Function | None = None
+
+
 class _Delta(msgspec.Struct):
     content: str | None = None
+    tool_calls: list[_ToolCall] | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -50,9 +65,18 @@ class _Models(msgspec.Struct):
     data: list[_Model]
 
 
-def read_chunk(payload: str) -> tuple[str, str | None]:
-    """An event's data -> the text in it ("" for none), and the reason why the reply ends with it
-    ("stop", "length", ...; None: it goes on).
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one event of a stream says."""
+
+    text: str = ""
+    reason: str | None = None
+    """Why the reply ends with it ("stop", "length", "tool_calls", ...); None: it goes on."""
+    tools: tuple[ToolDelta, ...] = ()
+
+
+def read_chunk(payload: str) -> Chunk:
+    """An event's data -> what is in it.
 
     Raises `LlmFailed` for an error in the stream, and for what is no chunk.
     """
@@ -63,10 +87,56 @@ def read_chunk(payload: str) -> tuple[str, str | None]:
     if chunk.error is not None:
         raise LlmFailed(f"The language model failed: {_line(chunk.error)}.")
     if not chunk.choices:
-        return "", None  # usage, say
+        return Chunk()  # usage, say
     choice = chunk.choices[0]
-    text = choice.delta.content if choice.delta is not None else None
-    return text or "", choice.finish_reason
+    if choice.delta is None:
+        return Chunk("", choice.finish_reason)
+    return Chunk(choice.delta.content or "", choice.finish_reason, _tools(choice.delta))
+
+
+def _tools(delta: _Delta) -> tuple[ToolDelta, ...]:
+    return tuple(
+        ToolDelta(
+            at if call.index is None else call.index,
+            (call.function.name or "") if call.function else "",
+            (call.function.arguments or "") if call.function else "",
+        )
+        for at, call in enumerate(delta.tool_calls or ())
+    )
+
+
+def write_message(message: Message) -> dict[str, object]:
+    """A message of a prompt as the chat format has it."""
+    written: dict[str, object] = {"role": message.role, "content": message.content}
+    if message.calls:
+        written["content"] = message.content or None
+        written["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.calls
+        ]
+    if message.call:
+        written["tool_call_id"] = message.call
+    return written
+
+
+def write_tools(prompt: Prompt) -> dict[str, object]:
+    """The fields of a request that offer the prompt's tools; none where there are none."""
+    if not prompt.tools:
+        return {}
+    choice: object = prompt.tool_choice
+    if choice not in ("auto", "none", "required"):
+        choice = {"type": "function", "function": {"name": choice}}
+    functions = [
+        {"name": tool.name, "description": tool.description,
+         "parameters": msgspec.json.decode(tool.parameters)}
+        for tool in prompt.tools
+    ]  # fmt: skip
+    tools = [{"type": "function", "function": function} for function in functions]
+    return {"tools": tools, "tool_choice": choice}
 
 
 def read_refusal(body: bytes) -> str:

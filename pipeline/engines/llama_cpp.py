@@ -8,6 +8,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ import structlog
 import xllamacpp
 
 from pipeline.engines.openai_llm import OpenAILanguageModel
-from pipeline.engines.ports import EngineInfo, Prompt, Stop, TextDelta
+from pipeline.engines.ports import Delta, EngineInfo, Message, Prompt, Stop
 from pipeline.engines.threads import EngineThreads
 from pipeline.errors import LlmFailed, LlmStalled, StartError
 from pipeline.models import locate
@@ -201,8 +202,12 @@ class LlamaCppLanguageModel:
             return False
         return True
 
-    async def generate(self, prompt: Prompt, stop: Stop) -> AsyncGenerator[TextDelta]:
-        """The reply's text as it comes; errors as `OpenAILanguageModel` has them."""
+    async def generate(self, prompt: Prompt, stop: Stop) -> AsyncGenerator[Delta]:
+        """The reply's text as it comes; errors as `OpenAILanguageModel` has them.
+
+        Tools are not offered to the model: one so small calls them wrongly, if at all.
+        """
+        prompt = replace(prompt, messages=_without_calls(prompt.messages), tools=())
         if self._client is None:
             raise LlmFailed("The language model is not loaded.")
         slot, its_own = self._book.take(prompt.session)
@@ -221,3 +226,10 @@ class LlamaCppLanguageModel:
         finally:
             if slot is not None:
                 self._book.give_back(slot, prompt.session)
+
+
+def _without_calls(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """What was said, without what tools were asked and answered: its chat format has no such."""
+    return tuple(
+        replace(message, calls=()) for message in messages if message.content and not message.call
+    )

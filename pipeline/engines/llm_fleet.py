@@ -19,7 +19,7 @@ import structlog
 
 from pipeline.engines.llm_router import Router, Trial
 from pipeline.engines.openai_llm import FIRST_TOKEN_S, OpenAILanguageModel
-from pipeline.engines.ports import BackendStatus, EngineInfo, Prompt, Stop, TextDelta
+from pipeline.engines.ports import BackendStatus, Delta, EngineInfo, Prompt, Stop
 from pipeline.engines.retry import TRIES, first_token_s, pause_s
 from pipeline.errors import (
     LlmFailed,
@@ -100,7 +100,7 @@ class LanguageModelFleet:
         for backend in self._backends:
             await backend.close()
 
-    async def generate(self, prompt: Prompt, stop: Stop) -> AsyncGenerator[TextDelta]:
+    async def generate(self, prompt: Prompt, stop: Stop) -> AsyncGenerator[Delta]:
         """The reply's text as it comes, from one backend.
 
         Another one is asked, or the same once more, as long as nothing has been said and the time
@@ -130,7 +130,7 @@ class LanguageModelFleet:
 
     async def _try(
         self, trial: Trial, prompt: Prompt, stop: Stop, due: float, avoid: set[int]
-    ) -> AsyncGenerator[TextDelta]:
+    ) -> AsyncGenerator[Delta]:
         """Ask one backend; whatever becomes of it, the router is told."""
         others = self._router.others(trial, trial.began, avoid)
         wait_s = first_token_s(due - trial.began, probe=trial.probe, others=others)

@@ -12,11 +12,17 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 import httpx
-import msgspec
 
-from pipeline.engines.chat_format import DONE, read_chunk, read_first_model
+from pipeline.engines.chat_format import (
+    DONE,
+    Chunk,
+    read_chunk,
+    read_first_model,
+    write_message,
+    write_tools,
+)
 from pipeline.engines.chat_response import events, failure, refusal, why
-from pipeline.engines.ports import EngineInfo, Message, Prompt, Stop, TextDelta
+from pipeline.engines.ports import Delta, EngineInfo, Message, Prompt, Stop, TextDelta
 from pipeline.engines.watchdog import Watchdog
 from pipeline.errors import LlmFailed, LlmStalled, StartError
 
@@ -32,6 +38,7 @@ more does not keep to what it was asked."""
 MAX_TEXT_BYTES = 100_000
 """Of one reply."""
 
+_END = Chunk(reason="stop")
 # uvicorn (vLLM) and llama.cpp close idle connections after 5 s; one that is taken up again in
 # that very moment fails, so ours are given up first.
 _LIMITS = httpx.Limits(max_connections=1_024, max_keepalive_connections=32, keepalive_expiry=3.0)
@@ -116,8 +123,9 @@ class OpenAILanguageModel:
         *,
         extra: Mapping[str, object] | None = None,
         first_token_s: float | None = None,
-    ) -> AsyncGenerator[TextDelta]:
-        """The reply's text as it comes; `extra` are fields of the request that one backend knows.
+    ) -> AsyncGenerator[Delta]:
+        """The reply's text, and the tools it wants, as they come; `extra` are fields of the
+        request that one backend knows.
 
         Ends early, without an error, once `stop` is set: at once, or, before the response has
         begun, when it begins. Raises `LlmStalled` when the first token takes longer than
@@ -160,10 +168,11 @@ class OpenAILanguageModel:
     def _body(self, prompt: Prompt) -> dict[str, object]:
         body: dict[str, object] = {
             "model": self._model,
-            "messages": [msgspec.to_builtins(message) for message in _messages(prompt)],
+            "messages": [write_message(message) for message in _messages(prompt)],
             "max_tokens": prompt.max_tokens,
             "temperature": prompt.temperature,
             "stream": True,
+            **write_tools(prompt),
         }
         if prompt.stop_sequences:
             body["stop"] = list(prompt.stop_sequences)
@@ -171,7 +180,7 @@ class OpenAILanguageModel:
 
     async def _deltas(
         self, response: httpx.Response, prompt: Prompt, stop: Stop, due: float
-    ) -> AsyncGenerator[TextDelta]:
+    ) -> AsyncGenerator[Delta]:
         finished, length = False, _Length(prompt.max_tokens)
         with Watchdog(response) as watchdog, stop.calling(watchdog.cut):
             watchdog.allow(due - asyncio.get_running_loop().time())
@@ -182,12 +191,15 @@ class OpenAILanguageModel:
                             return
                         if finished:
                             continue  # a response read to its end frees its connection
-                        text, reason = ("", "stop") if payload == DONE else read_chunk(payload)
-                        length.add(text)
-                        finished = reason is not None
-                        if text or reason == "length":
+                        chunk = _END if payload == DONE else read_chunk(payload)
+                        length.add(chunk)
+                        finished = chunk.reason is not None
+                        deltas: list[Delta] = list(chunk.tools)
+                        if chunk.text or chunk.reason == "length":
+                            deltas.insert(0, TextDelta(chunk.text, chunk.reason == "length"))
+                        for delta in deltas:
                             watchdog.rest()  # what the reader takes is not the server's stall
-                            yield TextDelta(text, cut_short=reason == "length")
+                            yield delta
                             watchdog.allow(self._gap_s)
                         if finished:
                             watchdog.allow(TAIL_S)
@@ -212,9 +224,10 @@ class _Length:
         self._text_bytes = 0
         self.pieces = 0
 
-    def add(self, text: str) -> None:
+    def add(self, chunk: Chunk) -> None:
+        text = chunk.text + "".join(piece.name + piece.arguments for piece in chunk.tools)
         self.pieces += bool(text)
-        self._text_bytes += len(text.encode())
+        self._text_bytes += len(text.encode("utf-8", "surrogatepass"))
         if self.pieces > self._max_pieces or self._text_bytes > MAX_TEXT_BYTES:
             raise LlmFailed("The language model failed: it does not stop.")
 

@@ -235,11 +235,34 @@ class BlendsVoices(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """A function of the client's that the model may ask for."""
+
+    name: str
+    description: str = ""
+    parameters: str = "{}"
+    """A JSON schema, as JSON text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model wants a tool: `arguments` is JSON text, as far as the model keeps to that."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message of a prompt, as the OpenAI chat format has it."""
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    """Of an assistant's message: the tools it asked for. Their answers must follow."""
+    call: str = ""
+    """Of a tool's message: the id of the call that it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +277,9 @@ class Prompt:
     stop_sequences: tuple[str, ...] = field(default=())
     begun: str = ""
     """The reply's own first words, made before; what comes goes on from them."""
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = "auto"
+    """"auto", "none", "required", or the name of the tool that must be called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +291,21 @@ class TextDelta:
     """The reply would go on, but for `max_tokens`."""
 
 
+@dataclass(frozen=True, slots=True)
+class ToolDelta:
+    """The next piece of a tool call, the `index`th of the reply: its name first, then arguments."""
+
+    index: int
+    name: str = ""
+    arguments: str = ""
+
+
+Delta = TextDelta | ToolDelta
+
+
 class LanguageModel(Engine, Protocol):
-    """A prompt in, the reply's text out as it is generated. Safe to call from many tasks at once.
+    """A prompt in, the reply's text and the tools it wants out as they are generated. Safe to call
+    from many tasks at once.
 
     Raises `LlmFailed` (refused, stalled, broken stream), `RateLimited`, or `GpuOutOfMemory`.
     """
@@ -279,7 +318,7 @@ class LanguageModel(Engine, Protocol):
         """
         ...
 
-    def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]: ...
+    def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[Delta]: ...
 
 
 BreakerState = Literal["closed", "open", "half_open"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ import numpy as np
 from pipeline.config import ScriptConfig
 from pipeline.engines.ports import (
     SPEECH_HZ,
+    Delta,
     EngineInfo,
     Float32,
     Prompt,
@@ -19,6 +21,7 @@ from pipeline.engines.ports import (
     SpeechWindow,
     Stop,
     TextDelta,
+    ToolDelta,
     Transcript,
     Voice,
     Word,
@@ -124,14 +127,31 @@ class ScriptedLanguageModel(_Scripted):
     """Says the set text word by word, whatever it is asked.
 
     `{user}` in it becomes the user's last message, `{n}` the number of messages in the prompt.
+
+    A tool that the user's last message names is called, with that message as its `text`; so is one
+    that must be. What a tool answers is read out.
     """
 
     @property
     def breath_tokens(self) -> int | None:
         return None
 
-    async def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[TextDelta]:
+    async def generate(self, prompt: Prompt, stop: Stop) -> AsyncIterator[Delta]:
         wait_s = self._script.llm_first_token_s
+        if (tool := _wanted_tool(prompt)) is not None:
+            arguments = json.dumps({"text": _last_words(prompt)})
+            middle = len(arguments) // 2
+            for delta in (
+                ToolDelta(0, tool),
+                ToolDelta(0, arguments=arguments[:middle]),
+                ToolDelta(0, arguments=arguments[middle:]),
+            ):
+                await asyncio.sleep(wait_s)
+                if stop.is_set:
+                    return
+                yield delta
+                wait_s = 1 / self._script.llm_tokens_per_s
+            return
         for word in self._words(prompt)[: prompt.max_tokens]:
             await asyncio.sleep(wait_s)
             if stop.is_set:
@@ -140,9 +160,10 @@ class ScriptedLanguageModel(_Scripted):
             wait_s = 1 / self._script.llm_tokens_per_s
 
     def _words(self, prompt: Prompt) -> list[str]:
-        said = [message.content for message in prompt.messages if message.role == "user"]
         text = self._script.llm_text.replace("{n}", str(len(prompt.messages)))
-        text = text.replace("{user}", said[-1] if said else "")
+        text = text.replace("{user}", _last_words(prompt))
+        if prompt.messages and prompt.messages[-1].role == "tool":
+            text = f"The tool says {prompt.messages[-1].content}."
         for end in prompt.stop_sequences:
             text = text.partition(end)[0]
         # Each word with the space before it; the pieces add up to the text.
@@ -157,6 +178,22 @@ def _evenly(text: str, samples: int) -> tuple[Word, ...]:
         Word(piece, number * each_s, (number + 1) * each_s, (number,))
         for number, piece in enumerate(pieces)
     )
+
+
+def _last_words(prompt: Prompt) -> str:
+    said = [message.content for message in prompt.messages if message.role == "user"]
+    return said[-1] if said else ""
+
+
+def _wanted_tool(prompt: Prompt) -> str | None:
+    choice, names = prompt.tool_choice, [tool.name for tool in prompt.tools]
+    answered = bool(prompt.messages) and prompt.messages[-1].role == "tool"
+    if choice in names:
+        return choice
+    if not names or choice == "none" or answered:
+        return None
+    named = [name for name in names if name in _last_words(prompt)]
+    return named[0] if named else names[0] if choice == "required" else None
 
 
 def _frames(audio: Float32) -> Float32:

@@ -13,15 +13,28 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pipeline import events as ev
+from pipeline.engines.ports import Tool
 from pipeline.errors import AntiphonError, BadMessage
 from server.failures import failure_of, message_of
 from session import limits
 from session import messages as msg
 
 SUBPROTOCOL = "antiphon.v1"
+UNTOLD = (
+    ev.ToolText,
+    msg.ItemAdded,
+    msg.ItemDeleted,
+    msg.ItemTruncated,
+    msg.ItemRetrieved,
+    msg.AudioCleared,
+    msg.TimedOut,
+    msg.Closing,
+)
+"""Events that are no messages here: the other protocol shows the history's items."""
 
 Name = Annotated[str, Meta(max_length=200)]
 Text = Annotated[str, Meta(max_length=100_000)]
+ToolName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Speed = Annotated[float, Meta(ge=0.25, le=4.0)]
 Pace = Literal["quick", "normal", "patient"]
 Detection = Literal["auto", "manual"]
@@ -36,6 +49,12 @@ class _Audio(Struct):
     framing: Literal["raw", "tagged"] = "raw"
 
 
+class _Tool(Struct):
+    name: ToolName
+    description: Text = ""
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
 class _Configure(Struct, tag="configure"):
     voice: Name | None = None
     speed: Speed | None = None
@@ -43,7 +62,7 @@ class _Configure(Struct, tag="configure"):
     instructions: Text | None = None
     pace: Pace | None = None
     turn_detection: Detection | None = None
-    tools: list[Any] | None = None
+    tools: list[_Tool] | None = None
 
 
 class _Hello(_Configure, tag="hello"):
@@ -66,6 +85,7 @@ class _Playback(Struct, tag="playback"):
 class _ToolResult(Struct, tag="tool_result"):
     call: Name
     output: Any = None
+    id: Name | None = None
 
 
 class _Mute(Struct, tag="mute"):
@@ -141,7 +161,7 @@ def decode(text: str) -> Hello | msg.Command:
         case _Playback():
             return msg.PlaybackReport(message.reply, message.played_ms, message.done)
         case _ToolResult():
-            raise BadMessage("tools are not supported so far")
+            return msg.ToolResult(message.call, _output(message.output), message.id)
         case _Mute():
             return msg.Mute()
         case _Unmute():
@@ -157,8 +177,6 @@ def decode(text: str) -> Hello | msg.Command:
 
 
 def _choices(message: _Configure) -> msg.Configure:
-    if message.tools:
-        raise BadMessage("tools are not supported so far")
     return msg.Configure(
         message.voice,
         message.instructions,
@@ -166,7 +184,32 @@ def _choices(message: _Configure) -> msg.Configure:
         message.language,
         message.pace,
         message.turn_detection,
+        None if message.tools is None else check_tools(_tools(message.tools)),
     )
+
+
+def _output(output: object) -> str:
+    """A tool's answer as the model reads it: text as it is, all else as JSON."""
+    return output if isinstance(output, str) else msgspec.json.encode(output).decode()
+
+
+def _tools(offered: list[_Tool]) -> tuple[Tool, ...]:
+    return tuple(
+        Tool(tool.name, tool.description, msgspec.json.encode(tool.parameters).decode())
+        for tool in offered
+    )
+
+
+def check_tools(tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
+    """Within the bounds, and no name twice. Raises `BadMessage`."""
+    if len(tools) > limits.MOST_TOOLS:
+        raise BadMessage(f"at most {limits.MOST_TOOLS} tools can be offered")
+    size = sum(len(t.name) + len(t.description) + len(t.parameters) for t in tools)
+    if size > limits.TOOLS_BYTES:
+        raise BadMessage(f"the tools take more than {limits.TOOLS_BYTES} bytes together")
+    if len({tool.name for tool in tools}) < len(tools):
+        raise BadMessage("two tools have the same name")
+    return tools
 
 
 def _plain(problem: str) -> str:
@@ -192,12 +235,18 @@ def ref_of(text: str) -> str | None:
 
 
 def encode(event: msg.Event) -> str | bytes | None:
-    """An event as a text or binary frame; None for `Closing`, which is not a frame of ours."""
+    """An event as a text or binary frame; None for what this protocol has no message for."""
     if isinstance(event, ev.ReplyAudio):
         return event.pcm
-    if isinstance(event, msg.Closing):
+    if isinstance(event, UNTOLD):
         return None
     return msgspec.json.encode(_object(event)).decode()
+
+
+def frames(event: msg.Event) -> list[str | bytes]:
+    """An event's frames: one, or none."""
+    frame = encode(event)
+    return [] if frame is None else [frame]
 
 
 def _object(event: msg.Event) -> dict[str, Any]:
@@ -243,6 +292,14 @@ def _object(event: msg.Event) -> dict[str, Any]:
             return {"type": "interrupted", "reply": reply, "heard": heard}
         case ev.ReplyAudioEnd(reply, audio_ms):
             return {"type": "reply_audio_end", "reply": reply, "audio_ms": audio_ms}
+        case ev.ToolCalled(reply, call, name, arguments):
+            return {
+                "type": "tool_call",
+                "reply": reply,
+                "call": call,
+                "name": name,
+                "arguments": arguments,
+            }
         case ev.ReplyDone():
             return _reply_done(event)
         case msg.Cleared():

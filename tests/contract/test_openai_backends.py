@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
 from pipeline.engines.openai_llm import TOKENS_OVER, OpenAILanguageModel
-from pipeline.engines.ports import Message, Prompt, Stop
+from pipeline.engines.ports import (
+    Message,
+    Prompt,
+    Stop,
+    TextDelta,
+    Tool,
+    ToolCall,
+    ToolDelta,
+)
 from pipeline.errors import LlmFailed, LlmStalled, PromptRefused, RateLimited, StartError
 from tests.contract.chat_backend import (
     ChatBackend,
@@ -70,6 +79,73 @@ async def test_asks_as_the_chat_format_has_it(
         }
     ]
     assert backend.keys[-1] == "bearer sk-secret"
+
+
+CLOCK = Tool("clock", "What time it is.", '{"type": "object"}')
+
+
+def tool_chunk(name: str | None, arguments: str, index: int | None = 0) -> bytes:
+    """A piece of a tool call, as backends stream it."""
+    function = {"name": name, "arguments": arguments}
+    calls = [{"index": index, "id": "x", "type": "function", "function": function}]
+    choice = {"index": 0, "delta": {"content": None, "tool_calls": calls}}
+    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+
+async def test_tools_are_offered_and_their_calls_come_in_pieces(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    pieces = (tool_chunk("clock", ""), tool_chunk(None, '{"zone":'), tool_chunk(None, ' "UTC"}'))
+    backend.answer = sends(head(), chunk("Well."), *pieces, chunk(finish="tool_calls"), DONE)
+    prompt = replace(PROMPT, tools=(CLOCK,), tool_choice="clock")
+    deltas = [delta async for delta in model.generate(prompt, Stop())]
+    assert deltas == [
+        TextDelta("Well."),
+        ToolDelta(0, "clock"),
+        ToolDelta(0, "", '{"zone":'),
+        ToolDelta(0, "", ' "UTC"}'),
+    ]
+    function = {
+        "name": "clock", "description": "What time it is.", "parameters": {"type": "object"},
+    }  # fmt: skip
+    assert backend.requests[-1]["tools"] == [{"type": "function", "function": function}]
+    assert backend.requests[-1]["tool_choice"] == {
+        "type": "function",
+        "function": {"name": "clock"},
+    }
+
+
+async def test_a_call_and_its_answer_are_told_as_the_chat_format_has_it(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    call = ToolCall("call_1", "clock", "{}")
+    said = (Message("assistant", "", (call,)), Message("tool", "noon", call="call_1"))
+    prompt = replace(PROMPT, messages=(*PROMPT.messages, *said))
+    assert [delta async for delta in model.generate(prompt, Stop())]
+    assert backend.requests[-1]["messages"][2:] == [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "call_1",
+                    "type": "function",
+                    "function": {"name": "clock", "arguments": "{}"},
+                }
+            ],
+        },
+        {"role": "tool", "content": "noon", "tool_call_id": "call_1"},
+    ]
+    assert "tools" not in backend.requests[-1]
+
+
+async def test_a_backend_that_does_not_count_its_calls_is_understood(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    backend.answer = sends(head(), tool_chunk("clock", "{}", None), chunk(finish="stop"), DONE)
+    prompt = replace(PROMPT, tools=(CLOCK,))
+    assert [d async for d in model.generate(prompt, Stop())] == [ToolDelta(0, "clock", "{}")]
+    assert backend.requests[-1]["tool_choice"] == "auto"
 
 
 async def test_a_reply_that_is_begun_is_gone_on_with(

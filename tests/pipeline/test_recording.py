@@ -12,10 +12,13 @@ from pipeline.errors import LlmFailed, SttFailed
 from pipeline.events import ReplyDone
 from pipeline.recording import BadRecording, RecordedMachine, replay
 from pipeline.signals import (
+    Ask,
     Cancel,
     DraftAudio,
+    DraftCall,
     DraftMade,
     DraftText,
+    DropTurn,
     EndTurn,
     Event,
     Forget,
@@ -24,6 +27,7 @@ from pipeline.signals import (
     Looked,
     LookFailed,
     Played,
+    SaidNothing,
     Typed,
     Voted,
 )
@@ -45,6 +49,10 @@ EVENTS = st.one_of(
     st.builds(Voted, st.just(1), st.just(0), st.integers(1, 4), st.floats(0, 1)),
     st.builds(LookFailed, st.just(1), st.just(0), st.integers(1, 4), st.just(SttFailed("no"))),
     st.builds(DraftText, st.integers(1, 3), st.text(min_size=1)),
+    st.builds(Ask, st.integers(0, 5), st.integers(0, 2), st.booleans(), st.booleans()),
+    st.builds(DropTurn, st.integers(0, 10**6)),
+    st.just(SaidNothing()),
+    st.builds(DraftCall, st.integers(1, 3), st.just("c"), st.just("clock"), st.text()),
     st.builds(DraftAudio, st.integers(1, 3), st.integers(1, 48_000)),
     st.builds(DraftMade, st.integers(1, 3), st.none() | st.just(LlmFailed("broke"))),
     st.builds(Played, st.integers(1, 3), st.floats(0, 5_000), st.booleans()),

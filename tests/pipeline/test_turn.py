@@ -889,7 +889,8 @@ def test_in_manual_mode_audio_after_a_commit_belongs_to_the_next_turn() -> None:
 def test_a_manual_commit_without_audio_is_a_turn_without_words() -> None:
     scene = Scene(TurnConfig(detection="manual"))
     scene.step(EndTurn(0))
-    assert scene.last(UserTranscript) == UserTranscript(1, "", final=True, discarded=True)
+    nothing = UserTranscript(1, "", final=True, discarded=True, ended=True)
+    assert scene.last(UserTranscript) == nothing
 
 
 def test_speech_longer_than_a_window_is_understood_in_parts() -> None:

@@ -203,7 +203,8 @@ async def test_two_users_each_get_their_own_answer() -> None:
         '{"type":"text","text":"   "}',
         '{"type":"configure","speed":9}',
         '{"type":"hello"}',
-        '{"type":"tool_result","call":"c","output":1}',
+        '{"type":"configure","tools":[{"name":"no spaces"}]}',
+        '{"type":"configure","tools":[{"name":"twice"},{"name":"twice"}]}',
         "[" * 50_000,
         '{"type":"text","text":"' + "x" * 200_000 + '"}',
     ],
@@ -261,7 +262,7 @@ async def test_a_control_message_before_hello_is_an_error() -> None:
         ({"audio": {"codec": "opus", "framing": "tagged"}}, "BAD_MESSAGE"),
         ({"voice": "nobody"}, "NOT_FOUND"),
         ({"language": "xx"}, "NOT_FOUND"),
-        ({"tools": [{"name": "f"}]}, "BAD_MESSAGE"),
+        ({"tools": [{"name": ""}]}, "BAD_MESSAGE"),
     ],
 )
 async def test_a_hello_that_asks_too_much_may_be_said_again(

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engines.ports import Message
-from pipeline.events import ReplyDone, ReplyStarted, ReplyText, SpeechStarted, UserTranscript
-from session.conversation import ROOT, Conversation, tokens
+from pipeline.engines.ports import Message, ToolCall
+from pipeline.errors import ItemExists, NoSuchItem
+from pipeline.events import (
+    ReplyDone,
+    ReplyStarted,
+    ReplyText,
+    SpeechStarted,
+    ToolCalled,
+    ToolText,
+    UserTranscript,
+)
+from pipeline.playback import Voiced
+from session.conversation import ROOT, Conversation, Item, tokens
 
 
 def talk(conversation: Conversation, turn: int, text: str, reply: str, heard: str) -> None:
@@ -72,41 +83,149 @@ def test_a_reply_of_which_nothing_was_heard_is_not_in_the_prompt() -> None:
     assert roles == ["user", "user"]
 
 
-def test_items_are_inserted_deleted_and_cut() -> None:
+def test_items_are_inserted_and_deleted() -> None:
     conversation = Conversation()
     talk(conversation, 1, "Hello.", "Hi there friend.", "Hi there friend.")
-    first = conversation.insert("system", "First.", after=ROOT)
-    second = conversation.insert("user", "Second.", after=first.id)
-    last = conversation.insert("user", "Last.")
+    first = conversation.insert(Item("", "system", "First."), after=ROOT)
+    second = conversation.insert(Item("mine", "user", "Second."), after=first.item.id)
+    last = conversation.insert(Item("", "user", "Last."))
+    assert (first.after, second.after) == (None, first.item.id)
+    assert last.after == conversation.items[-2].id
     assert [item.text for item in conversation.items] == [
         "First.", "Second.", "Hello.", "Hi there friend.", "Last.",
     ]  # fmt: skip
-    conversation.delete(second.id)
-    reply = conversation.items[2]
-    conversation.truncate(reply.id, "Hi there")
-    assert [item.text for item in conversation.items] == ["First.", "Hello.", "Hi there", "Last."]
-    with pytest.raises(ValueError, match="beginning"):
-        conversation.truncate(reply.id, "Bye")
-    with pytest.raises(ValueError, match="beginning"):
-        conversation.truncate(last.id, "L")
-    for act in (conversation.delete, lambda name: conversation.insert("user", "x", after=name)):
-        with pytest.raises(KeyError):
+    with pytest.raises(ItemExists):
+        conversation.insert(Item("mine", "user", "Again."))
+    conversation.delete("mine")
+    assert [item.text for item in conversation.items][:2] == ["First.", "Hello."]
+    for act in (
+        conversation.delete,
+        lambda name: conversation.insert(Item("", "user", "x"), after=name),
+    ):
+        with pytest.raises(NoSuchItem):
             act("nobody")
+
+
+SPOKEN = (Voiced(0, 10, 0, 1_000), Voiced(10, 25, 1_000, 2_500))
+"""Of "Hi there. I am a fine one." """
+
+
+def test_a_reply_is_cut_at_what_was_heard_of_its_audio() -> None:
+    conversation = Conversation()
+    conversation.note(ReplyStarted(1, 0))
+    added = conversation.note(ReplyText(1, "Hi there. I am a fine one."))
+    assert added is not None
+    done = ReplyDone(1, 0, "completed", "Hi there. I am a fine one.", "Hi there. I am a fine one.")
+    conversation.note(replace(done, voiced=SPOKEN))
+    conversation.truncate(added.item.id, 1_000)
+    assert conversation.item(added.item.id).text == "Hi there."
+    assert conversation.messages("")[-1] == Message("assistant", "Hi there.")
+    conversation.truncate(added.item.id, 9_999)  # a later word of the same client
+    assert conversation.item(added.item.id).text == "Hi there. I am a fine one"
+
+
+def test_a_reply_cut_while_it_is_given_stays_cut_at_its_end() -> None:
+    conversation = Conversation()
+    conversation.note(ReplyStarted(1, 0))
+    added = conversation.note(ReplyText(1, "Hi there. I am a fine one."))
+    assert added is not None
+    conversation.truncate(added.item.id, 1_000)
+    done = ReplyDone(1, 0, "cancelled", "Hi there. I am a fine one.", "Hi there. I am")
+    conversation.note(replace(done, voiced=SPOKEN))
+    assert conversation.item(added.item.id).text == "Hi there."
+
+
+def test_only_what_a_reply_says_can_be_cut() -> None:
+    conversation = Conversation()
+    item = conversation.insert(Item("", "user", "Hello.")).item
+    with pytest.raises(ValueError, match="reply"):
+        conversation.truncate(item.id, 0)
+    with pytest.raises(NoSuchItem):
+        conversation.truncate("nobody", 0)
+
+
+def call_tool(conversation: Conversation, reply: int, *calls: str) -> None:
+    conversation.note(ReplyStarted(reply, reply))
+    conversation.note(ReplyText(reply, "Let me see."))
+    for call in calls:
+        conversation.note(ToolText(reply, call, "clock", '{"zone"'))
+        conversation.note(ToolText(reply, call, "clock", ': "UTC"}'))
+    for call in calls:
+        conversation.note(ToolCalled(reply, call, "clock", '{"zone": "UTC"}'))
+    conversation.note(ReplyDone(reply, reply, "completed", "Let me see.", "Let me see."))
+
+
+def test_a_tool_call_and_its_answer_stand_together_in_the_prompt() -> None:
+    conversation = Conversation()
+    call_tool(conversation, 1, "call_a", "call_b")
+    assert conversation.open_calls(1) == ("call_a", "call_b")
+    conversation.note(UserTranscript(2, "And?", final=True))
+    conversation.insert(Item("", "tool", "noon", call="call_b"))
+    assert conversation.open_calls(1) == ("call_a",)
+    conversation.insert(Item("", "tool", "night", call="call_a"))
+    wanted = tuple(ToolCall(call, "clock", '{"zone": "UTC"}') for call in ("call_b", "call_a"))
+    assert conversation.messages("") == (
+        Message("assistant", "Let me see."),
+        Message("user", "And?"),
+        Message("assistant", "", wanted),
+        Message("tool", "noon", call="call_b"),
+        Message("tool", "night", call="call_a"),
+    )
+
+
+def test_a_call_that_is_answered_at_once_belongs_to_the_words_beside_it() -> None:
+    conversation = Conversation()
+    call_tool(conversation, 1, "call_a")
+    conversation.insert(Item("", "tool", "noon", call="call_a"))
+    assert conversation.messages("") == (
+        Message("assistant", "Let me see.", (ToolCall("call_a", "clock", '{"zone": "UTC"}'),)),
+        Message("tool", "noon", call="call_a"),
+    )
+
+
+def test_a_tool_call_without_an_answer_is_not_in_the_prompt() -> None:
+    conversation = Conversation()
+    call_tool(conversation, 1, "call_a")
+    assert conversation.messages("") == (Message("assistant", "Let me see."),)
+
+
+def test_an_answer_to_no_call_is_refused() -> None:
+    with pytest.raises(NoSuchItem):
+        Conversation().insert(Item("", "tool", "noon", call="call_a"))
+
+
+def test_a_call_that_broke_off_is_none() -> None:
+    conversation = Conversation()
+    conversation.note(ReplyStarted(1, 1))
+    conversation.note(ToolText(1, "call_a", "clock", '{"zo'))
+    conversation.note(ReplyDone(1, 1, "failed", "", ""))
+    assert conversation.call("call_a") is None
+    assert [item.status for item in conversation.items] == ["failed"]
+
+
+def test_a_reply_aside_leaves_no_trace() -> None:
+    conversation = Conversation()
+    conversation.note(ReplyStarted(1, 0, ask=1, aside=True))
+    added = conversation.note(ReplyText(1, "Between us."))
+    assert added is not None
+    assert added.aside
+    conversation.note(ReplyDone(1, 0, "completed", "Between us.", "Between us."))
+    assert conversation.items == ()
 
 
 def test_ids_are_never_used_twice() -> None:
     conversation = Conversation()
-    before = conversation.insert("user", "a").id
+    before = conversation.insert(Item("", "user", "a")).item.id
     conversation.clear()
     assert conversation.items == ()
-    assert conversation.insert("user", "b").id != before
+    assert conversation.insert(Item("", "user", "b")).item.id != before
 
 
 def test_the_oldest_go_first_and_in_steps() -> None:
     conversation = Conversation(max_items=8)
     lengths = []
     for number in range(40):
-        conversation.insert("user", f"message {number}")
+        conversation.insert(Item("", "user", f"message {number}"))
         lengths.append(len(conversation.items))
     assert max(lengths) <= 8
     assert conversation.items[-1].text == "message 39"
@@ -118,7 +237,7 @@ def test_the_oldest_go_first_and_in_steps() -> None:
 def test_the_history_stays_within_its_bounds_whatever_is_said(texts: list[str]) -> None:
     conversation = Conversation(max_items=20, max_tokens=300)
     for text in texts:
-        conversation.insert("user", text)
+        conversation.insert(Item("", "user", text))
         assert len(conversation.items) <= 20
         size = sum(tokens(item.text) for item in conversation.items)
         assert size <= 300 or len(conversation.items) == 1

@@ -1,0 +1,196 @@
+"""Talk: one WebSocket = one TaskGroup of a reader, the session, and a writer.
+
+The reader turns frames into commands, the session answers with events, the writer turns those into
+frames. When any of the three is done the others are ended, and everything is given back. What a
+protocol reads is its own: see `voice_socket.py` and `realtime_socket.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from starlette.websockets import WebSocketDisconnect
+
+from pipeline.errors import (
+    AntiphonError,
+    BadAudio,
+    RateLimited,
+    SlowClient,
+    Unavailable,
+)
+from pipeline.events import Failed
+from server.connection import Connection
+from server.failures import failure_of
+from server.house import House
+from server.intake import TOO_MUCH_AUDIO, Fatal, Intake
+from server.lobby import Left
+from server.outbox import STUCK_S, Outbox
+from session.budgets import Budget
+from session.messages import Closing, Command, Event, Settings, Warned, characters_of
+from session.records import Identity, SessionConfig
+from session.session import Session
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def answered(connection: Connection, house: House) -> AsyncIterator[None]:
+    """Whatever ends a connection before its session, or in its place, is told and closes it."""
+    try:
+        yield
+    except Left as left:
+        await connection.close(left.code, left.reason)
+    except Fatal as fatal:
+        await connection.refuse(fatal.error)
+    except (Unavailable, RateLimited) as error:
+        house.metrics.turned_away(error)
+        await connection.refuse(error)
+    except WebSocketDisconnect:
+        pass
+
+
+class Talk(ABC):
+    """The three parts of one connection, and what they share."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        intake: Intake,
+        house: House,
+        session_id: str,
+        budget: Budget,
+        *,
+        overtakes: bool = True,
+    ) -> None:
+        """`overtakes`: what cannot wait goes before queued audio."""
+        self.connection = connection
+        self.intake = intake
+        self.house = house
+        self.id = session_id
+        self.budget = budget
+        self.outbox = Outbox(dropped=house.metrics.dropped, cut=self._cut, overtakes=overtakes)
+
+    @abstractmethod
+    async def read(self, session: Session) -> None:
+        """Turn frames into commands, until cancelled. Raises `WebSocketDisconnect` and `Fatal`."""
+
+    async def run(self, session: Session) -> None:
+        """Converse until one side ends it."""
+        with (
+            structlog.contextvars.bound_contextvars(session=self.id),
+            self.house.sessions.registered(session),
+        ):
+            log.info("session_started", remote=session.identity.remote)
+            try:
+                await self._converse(session)
+            finally:
+                log.info("session_ended", **_figures(session))
+
+    def make_session(
+        self,
+        identity: Identity,
+        settings: Settings,
+        config: SessionConfig,
+        microphone_hz: int,
+        limits: dict[str, float] | None = None,
+    ) -> Session:
+        """The session of this connection."""
+        house = self.house
+        return Session(
+            identity,
+            settings,
+            config,
+            microphone_hz=microphone_hz,
+            pool=house.pool,
+            vad=house.vad,
+            budget=self.budget,
+            send=self.tell,
+            peer_answers=self.connection.answers,
+            load=lambda: house.load.level,
+            limits=limits,
+        )
+
+    def tell(self, event: Event) -> None:
+        """Put an event on its way to the client."""
+        self.house.metrics.told(event)
+        self.outbox.put(event)
+
+    def hear(self, session: Session, data: bytes, rate_hz: int, credit_s: float) -> None:
+        """Take microphone audio within its bounds. Raises `Fatal` when they are passed for long."""
+        seconds = len(data) / 2 / rate_hz
+        if not self.intake.take_audio(seconds, credit_s):
+            self.house.metrics.dropped("microphone")
+            if self.intake.warns_of_drops():
+                self.tell(Warned(TOO_MUCH_AUDIO))
+            return
+        try:
+            self.budget.take_audio(seconds, time.monotonic())
+            session.hear(data)
+        except (BadAudio, RateLimited) as error:
+            if self.intake.tells_refused_audio():
+                self.tell(Failed(error))
+
+    def pay_for(self, command: Command) -> None:
+        """Raises `RateLimited` when there is too much in it to read."""
+        if size := characters_of(command):
+            self.budget.take_characters(size, time.monotonic())
+
+    # --- the three parts -------------------------------------------------------------------------
+
+    async def _converse(self, session: Session) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            talk = tasks.create_task(self._talk(session))
+            read = tasks.create_task(self._read(session))
+            write = tasks.create_task(self._write(session))
+            talk.add_done_callback(lambda _: read.cancel())
+            read.add_done_callback(lambda _: talk.cancel())
+            write.add_done_callback(lambda _: (talk.cancel(), read.cancel()))
+
+    async def _talk(self, session: Session) -> None:
+        try:
+            await session.run()
+        except Exception as error:
+            log.exception("session_failed")
+            self.tell(Failed(error))
+            self.tell(Closing(AntiphonError("something went wrong on our side")))
+        finally:
+            self.outbox.close()
+
+    async def _read(self, session: Session) -> None:
+        try:
+            await self.read(session)
+        except Fatal as fatal:
+            await session.end(fatal.error, str(fatal.error))
+            await asyncio.Event().wait()  # the session ends us
+        except WebSocketDisconnect:
+            return
+
+    async def _write(self, session: Session) -> None:
+        try:
+            while (event := await self.outbox.next()) is not None:
+                if isinstance(event, Closing):
+                    code = failure_of(event.error).close if event.error else 1000
+                    await self.connection.close(code, event.reason)
+                    return
+                async with asyncio.timeout(STUCK_S):
+                    session.figures.bytes_out += await self.connection.send(event)
+        except (SlowClient, TimeoutError):
+            log.warning("slow_client_closed")
+            await self.connection.close(1008, "you do not read what is sent to you")
+        except WebSocketDisconnect as gone:
+            log.debug("socket_gone", error=repr(gone))
+
+    def _cut(self) -> None:
+        """Cut the connection of a client for whom more waits than the outbox holds."""
+        log.warning("slow_client_cut", session=self.id, waiting=len(self.outbox))
+        self.connection.abort()
+
+
+def _figures(session: Session) -> dict[str, object]:
+    figures = session.figures
+    return {"turns": figures.turns, "bytes_in": figures.bytes_in, "bytes_out": figures.bytes_out}

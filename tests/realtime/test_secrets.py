@@ -1,0 +1,67 @@
+"""Client secrets: who gets one, what it brings, and when it is over."""
+
+from __future__ import annotations
+
+import pytest
+import websockets
+from openai import AsyncOpenAI
+
+from pipeline.errors import Unauthorized
+from server.realtime_secrets import MOST_SECRETS, Secrets
+from tests.realtime.client import Client, connected
+from tests.support import live_server
+
+
+async def test_a_secret_brings_the_session_that_it_was_given_for() -> None:
+    async with live_server() as server:
+        async with AsyncOpenAI(api_key="any", base_url=f"{server.url}/v1") as client:
+            secret = await client.realtime.client_secrets.create(
+                expires_after={"anchor": "created_at", "seconds": 60},
+                session={"type": "realtime", "instructions": "Be a pirate.", "model": "mine"},
+            )
+        assert secret.value.startswith("ek_")
+        assert secret.session.instructions == "Be a pirate."
+        protocols = ["realtime", f"openai-insecure-api-key.{secret.value}"]
+        url = f"{server.url.replace('http', 'ws')}/v1/realtime"
+        async with websockets.connect(url, subprotocols=protocols) as socket:
+            assert socket.subprotocol == "realtime"
+            created = await Client(socket).until("session.created")
+            assert created["session"]["instructions"] == "Be a pirate."
+            assert created["session"]["model"] == "mine"
+
+
+async def test_any_other_key_is_taken() -> None:
+    async with live_server() as server:
+        headers = {"Authorization": "Bearer sk-whatever"}
+        url = server.url.replace("http", "ws")
+        async with connected(url, additional_headers=headers) as client:
+            assert client.socket.subprotocol is None
+
+
+async def test_a_secret_that_is_none_is_refused_before_the_socket_opens() -> None:
+    async with live_server() as server:
+        url = f"{server.url.replace('http', 'ws')}/v1/realtime"
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(url, additional_headers={"Authorization": "Bearer ek_no"})
+        assert refused.value.response.status_code == 401
+
+
+def test_a_secret_expires() -> None:
+    now = [1_000.0]
+    secrets = Secrets(lambda: now[0])
+    value, expires_at = secrets.give({"instructions": "x"}, 10)
+    assert expires_at == 1_010
+    assert secrets.session(value) == {"instructions": "x"}
+    now[0] = 1_011
+    with pytest.raises(Unauthorized):
+        secrets.session(value)
+
+
+def test_the_oldest_go_first() -> None:
+    secrets = Secrets()
+    first, _ = secrets.give({}, 60)
+    for _ in range(MOST_SECRETS):
+        last, _ = secrets.give({}, 60)
+    with pytest.raises(Unauthorized):
+        secrets.session(first)
+    assert secrets.session(last) == {}
