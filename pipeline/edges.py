@@ -9,8 +9,8 @@ ON, OFF = 0.5, 0.35
 FAINT = 0.2
 ENOUGH = 0.9
 """Of two or three frames together: a click is shorter, and a soft vowel is no surer."""
-LOUD_ENOUGH = 0.45
-"""The same for what is far louder than the room."""
+LOUD_FRAMES, LOUD_ENOUGH = 3, 0.4
+"""So many frames together that are all far louder than the room need no more."""
 LOUD_DB = 30.0
 """Far louder: so much above the quietest of late."""
 QUIET_DBFS = -60.0
@@ -32,23 +32,26 @@ class Onset:
     def __init__(self) -> None:
         self._recent: list[float] = []
         self._floor_dbfs = 0.0
+        self._loud = 0
+        """Frames in a row that were far louder than the room."""
 
     def hear(self, probability: float, level_dbfs: float, *, eager: bool = False) -> int:
         """Frames of voice up to this one, if they are speech by now; else 0.
 
-        `eager`: it costs little to be wrong, and time to be late. Then what is far louder than the
-        room needs less of the voice detector's word: some vowels it doubts for 200 ms.
+        `eager`: it costs little to be wrong, and time to be late. Then what stays far louder than
+        the room is believed with little of the detector's word: some vowels it doubts for 200 ms.
         """
         self._floor_dbfs = max(QUIET_DBFS, min(level_dbfs, self._floor_dbfs + RISE_DB))
-        loud = level_dbfs >= self._floor_dbfs + LOUD_DB
+        self._loud = self._loud + 1 if level_dbfs >= self._floor_dbfs + LOUD_DB else 0
         self._recent = [*self._recent[-2:], probability]
+        if eager and self._loud >= LOUD_FRAMES and sum(self._recent) >= LOUD_ENOUGH:
+            return LOUD_FRAMES
         audible = [one for one in self._recent if one >= FAINT]
-        least, enough = (FAINT, LOUD_ENOUGH) if eager and loud else (ON, ENOUGH)
         speech = (
             probability >= FAINT
             and len(audible) >= 2
-            and max(audible) >= least
-            and sum(audible) >= enough
+            and max(audible) >= ON
+            and sum(audible) >= ENOUGH
         )
         return len(audible) if speech else 0
 

@@ -56,12 +56,18 @@ def test_a_voice_that_ended_is_no_evidence_of_another() -> None:
 
 
 def test_over_a_reply_less_is_needed_of_what_is_far_louder_than_the_room() -> None:
-    doubted = (0.26, 0.28, 0.2, 0.3)
-    assert eager_onset_at(-60.0, -16.0, *doubted) == 2
+    doubted = (0.16, 0.18, 0.08, 0.11)
+    assert eager_onset_at(-60.0, -16.0, *doubted) == 3
     assert eager_onset_at(-60.0, -40.0, *doubted) is None
     assert eager_onset_at(-40.0, -16.0, *doubted) is None
     assert eager_onset_at(-60.0, -16.0, 0.3, 0.05, 0.03) is None
     assert onset_at(*doubted) is None
+
+
+def test_a_bang_is_too_short_to_be_believed() -> None:
+    onset = Onset()
+    bang = ((-60.0, 0.02), (-12.0, 0.3), (-20.0, 0.3), (-45.0, 0.1), (-60.0, 0.05))
+    assert not any(onset.hear(probability, dbfs, eager=True) for dbfs, probability in bang)
 
 
 def test_no_room_is_taken_to_be_quieter_than_a_quiet_one() -> None:
