@@ -133,10 +133,12 @@ class Playback:
 
     def heard(self, text: str, now: float) -> str:
         """The part of the reply's text that had been played, cut at a whole word."""
-        played = self.played(now)
-        if self.complete and played >= self.made:
-            return text
-        return heard_until(text, self.voiced, played)
+        return heard_until(text, self.voiced, self.played(now))
+
+    def flushed(self, now: float) -> bool:
+        """The client ended it before it had played all that was sent."""
+        left = self.sent - self.played(now)
+        return self._finished and left > END_TOLERANCE_S * self.rate_hz
 
     @property
     def voiced(self) -> tuple[Voiced, ...]:

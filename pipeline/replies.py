@@ -309,7 +309,7 @@ class Replies:
         unheard_ms = reply.playback.unheard_ms(now)
         if status == "completed":
             self.audible_until = now + unheard_ms / 1000
-        read = status == "completed" or reply.silent
+        read = reply.silent or (status == "completed" and not reply.playback.flushed(now))
         heard = reply.text if read else reply.playback.heard(reply.text, now)
         marks = reply.marks
         return ReplyDone(

@@ -383,7 +383,9 @@ class TurnMachine:
                     yield UserTranscript(turn.number, turn.text, final=False)
                 yield from self._understood(turn, now)
             case _:
-                if (again := turn.misunderstand(answer, now)) is not None:
+                if (
+                    again := turn.misunderstand(answer, now, over_reply=self._over_reply)
+                ) is not None:
                     yield again
                     return
                 yield Failed(answer.error, turn=turn.number or None)
@@ -418,6 +420,7 @@ class TurnMachine:
         if turn is None or self.phase is Phase.COMMITTED:
             if turn is None and end.must:
                 yield Failed(NothingToCommit("nothing was said that could be a turn"), ref=end.ref)
+            yield from self._maybe_end(now)  # or the next one would end a turn yet to come
             return
         if not turn.number:
             turn.number = self.next_turn
@@ -482,7 +485,7 @@ class TurnMachine:
             return
         marks = replace(turn.marks, voiced=turn.voiced_at)
         begun = self.replies.drafted if self.speculation.words == turn.text else None
-        if begun is not None:
+        if begun is not None and begun.error is None:  # what goes last may have failed for that
             self.speculation.keep(now)
             begun.marks.commit_to(marks)
             self.phase = Phase.COMMITTED

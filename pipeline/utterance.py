@@ -141,7 +141,9 @@ class Utterance:
         segment.start, segment.text = segment.asked_to, ""
         self._settle(segment, now)
 
-    def misunderstand(self, failed: LookFailed, now: float) -> Look | None:
+    def misunderstand(
+        self, failed: LookFailed, now: float, *, over_reply: bool = False
+    ) -> Look | None:
         """An expected answer failed: ask once more, or, for None, do without its words."""
         segment = self.segments[failed.segment]
         if segment.retried:
@@ -150,8 +152,9 @@ class Utterance:
         segment.retried = True
         segment.attempt += 1
         return Look(
-            self.key, failed.segment, segment.attempt, segment.start, segment.asked_to, final=True
-        )
+            self.key, failed.segment, segment.attempt, segment.start, segment.asked_to,
+            final=True, over_reply=over_reply,
+        )  # fmt: skip
 
     def _settle(self, segment: Segment, now: float) -> None:
         segment.answered_to = segment.asked_to

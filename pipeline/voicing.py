@@ -23,6 +23,8 @@ REPLY_HZ = 24_000
 LONGEST_S, LONGEST_S_PER_CHARACTER = 20.0, 1.0
 """A clause of so much audio is no speech: the voice is stuck. A long number, spoken digit by digit,
 takes some 0.5 s a character."""
+MOST_S = 240.0
+"""However slow the speed: 12 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +72,4 @@ def silence(seconds: float) -> Float32:
 
 
 def _longest_s(request: SpeechRequest) -> float:
-    return (LONGEST_S + LONGEST_S_PER_CHARACTER * len(request.text)) / request.speed
+    return min(MOST_S, (LONGEST_S + LONGEST_S_PER_CHARACTER * len(request.text)) / request.speed)

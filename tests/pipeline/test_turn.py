@@ -11,7 +11,7 @@ from pipeline.barge_in import Verdict, judge
 from pipeline.cutting_in import BargeIns
 from pipeline.edges import MOST_FALLS
 from pipeline.endpointing import SURE_S
-from pipeline.errors import LlmFailed, SttFailed
+from pipeline.errors import AtCapacity, LlmFailed, SttFailed, TtsFailed
 from pipeline.events import (
     Failed,
     Interrupted,
@@ -1365,3 +1365,62 @@ def test_a_reply_that_is_being_heard_is_not_made_from_what_is_forgotten_any_more
     scene = over_a_reply()
     scene.step(Forget())
     assert scene.last(ReplyDone).status == "cancelled"
+
+
+def test_what_a_voice_that_broke_never_said_was_not_heard() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer("Here I am. And here is more.", seconds=1.0, whole=False)
+    draft = scene.last(Draft).draft
+    scene.step(DraftText(draft, " And what nobody voiced."))
+    scene.step(DraftMade(draft, TtsFailed("no")))
+    scene.wait(3.0)
+    done = scene.last(ReplyDone)
+    assert (done.status, done.heard) == ("failed", "Here I am. And here is more.")
+
+
+def test_who_flushes_and_says_done_has_heard_what_was_played() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer("One two three four five six seven eight.", seconds=0.9)
+    scene.step(Played(1, 200, done=True))
+    done = scene.last(ReplyDone)
+    assert done.status == "completed"
+    assert done.heard == "One two"
+
+
+def test_a_speculation_that_failed_is_not_the_answer() -> None:
+    scene = Scene()
+    scene.speak()
+    scene.hush(0.13)
+    scene.understand("I like it.", 0.95)
+    first = scene.last(Draft)
+    assert first.speculative
+    scene.step(DraftMade(first.draft, AtCapacity("too many wait")))
+    scene.hush(0.6)
+    assert scene.last(Draft).draft != first.draft
+    assert not scene.last(Draft).speculative
+    scene.answer("Fine.")
+    assert not scene.all(Failed)
+    assert scene.machine.speculation.wasted == 1
+
+
+def test_ends_that_end_nothing_do_not_end_the_next_turn() -> None:
+    scene = Scene()
+    scene.hush(0.2)
+    at = scene.machine._heard_to + 10 * FRAME
+    for _ in range(3):
+        scene.step(EndTurn(at))
+    scene.hush(0.4)
+    scene.speak(1.0)
+    assert scene.machine.phase is Phase.SPEAKING
+    assert len(scene.all(SpeechStarted)) == 1
+
+
+def test_a_second_try_over_a_reply_may_be_its_echo_too() -> None:
+    scene = over_a_reply()
+    scene.speak(0.3)
+    look = scene.last(Look)
+    scene.step(LookFailed(look.key, look.segment, look.attempt, SttFailed("no")))
+    assert scene.last(Look).attempt == look.attempt + 1
+    assert scene.last(Look).over_reply
