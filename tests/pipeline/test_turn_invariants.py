@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import LlmFailed, SttFailed
@@ -21,6 +21,7 @@ from pipeline.events import (
     SpeechStopped,
     UserTranscript,
 )
+from pipeline.playback import Voiced
 from pipeline.signals import (
     Cancel,
     Confirm,
@@ -67,6 +68,12 @@ class Referee:
     """The draft that is speculative still: only its beginning is made."""
     text: str = ""
     last_reply: int = 0
+    voiced: list[Voiced] = field(default_factory=list)
+    """The clauses of the draft that was begun last, as far as they are made."""
+    reported: tuple[int, int] = (0, 0)
+    """The client's last word on its playback: the reply, and samples, no more than were sent."""
+    flushed: bool = False
+    """The client said that it would play no more of the reply."""
 
     def see(self, effect: Effect) -> None:
         match effect:
@@ -76,7 +83,7 @@ class Referee:
                 assert reply == self.last_reply + 1, "replies are counted without gaps"
                 assert turn == 0 or self.finals[turn] == 1, "its turn is final first"
                 self.reply = self.last_reply = reply
-                self.paused, self.sent, self.text = False, 0, ""
+                self.paused, self.sent, self.text, self.flushed = False, 0, "", False
             case ReplyText(reply, text):
                 assert reply == self.reply
                 self.text += text
@@ -98,7 +105,7 @@ class Referee:
             case ReplyDone() as done:
                 assert done.reply == self.reply, "one end for every start"
                 assert done.text == self.text, "the pieces add up to the whole"
-                assert done.text.startswith(done.heard)
+                self.judge_heard(done)
                 self.ended.add(done.reply)
                 self.reply = None
             case UserTranscript(turn=turn, final=final):
@@ -123,6 +130,20 @@ class Referee:
             case _:
                 pass
 
+    def judge_heard(self, done: ReplyDone) -> None:
+        """Nothing that cannot have been played, and everything that the client has played."""
+        assert done.text.startswith(done.heard)
+        if done.status == "completed" and not self.flushed:
+            assert done.heard == done.text
+            return
+        sent = [one for one in self.voiced if one.start < self.sent or one.end <= self.sent]
+        assert len(done.heard) <= max((one.text_end for one in sent), default=0)
+        reply, played = self.reported
+        if reply == done.reply:
+            whole = [one for one in self.voiced if one.end <= played]
+            least = max((one.text_end for one in whole), default=0)
+            assert len(done.heard) >= len(done.text[:least].rstrip())
+
 
 class Conversation:
     """Plays a list of moves, as the stages and a client would make them."""
@@ -134,24 +155,39 @@ class Conversation:
         self.sample = 0
         self.looks: list[Look] = []
         self.draft: int | None = None
-        self.made = 0
+        self.made = self.written = self.spoken = 0
+        self.whole = False
+        """There is nothing more to be made."""
+        self.heard: list[tuple[int, int]] = []
+        """Every window that was asked for."""
+        self.voices: list[int] = []
+        """The ends of frames that are surely a voice."""
 
     def step(self, event: Event | None) -> None:
         for effect in self.machine.step(event, self.now):
-            self.referee.see(effect)
-            if isinstance(effect, Look):
-                assert 0 <= effect.start < effect.end <= self.sample + FRAME
-                assert effect.end - effect.start <= 30 * SPEECH_HZ, "a window the recogniser takes"
-                self.looks.append(effect)
-            elif isinstance(effect, Draft):
-                self.draft, self.made = effect.draft, 0
-            elif isinstance(effect, Drop) and effect.draft == self.draft:
-                self.draft = None
+            self.follow(effect)
+
+    def follow(self, effect: Effect) -> None:
+        self.referee.see(effect)
+        if isinstance(effect, Look):
+            assert 0 <= effect.start < effect.end <= self.sample + FRAME
+            assert effect.end - effect.start <= 30 * SPEECH_HZ, "a window the recogniser takes"
+            self.looks.append(effect)
+            self.heard.append((effect.start, effect.end))
+        elif isinstance(effect, Draft):
+            self.draft = effect.draft
+            self.made = self.written = self.spoken = 0
+            self.whole = False
+            self.referee.voiced = []
+        elif isinstance(effect, Drop) and effect.draft == self.draft:
+            self.draft = None
 
     def sound(self, frames: int, probability: float, dbfs: float = -20.0) -> None:
         for _ in range(frames):
             self.sample += FRAME
             self.now += FRAME / SPEECH_HZ
+            if frames > 2 and probability > 0.9 and dbfs > -30:
+                self.voices.append(self.sample)
             self.step(Heard(probability, self.sample, self.now, dbfs))
 
     def wait(self, seconds: float) -> None:
@@ -184,15 +220,37 @@ class Conversation:
     def make(self, text: str, ms: int) -> None:
         if self.draft is not None:
             draft, samples = self.draft, ms * RATE // 1000
-            self.step(DraftText(draft, text))
+            self.write(text)
             self.step(DraftClause(draft))
             if samples:
                 self.step(DraftAudio(draft, samples))
-            self.step(DraftVoiced(draft, 0, len(text), self.made, self.made + samples))
-            self.made += samples
+            if self.draft != draft:
+                return  # it was not wanted any more
+            voiced = Voiced(self.spoken, self.written, self.made, self.made + samples)
+            self.spoken, self.made = voiced.text_end, voiced.end
+            self.referee.voiced.append(voiced)
+            self.step(
+                DraftVoiced(draft, voiced.text_start, voiced.text_end, voiced.start, voiced.end)
+            )
+
+    def write(self, text: str) -> None:
+        """Text that is not voiced yet, and may never be."""
+        if self.draft is not None:
+            self.written += len(text)
+            self.step(DraftText(self.draft, text))
+
+    def played(self, reply: int, ms: float, done: bool) -> None:
+        """The client's report on this reply; 0: on the one that is being given."""
+        referee = self.referee
+        reply = reply or referee.reply or 1
+        if reply == referee.reply:
+            referee.reported = reply, max(0, min(referee.sent, round(ms * RATE / 1000)))
+            referee.flushed |= done and self.whole
+        self.step(Played(reply, ms, done))
 
     def finish(self, error: Exception | None) -> None:
         if self.draft is not None:
+            self.whole = True
             self.step(DraftMade(self.draft, error))
 
     def late(self) -> None:
@@ -210,6 +268,7 @@ MOVE = st.one_of(
     ),
     st.tuples(st.just("answer"), st.integers(0, 9), st.sampled_from(WORDS), VOTE),
     st.tuples(st.just("make"), st.sampled_from(["Yes. ", "It is noon. "]), st.integers(0, 3_000)),
+    st.tuples(st.just("write"), st.sampled_from(["And so on. ", "no"])),
     st.tuples(st.just("finish"), st.sampled_from([None, LlmFailed("no")])),
     st.tuples(st.just("wait"), st.floats(0, 3)),
     st.tuples(st.just("typed")),
@@ -219,7 +278,7 @@ MOVE = st.one_of(
     st.tuples(st.just("greet")),
     st.tuples(st.just("fail")),
     st.tuples(st.just("late")),
-    st.tuples(st.just("played"), st.integers(1, 4), st.floats(0, 5_000), st.booleans()),
+    st.tuples(st.just("played"), st.sampled_from([0, 0, 0, 1, 2]), st.floats(0, 5_000), st.booleans()),
     st.tuples(st.just("detect"), st.sampled_from(["auto", "manual"])),
 )  # fmt: skip
 
@@ -237,23 +296,26 @@ def play(conversation: Conversation, moves: list[tuple]) -> None:  # type: ignor
                 conversation.step(Forget())
             case "greet":
                 conversation.step(Greet("Hello."))
-            case "played":
-                conversation.step(Played(*values))
             case "detect":
                 config = TurnConfig(detection=values[0])
                 for effect in conversation.machine.reconfigure(config, conversation.now):
-                    conversation.referee.see(effect)
-                    if isinstance(effect, Look):
-                        conversation.looks.append(effect)
-                    elif isinstance(effect, Draft):
-                        conversation.draft, conversation.made = effect.draft, 0
-                    elif isinstance(effect, Drop) and effect.draft == conversation.draft:
-                        conversation.draft = None
+                    conversation.follow(effect)
             case _:
                 getattr(conversation, kind)(*values)
 
 
-@settings(max_examples=300, deadline=None)
+FLUSHED = [
+    ("typed",),
+    ("make", "It is noon. ", 3_000),
+    ("finish", None),
+    ("wait", 2.5),
+    ("played", 0, 100.0, True),
+]
+OVER_A_REPLY = [("typed",), ("make", "Yes. ", 3_000), ("sound", 10, 0.95, -20.0)]
+
+
+@settings(max_examples=400, deadline=None)
+@example(FLUSHED, "auto", True)
 @given(st.lists(MOVE, max_size=60), st.sampled_from(["auto", "manual"]), st.booleans())
 def test_the_rules_hold_in_any_conversation(
     moves: list[tuple],  # type: ignore[type-arg]
@@ -264,6 +326,25 @@ def test_the_rules_hold_in_any_conversation(
     play(conversation, moves)
 
 
+AS_IT_COMES = MOVE.filter(lambda move: move[0] not in ("detect", "end"))
+
+
+@settings(max_examples=150, deadline=None)
+@example(OVER_A_REPLY)
+@given(st.lists(AS_IT_COMES, max_size=40))
+def test_no_voice_goes_unheard(moves: list[tuple]) -> None:  # type: ignore[type-arg]
+    """Whatever is said, while whatever goes on, lies in a window that is listened to."""
+    conversation = Conversation(TurnConfig())
+    play(conversation, moves)
+    conversation.sound(60, 0.01)
+    deaf = [
+        end
+        for end in conversation.voices
+        if not any(start < end <= to for start, to in conversation.heard)
+    ]
+    assert not deaf
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(MOVE, max_size=40))
 def test_every_conversation_comes_to_rest(moves: list[tuple]) -> None:  # type: ignore[type-arg]
@@ -271,9 +352,7 @@ def test_every_conversation_comes_to_rest(moves: list[tuple]) -> None:  # type: 
     conversation = Conversation(TurnConfig())
     play(conversation, moves)
     for effect in conversation.machine.reconfigure(TurnConfig(), conversation.now):
-        conversation.referee.see(effect)
-        if isinstance(effect, Look):
-            conversation.looks.append(effect)
+        conversation.follow(effect)
     for _ in range(12):
         conversation.sound(40, 0.01)
         while conversation.looks:
