@@ -70,7 +70,7 @@ def heard_end(probabilities: Sequence[float]) -> int:
     end, speaking = 0, False
     onset = Onset()
     for number, probability in enumerate(probabilities, start=1):
-        begins = onset.hear(probability) > 0
+        begins = onset.hear(probability, 0.0) > 0
         if speaking and probability < OFF:
             onset.forget()
         speaking = probability >= OFF if speaking else begins
