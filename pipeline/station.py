@@ -10,9 +10,10 @@ from typing import Generic, TypeVar
 
 from .config import PoolConfig
 from .errors import EngineError, Superseded
-from .instances import Instances, Seat, Supply
+from .instances import Instances
 from .kinds import Kind
 from .scheduling import Queue, Request
+from .seats import Seat, Supply
 
 E = TypeVar("E")
 
