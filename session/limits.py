@@ -11,9 +11,9 @@ MANUAL_CREDIT_S = 60.0
 AUDIO_PATIENCE_S = 10.0
 """Audio that may be dropped for want of credit before the session is closed."""
 AUDIO_FORGIVEN_S = 10.0
-"""After so long without a drop, all that was dropped is forgiven. A microphone whose clock runs fast
-by a thousandth loses a frame of 20 ms every 20 s, for ever; one that sends too fast loses some every
-second, whatever the credit gives back in between."""
+"""After so long without a drop, all that was dropped is forgiven. A microphone whose clock is fast
+by a thousandth loses a frame of 20 ms every 20 s, for ever; one that sends too fast loses some
+every second, whatever the credit gives back in between."""
 MESSAGES_PER_S, MESSAGES_WINDOW_S = 100, 2.0
 FRAMES_PER_S = 5_000
 """Audio frames: a minute of 20 ms frames may come at once, before a manual commit."""
