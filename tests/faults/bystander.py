@@ -9,9 +9,9 @@ The bystander speaks, listens to the answer in real time, and speaks again. What
 - *nothing of anybody else's*: every turn's words and every reply's samples are those of the script,
   byte for byte, and nothing was warned of or failed.
 
-On two cores that do little else an answer comes after 0.26 to 0.30 s, and nothing stands still. What
-is above that is left for a machine that does other things meanwhile, and for the fault that blocks
-the event loop for 0.4 s. Any of the script's engines held up for somebody else is late by more.
+On two cores that do little else an answer comes after 0.26 to 0.30 s, and nothing stands still.
+The rest is for a machine that does other things meanwhile, and for the fault that blocks the event
+loop for 0.4 s.
 """
 
 from __future__ import annotations

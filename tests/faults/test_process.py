@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -64,8 +64,8 @@ class Process:
 async def process(
     stderr: IO[bytes] | int = subprocess.DEVNULL, **environ: str
 ) -> AsyncIterator[Process]:
-    """`antiphon serve`; when the block ends it is at rest and holds what it held when its first
-    guest had left, unless it was told to stop; and it ends with 0."""
+    """`antiphon serve`; when the block ends it is at rest, with the descriptors it began with
+    and the threads that its first guest left, unless it was told to stop; and it ends with 0."""
     with subprocess.Popen(  # noqa: ASYNC220 - a moment's work
         [sys.executable, "-m", "server", "serve", "--host", "127.0.0.1", "--port", "0"],
         cwd=ROOT,
@@ -78,8 +78,9 @@ async def process(
             line = await asyncio.to_thread(server.stdout.readline)
             assert b"ready" in line, line
             there = Process(int(line.rstrip(b"/\n").rpartition(b":")[2]), server)
-            await spoken_to(there)  # what is made at first use is made now: threads, for one
-            before = Held.of(server.pid)
+            fds = Held.of(server.pid).fds
+            await spoken_to(there)  # what is made at first use is made now: threads
+            before = replace(Held.of(server.pid), fds=fds)
             yield there
             if not there.told_to_stop:
                 await at_rest(there, before)
