@@ -1,9 +1,9 @@
-"""The instances of one kind of engine: their seats, and how they grow, shrink and are replaced."""
+"""The instances of one kind of engine: how they grow, shrink and are replaced."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 import structlog
 
 from .engine_faults import is_fault
-from .engines.ports import Stop
 from .kinds import Kind
+from .seats import Instance, Seat, Supply
 from .sizing import Sizing
 
 E = TypeVar("E")
@@ -21,75 +21,6 @@ log = structlog.get_logger(__name__)
 
 FAILURES_IN_ROW = 3
 """So many calls in a row that fail of themselves, and the instance is probed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Supply(Generic[E]):
-    """Where a kind's instances come from."""
-
-    engines: tuple[E, ...]
-    """Those that are there from the start, and stay."""
-    seats: int = 1
-    """Calls that each of them takes at once."""
-    most: int = 0
-    """Instances there may be; none are added if that is not more than there are."""
-    make: Callable[[int], Awaitable[E]] | None = None
-    """Gives a new one, ready; it is told how many it will stand beside. None: nothing is made."""
-    close: Callable[[E], Awaitable[None]] | None = None
-    """Takes back one that is no longer used."""
-    hang_s: float | None = None
-    """A call without a sign of life for so long hangs; None: never."""
-    probe: Callable[[E, Stop], AsyncIterator[object]] | None = None
-    """What an instance in doubt is asked, to tell a broken one from somebody's poisoned input.
-    None: the doubt is enough."""
-
-
-@dataclass(eq=False, slots=True)
-class Seat(Generic[E]):
-    """One place at an engine: handed to one lease at a time, busy while a call runs in it."""
-
-    instance: Instance[E]
-    leased: bool = False
-    running: int = 0
-    hung: bool = False
-    """A call in it gives no sign of life."""
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by the call that is at the engine: there is one at a time."""
-
-    @property
-    def free(self) -> bool:
-        return not self.leased and not self.running
-
-    @property
-    def stopping(self) -> bool:
-        """An engine is at work here, and nobody waits for what it makes."""
-        return self.running > 0 and (not self.leased or self.hung)
-
-
-@dataclass(eq=False, slots=True)
-class Instance(Generic[E]):
-    """One engine and its seats."""
-
-    engine: E
-    seats: tuple[Seat[E], ...] = ()
-    failures: int = 0
-    """Calls that failed, since one that did not."""
-    probing: bool = False
-    broken: bool = False
-
-    @property
-    def hung(self) -> bool:
-        return any(seat.hung for seat in self.seats)
-
-    @property
-    def idle(self) -> bool:
-        return all(seat.free for seat in self.seats)
-
-    @property
-    def trouble(self) -> str | None:
-        if self.hung:
-            return "does not answer"
-        return "fails" if self.broken else None
 
 
 @dataclass(eq=False)
@@ -144,12 +75,17 @@ class Instances(Generic[E]):
         return f"{self.kind.title} is down" if self.hopeless else None
 
     def free_seat(self) -> Seat[E] | None:
-        """A free seat of the oldest instance that has one: the one for a lone caller."""
-        for instance in self.present:
-            if not instance.hung:
-                for seat in instance.seats:
-                    if seat.free:
-                        return seat
+        """A free seat of the oldest instance that has one: the one for a lone caller.
+
+        One that fails is asked only when there is no healthy one, busy or not: it fails at once, is
+        free again at once, and would draw everybody who waits.
+        """
+        answering = [instance for instance in self.present if not instance.hung]
+        healthy = [instance for instance in answering if instance.healthy]
+        for instance in healthy or answering:
+            for seat in instance.seats:
+                if seat.free:
+                    return seat
         return None
 
     def served(self, late_s: float) -> None:
@@ -189,13 +125,18 @@ class Instances(Generic[E]):
         elif not instance.broken:
             self._breaks(instance)
 
-    def ended(self, seat: Seat[E], error: Exception | None) -> None:
-        """A call has left its seat, however it ended."""
+    def ended(self, seat: Seat[E], error: Exception | None, *, stopped: bool = False) -> None:
+        """A call has left its seat, however it ended.
+
+        One that was `stopped` says nothing of its engine: it neither failed nor succeeded.
+        """
         seat.running -= 1
         if not seat.running:
             seat.hung = False  # if it was: it was slow, not dead
         instance = seat.instance
-        if error is None:
+        if stopped:
+            pass
+        elif error is None:
             instance.failures, instance.broken = 0, False
         elif is_fault(error) and self.supply.make is not None:
             instance.failures += 1
@@ -264,8 +205,18 @@ class Instances(Generic[E]):
             self.changed()
         elif wanted < count:
             log.info("engine_instance_given_up", kind=self.kind.name, instances=wanted)
-            self._retire(self.present[-1])
+            self._shrink()
             self.sizing.changed(self.clock())
+
+    def _shrink(self) -> None:
+        """Retire the youngest that is not healthy, or else the youngest.
+
+        What is not healthy and still here had its replacement: its place goes with it.
+        """
+        unhealthy = [instance for instance in self.present if not instance.healthy]
+        if unhealthy:
+            self.sizing.most -= 1
+        self._retire((unhealthy or self.present)[-1])
 
     async def _make(self, why: str) -> bool:
         assert self.supply.make is not None

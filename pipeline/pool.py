@@ -28,9 +28,9 @@ from .calls import Call
 from .config import PoolConfig
 from .engines.ports import Stop
 from .errors import AntiphonError, EngineError, PoolTimeout
-from .instances import Seat, Supply
 from .kinds import EOT, LLM, STT, TTS, Kind
 from .scheduling import Purpose, Request
+from .seats import Seat, Supply
 from .station import PoolStatus, Station
 
 __all__ = [
@@ -114,16 +114,18 @@ class Slot(Generic[E]):
 
     async def _run(self, function: Callable[[E, Stop], AsyncIterator[T]], call: Call[E, T]) -> None:
         error: Exception | None = None
+        stopped = True  # unless it comes to its own end
         instances, seat = self._station.instances, self._seat
         try:
             error = await call.run(self.engine, function, seat.turn)
-            if instances.doubtful(seat, error):
+            stopped = call.stop.is_set
+            if not stopped and instances.doubtful(seat, error):
                 self._pool._start(call.end(error))  # who asked does not wait for what follows
                 if await self._passes_probe():
                     error = None
                 return
         finally:
-            instances.ended(seat, error)
+            instances.ended(seat, error, stopped=stopped)
         await call.end(error)
 
     async def _passes_probe(self) -> bool:

@@ -10,9 +10,11 @@ from typing import Generic, TypeVar
 
 from .config import PoolConfig
 from .errors import EngineError, Superseded
-from .instances import Instances, Seat, Supply
+from .instances import Instances
 from .kinds import Kind
+from .percentiles import percentile
 from .scheduling import Queue, Request
+from .seats import Seat, Supply
 
 E = TypeVar("E")
 
@@ -100,8 +102,8 @@ class Station(Generic[E]):
         """A snapshot."""
         seats, waits = self.instances.seats, sorted(self.waits_s)
 
-        def percentile(p: float) -> float:
-            return round(1000 * waits[min(len(waits) - 1, int(p * len(waits)))], 1) if waits else 0
+        def wait_ms(p: float) -> float:
+            return round(1000 * (percentile(waits, p) or 0.0), 1)
 
         return PoolStatus(
             slots=self.instances.slots,
@@ -111,8 +113,8 @@ class Station(Generic[E]):
             waiting=len(self.queue),
             oldest_ms=round(1000 * self.queue.oldest_s(self.clock()), 1),
             instances=self.instances.usable,
-            wait_ms_p50=percentile(0.5),
-            wait_ms_p95=percentile(0.95),
+            wait_ms_p50=wait_ms(0.5),
+            wait_ms_p95=wait_ms(0.95),
         )
 
     def _refuse(self, request: Request, error: Exception) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from .engines.ports import SPEECH_HZ as SPEECH_HZ
 from .replies import Marks
 from .signals import Heard, Look, Looked, LookFailed, Voted
 
-SPEECH_HZ = 16_000
 FRAME = 512
 """Samples of a VAD frame: 32 ms."""
 CUT_FROM, CUT_AT = 22 * SPEECH_HZ, 26 * SPEECH_HZ

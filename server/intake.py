@@ -29,7 +29,7 @@ class Intake:
         self._clock = clock
         self._mistakes = limits.Window(limits.MISTAKES, limits.MISTAKES_WINDOW_S)
         self._texts = limits.Window(round(limits.MESSAGES_PER_S * window_s), window_s)
-        self._frames = limits.Window(round(limits.FRAMES_PER_S * window_s), window_s)
+        self._frames = limits.Flood(limits.FRAMES_PER_S, window_s)
         self._credit = limits.AudioCredit(clock())
         self._warned_at = self._refused_at = float("-inf")
 

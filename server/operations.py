@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline.engines.ports import Engine, HasBackends
+from pipeline.percentiles import percentile
 from pipeline.pool import LLM
 from server.gate import check_admin
 from server.house import House
@@ -183,9 +184,6 @@ def _session(house: House, session: Session) -> dict[str, Any]:
     identity, figures = session.identity, session.figures
     latencies = sorted(figures.latencies_ms)
 
-    def percentile(p: float) -> int | None:
-        return latencies[min(len(latencies) - 1, int(p * len(latencies)))] if latencies else None
-
     claims = house.sessions.claims(identity.session)
     return {
         "id": identity.session,
@@ -198,8 +196,8 @@ def _session(house: House, session: Session) -> dict[str, Any]:
         "turns": figures.turns,
         "latency_ms": {
             "last": figures.latencies_ms[-1] if latencies else None,
-            "p50": percentile(0.5),
-            "p95": percentile(0.95),
+            "p50": percentile(latencies, 0.5),
+            "p95": percentile(latencies, 0.95),
         },
         "claims": {kind: claims[kind] for kind in ("stt", "llm", "tts")},
         "bytes": {"in": figures.bytes_in, "out": figures.bytes_out},

@@ -120,6 +120,11 @@ class Outbox:
             self._ordered.append((self._clock(), event))
         self._more.ring()
 
+    @property
+    def held_bytes(self) -> int:
+        """Of audio and of all else: what waits."""
+        return self.audio_bytes + self._text_bytes
+
     def purge(self, reply: int) -> None:
         """Drop a reply's audio that has not left; its text stays."""
         kept = deque(

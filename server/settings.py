@@ -201,6 +201,12 @@ class Settings(BaseModel):
         """What one user may spend."""
         return Allowance(self.turns_per_minute, self.characters_per_minute)
 
+    def _stuck_s(self) -> float:
+        """Longer than all that may come before the next sign of a reply: a wait for each of two
+        engines, or for one that then takes as long as it may; and some."""
+        slowest_s = max(self.engine_hang_s, self.llm_first_token_s, self.llm_gap_s)
+        return max(60.0, 2 * self.pool_wait_s + 20, self.pool_wait_s + slowest_s + 10)
+
     def session_config(self) -> SessionConfig:
         """What every session needs to know."""
         return SessionConfig(
@@ -208,7 +214,7 @@ class Settings(BaseModel):
             greeting=self.greeting,
             apologies=read_apologies(self.apology),
             idle_s=self.idle_s,
-            stuck_s=max(60.0, 2 * self.pool_wait_s + 20),
+            stuck_s=self._stuck_s(),
             history_tokens=self.history_tokens,
             reply_tokens=self.reply_tokens,
             record_dir=self.record_dir,

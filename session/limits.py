@@ -10,6 +10,10 @@ MANUAL_CREDIT_S = 60.0
 """The same in manual turns, where a client may send a whole recording before its commit."""
 AUDIO_PATIENCE_S = 10.0
 """Audio that may be dropped for want of credit before the session is closed."""
+AUDIO_FORGIVEN_S = 10.0
+"""After so long without a drop, all that was dropped is forgiven. A microphone whose clock is fast
+by a thousandth loses a frame of 20 ms every 20 s, for ever; one that sends too fast loses some
+every second, whatever the credit gives back in between."""
 MESSAGES_PER_S, MESSAGES_WINDOW_S = 100, 2.0
 FRAMES_PER_S = 5_000
 """Audio frames: a minute of 20 ms frames may come at once, before a manual commit."""
@@ -29,25 +33,28 @@ class AudioCredit:
     def __init__(self, now: float) -> None:
         self._spent = 0.0
         self._as_of = now
+        self._dropped_at = now
         self.dropped_s = 0.0
-        """Audio dropped of late; forgiven at the pace of real time."""
+        """Audio dropped since it was last forgiven."""
 
     def take(self, seconds: float, credit_s: float, now: float) -> bool:
         """Spend credit; False, and nothing spent, when there is not enough."""
         passed = now - self._as_of
         # What a more generous mode let pass is no debt in this one.
         self._spent = min(max(0.0, self._spent - passed), credit_s)
-        self.dropped_s = max(0.0, self.dropped_s - passed)
         self._as_of = now
+        if now - self._dropped_at >= AUDIO_FORGIVEN_S:
+            self.dropped_s = 0.0
         if self._spent + seconds > credit_s:
             self.dropped_s += seconds
+            self._dropped_at = now
             return False
         self._spent += seconds
         return True
 
 
 class Window:
-    """How often something happened of late."""
+    """How often something happened of late: exact, and so only for small limits."""
 
     def __init__(self, limit: int, window_s: float) -> None:
         self._limit = limit
@@ -60,3 +67,24 @@ class Window:
             self._times = deque(maxlen=self._limit)
         self._times.append(now)
         return len(self._times) == self._limit and now - self._times[0] < self._window_s
+
+
+class Flood:
+    """Whether something comes too often for too long: two counts, however large the limit is."""
+
+    def __init__(self, per_s: float, window_s: float) -> None:
+        self._limit = per_s * window_s
+        self._half_s = window_s / 2
+        self._half = 0
+        """The number of the half window that is counted now."""
+        self._before = self._count = 0
+
+    def hit(self, now: float) -> bool:
+        """Note one; True when in this half window and the one before as many came as in a whole
+        one may: always in one of that rate, never at less than it."""
+        half = int(now // self._half_s)
+        if half != self._half:
+            self._before = self._count if half == self._half + 1 else 0
+            self._half, self._count = half, 0
+        self._count += 1
+        return self._before + self._count >= self._limit

@@ -37,8 +37,9 @@ class SessionConfig:
     greeting: str = ""
     idle_s: float = 600.0
     stuck_s: float = 60.0
-    """Without any progress for so long, what is under way is given up: longer than an engine may
-    take, than one waits for it, and than a line may be silent whose peer counts as there."""
+    """Without any progress for so long, what is under way is given up. The server makes it longer
+    than one may wait for the slowest engine and that may then take to give a sign of life, and than
+    a line may be silent whose peer counts as there: 60 s or more."""
     history_items: int = 200
     history_tokens: int = 1_000
     reply_tokens: int = 300

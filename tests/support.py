@@ -164,6 +164,11 @@ async def call(
         yield caller
 
 
+def jain(shares: list[float]) -> float:
+    """Jain's index (Jain, Chiu, Hawe 1984): 1 when all have the same, 1/n when one has all."""
+    return sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))
+
+
 def murmur(seconds: float, rate_hz: int = 16_000, level: float = 0.3) -> bytes:
     """Speech, to the scripted ear: noise, so that no tone of a reply's is like it."""
     import numpy as np

@@ -140,7 +140,7 @@ class Hello:
 
 def decode(text: str) -> Hello | msg.Command:
     """One text frame. Raises `BadMessage` with a sentence that says what is wrong."""
-    if len(text) > limits.TEXT_BYTES:
+    if _too_large(text):
         raise BadMessage(f"a message has at most {limits.TEXT_BYTES} bytes")
     try:
         message = _decoder.decode(text)
@@ -174,6 +174,12 @@ def decode(text: str) -> Hello | msg.Command:
             return msg.Clear()
         case _Bye():
             return msg.Bye()
+
+
+def _too_large(text: str) -> bool:
+    """In UTF-8, as it came. What has too many characters is not encoded to find out."""
+    most = limits.TEXT_BYTES
+    return len(text) > most or len(text.encode("utf-8", "surrogatepass")) > most
 
 
 def _choices(message: _Configure) -> msg.Configure:
@@ -221,7 +227,7 @@ def ref_of(text: str) -> str | None:
 
     One that is too large is not looked at twice.
     """
-    if len(text) > limits.TEXT_BYTES:
+    if _too_large(text):
         return None
     try:
         raw = msgspec.json.decode(text)

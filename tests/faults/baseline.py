@@ -80,14 +80,15 @@ def left_in(house: House, *, hung: int = 0) -> str:
 
 
 def alive() -> dict[int, str]:
-    """Sessions, outboxes with audio, and busy connections that something still refers to, by id."""
+    """Sessions, boxes with anything in them, busy connections: what something still refers to, by
+    id."""
     gc.collect()
     found = {}
     for thing in gc.get_objects():
         # By its type alone: `isinstance` asks proxies what they are, and some answer.
         kind = type(thing)
-        if kind is Outbox and thing.audio_bytes:
-            found[id(thing)] = f"{thing.audio_bytes} bytes in an outbox"
+        if kind is Outbox and thing.held_bytes:
+            found[id(thing)] = f"{thing.held_bytes} bytes in an outbox"
         elif kind is Session:
             found[id(thing)] = f"session {thing.identity.session}"
         elif kind is httpx.AsyncClient and not thing.is_closed:
@@ -100,24 +101,6 @@ def alive() -> dict[int, str]:
 def left_alive(before: dict[int, str]) -> str:
     """What is alive and was not before, in words. (A failed test's traceback keeps its own.)"""
     return "; ".join(words for thing, words in alive().items() if thing not in before)
-
-
-@dataclass(frozen=True)
-class ProcessHeld:
-    """What another process holds, by /proc."""
-
-    threads: int
-    children: int
-    fds: int
-
-    @classmethod
-    def of(cls, pid: int) -> ProcessHeld:
-        process = Path("/proc") / str(pid)
-        return cls(
-            len(list((process / "task").iterdir())),
-            len((process / "task" / str(pid) / "children").read_text().split()),
-            len(list((process / "fd").iterdir())),
-        )
 
 
 def _children() -> list[str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import websockets
@@ -14,7 +17,7 @@ from tests.faults.baseline import settled
 from tests.faults.line import line_to
 from tests.faults.raw import BINARY, PING, TEXT, frame, raw
 from tests.faults.trial import VICTIM, Trial, trial
-from tests.support import call, murmur
+from tests.support import call, murmur, silence
 
 STORM = 200
 NO_WAITING = {"ANTIPHON_WAITING_ROOM": "0"}
@@ -127,10 +130,31 @@ async def test_who_says_nothing_keeps_no_place(monkeypatch: pytest.MonkeyPatch) 
         assert await silent.closed() == 1000
 
 
+@asynccontextmanager
+async def what_waits() -> AsyncIterator[list[int]]:
+    """Bytes that the server holds for those who are here now: in outboxes, and given to their
+    sockets; looked at every 10 ms for as long as the block."""
+    boxes = [thing for thing in gc.get_objects() if type(thing) is server.outbox.Outbox]
+    peers = [thing for thing in gc.get_objects() if type(thing) is server.peer.PeerProtocol]
+    seen: list[int] = []
+
+    async def look() -> None:
+        while True:
+            unsent = sum(peer.transport.get_write_buffer_size() for peer in peers)
+            seen.append(unsent + sum(box.held_bytes for box in boxes))
+            await asyncio.sleep(0.01)
+
+    looking = asyncio.ensure_future(look())
+    try:
+        yield seen
+    finally:
+        looking.cancel()
+
+
 # --- who does not read ----------------------------------------------------------------------------
 
 
-async def test_a_reader_that_stops_is_cut_and_costs_no_memory(
+async def test_a_reader_that_stops_is_cut_and_little_waits_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server.outbox, "LATE_S", 0.3)
@@ -138,10 +162,13 @@ async def test_a_reader_that_stops_is_cut_and_costs_no_memory(
     monkeypatch.setattr(server.voice_socket, "STUCK_S", 1.0)
     async with trial() as house, raw(house.port, receive_buffer=4_096) as victim:
         await victim.hello()
-        for _ in range(3):  # some 8 s of audio, which nobody takes
-            await victim.send(frame(TEXT, b'{"type":"text","text":"talk to me"}'))
-            await asyncio.sleep(1.0)
-        await gone(house)
+        await victim.reader.readuntil(b"welcome")
+        async with what_waits() as seen:
+            for _ in range(3):  # some 8 s of audio, which nobody takes
+                await victim.send(frame(TEXT, b'{"type":"text","text":"talk to me"}'))
+                await asyncio.sleep(1.0)
+            await gone(house)
+        assert 1_000 < max(seen) < 120_000
 
 
 async def test_a_reader_that_stops_after_bye_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,12 +180,15 @@ async def test_a_reader_that_stops_after_bye_is_cut(monkeypatch: pytest.MonkeyPa
         await gone(house)  # though it never answers the close
 
 
-async def test_pings_without_end_of_one_who_does_not_read_cost_no_memory() -> None:
+async def test_pings_without_end_of_one_who_reads_no_answer_take_no_more_than_their_bound() -> None:
     async with trial() as house, raw(house.port, receive_buffer=4_096) as victim:
         await victim.hello()
-        for _ in range(100):  # 12 MB of pongs
-            await victim.send(frame(PING, bytes(125)) * 1_000)
-        await gone(house)
+        await victim.reader.readuntil(b"welcome")
+        async with what_waits() as seen:
+            for _ in range(100):  # 12 MB of pongs
+                await victim.send(frame(PING, bytes(125)) * 1_000)
+            await gone(house)
+        assert 1_000_000 < max(seen) < 1.5 * server.peer.UNREAD_BYTES  # of 12 MB
 
 
 # --- who comes too often, and too many ------------------------------------------------------------
@@ -205,6 +235,22 @@ async def test_twenty_barge_ins_in_ten_seconds() -> None:
         assert (await victim.until("reply_done", reply=21))["status"] == "completed"
         assert [reply["reply"] for reply in victim.of("interrupted")] == [*range(1, 21)]
         assert [reply["reply"] for reply in victim.of("reply_done")] == [*range(1, 22)]
+
+
+async def test_twenty_barge_ins_by_voice_are_each_held_and_decided() -> None:
+    async with trial() as house, house.call(pace="quick") as victim:
+        await victim.say("text", text="talk to me")
+        for reply in range(1, 21):
+            await victim.until("reply_started", reply=reply)
+            while not isinstance(await victim.next(), bytes):
+                pass
+            await victim.speak(murmur(0.4) + silence(0.4))
+            await victim.until("interrupted", reply=reply)
+        assert (await victim.until("reply_done", reply=21))["status"] == "completed"
+        assert [held["reply"] for held in victim.of("reply_paused")] == [*range(1, 21)]
+        assert [cut["reply"] for cut in victim.of("interrupted")] == [*range(1, 21)]
+        # Sent faster than spoken, it may be over before its words are known: those cut in later.
+        assert not victim.of("error")
 
 
 async def test_cancelled_as_fast_as_it_is_asked() -> None:

@@ -10,7 +10,7 @@ from unittest import mock
 from pipeline.config import EngineConfig, ScriptConfig
 from pipeline.engines.build import Engines, build
 from pipeline.voicing import REPLY_HZ
-from tests.support import Caller, call, live_server
+from tests.support import Caller, call, jain, live_server
 
 PEOPLE = 8
 ALL_VOICES = 1.5
@@ -35,11 +35,6 @@ async def asks_anew(caller: Caller, heard: dict[str, object] | bytes) -> None:
     if isinstance(heard, bytes):
         await caller.say("text", text="tell me another story")
         await caller.until("reply_started")
-
-
-def jain(shares: list[float]) -> float:
-    """Jain's index (Jain, Chiu, Hawe 1984): 1 when all have the same, 1/n when one has all."""
-    return sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))
 
 
 async def heard_by_each(voices: int, greed: Greed) -> list[float]:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +25,7 @@ from tests.faults.baseline import settled
 from tests.faults.bystander import Bystander, bystander
 from tests.faults.raw import raw
 from tests.faults.trial import VICTIM, trial
-from tests.support import ROOT, SCRIPTED, call, silence
+from tests.support import ROOT, SCRIPTED, call, murmur, silence
 
 FULL_DISK = Path("/dev/full")
 
@@ -36,10 +36,16 @@ class Process:
 
     port: int
     running: subprocess.Popen[bytes]
+    told_to_stop: bool = False
 
     @property
     def ws_url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/ws"
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.told_to_stop = True
+        self.running.send_signal(signal.SIGTERM)
 
     async def left(self) -> str:
         """What `/status` still shows of anybody; "" when it is at rest."""
@@ -58,7 +64,8 @@ class Process:
 async def process(
     stderr: IO[bytes] | int = subprocess.DEVNULL, **environ: str
 ) -> AsyncIterator[Process]:
-    """`antiphon serve`; when the block ends it is at rest, as it was, and ends with 0."""
+    """`antiphon serve`; when the block ends it is at rest, with the descriptors it began with
+    and the threads that its first guest left, unless it was told to stop; and it ends with 0."""
     with subprocess.Popen(  # noqa: ASYNC220 - a moment's work
         [sys.executable, "-m", "server", "serve", "--host", "127.0.0.1", "--port", "0"],
         cwd=ROOT,
@@ -71,9 +78,13 @@ async def process(
             line = await asyncio.to_thread(server.stdout.readline)
             assert b"ready" in line, line
             there = Process(int(line.rstrip(b"/\n").rpartition(b":")[2]), server)
+            fds = Held.of(server.pid).fds
+            await spoken_to(there)  # what is made at first use is made now: threads
+            before = replace(Held.of(server.pid), fds=fds)
             yield there
-            if server.poll() is None:
-                server.send_signal(signal.SIGTERM)
+            if not there.told_to_stop:
+                await at_rest(there, before)
+                there.terminate()
             assert await asyncio.to_thread(server.wait, 30) == 0
         finally:
             server.kill()
@@ -102,6 +113,16 @@ async def at_rest(server: Process, before: Held) -> None:
     await settled(more)
 
 
+async def spoken_to(server: Process) -> None:
+    """Every engine is used once."""
+    async with call(server.ws_url, {"voice": VICTIM, "speed": 4.0}) as guest:
+        await guest.speak(murmur(0.3) + silence(1.5))
+        assert (await guest.play())["status"] == "completed"
+    async with asyncio.timeout(15):
+        while await server.left():
+            await asyncio.sleep(0.05)
+
+
 async def served(server: Process) -> None:
     """Whoever comes is answered."""
     async with call(server.ws_url, {"voice": VICTIM, "speed": 4.0}) as newcomer:
@@ -123,7 +144,7 @@ async def test_sigterm_in_the_middle_of_replies_lets_them_end() -> None:
     ):
         await talking.say("text", text="talk to me")
         await talking.until("reply_text")
-        server.running.send_signal(signal.SIGTERM)
+        server.terminate()
         await idle.until("going_away")
         assert await idle.closed() == 1012
         async with call(server.ws_url) as late:
@@ -137,9 +158,9 @@ async def test_a_second_sigterm_does_not_wait() -> None:
         await talking.say("configure", speed=0.25)
         await talking.say("text", text="talk to me for half a minute")
         await talking.until("reply_text")
-        server.running.send_signal(signal.SIGTERM)
+        server.terminate()
         await talking.until("going_away")
-        server.running.send_signal(signal.SIGTERM)
+        server.terminate()
         await talking.closed()
         assert await asyncio.to_thread(server.running.wait, 15) == 0
         assert not [done for done in talking.of("reply_done") if done["status"] == "completed"]
@@ -159,7 +180,7 @@ async def test_sigterm_in_a_storm_of_newcomers_ends_with_0() -> None:
             storm.create_task(come(server.ws_url))
             await asyncio.sleep(0.01)
             if number == 30:
-                server.running.send_signal(signal.SIGTERM)
+                server.terminate()
 
 
 async def test_a_broken_pipe_is_no_reason_to_die() -> None:
@@ -183,9 +204,7 @@ async def test_a_stopped_process_goes_on_where_it_was() -> None:
 
 async def test_out_of_file_descriptors() -> None:
     async with process() as server:
-        await served(server)
-        before = Held.of(server.running.pid)
-        most = before.fds + 12
+        most = Held.of(server.running.pid).fds + 12
         async with a_bystander(server):
             resource.prlimit(server.running.pid, resource.RLIMIT_NOFILE, (most, most))
             crowd = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(40)]
@@ -193,7 +212,6 @@ async def test_out_of_file_descriptors() -> None:
             for _, writer in crowd:
                 writer.transport.abort()
         await served(server)
-        await at_rest(server, before)
 
 
 @pytest.mark.skipif(not FULL_DISK.exists(), reason="a disk that is full is Linux's /dev/full")

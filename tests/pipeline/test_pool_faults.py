@@ -20,7 +20,7 @@ from pipeline.errors import (
     TtsFailed,
     Unspeakable,
 )
-from pipeline.instances import FAILURES_IN_ROW
+from pipeline.instances import FAILURES_IN_ROW, Instances
 from pipeline.pool import TTS, ResourcePool, Slot, Supply
 
 HANG_S = 0.15
@@ -481,3 +481,100 @@ async def test_all_seats_of_a_hung_instance_are_out_of_use() -> None:
             await ask(pool)
         assert await asyncio.gather(ask(pool, "b"), ask(pool, "c")) == [[0, 1, 2]] * 2
         assert shop.made[1].calls == 2
+
+
+async def broken_for_good(shop: Shop, pool: ResourcePool) -> None:
+    """Break the first engine and the one that took its place; that one stays."""
+    for number in range(2):
+        await until(lambda at=number: len(shop.made) == at + 1)  # type: ignore[misc]
+        shop.made[number].errors = [TtsFailed("no")] * 1_000
+        for _ in range(FAILURES_IN_ROW):
+            with pytest.raises(TtsFailed):
+                await ask(pool)
+    assert pool.trouble() == "speech synthesis fails"
+
+
+async def test_a_broken_instance_takes_nobody_from_a_healthy_one() -> None:
+    shop = Shop(Engine())
+    async with shop.pool(most=2) as pool:
+        await broken_for_good(shop, pool)
+        healthy = Engine("healthy")
+        pool._stations[TTS].instances._add(healthy)
+        for number in range(30):
+            assert await ask(pool, f"caller {number}") == [0, 1, 2]
+        # Nor those who come all at once, though it is free sooner.
+        crowd = await asyncio.gather(*(ask(pool, f"o{n}") for n in range(10)))
+        assert crowd == [[0, 1, 2]] * 10
+        assert healthy.calls == 40
+        assert pool.trouble() == "speech synthesis fails"
+
+
+async def test_calls_that_were_stopped_do_not_hide_that_all_others_fail() -> None:
+    first = Engine()
+    first.errors = [TtsFailed("no"), TtsFailed("no"), None, TtsFailed("no"), TtsFailed("no")]
+    shop = Shop(first, probes=True)
+    async with shop.pool() as pool:
+        for _ in range(2):
+            with pytest.raises(TtsFailed):
+                await ask(pool)
+        await stopped(pool)
+        with pytest.raises(TtsFailed):
+            await ask(pool)
+        await until(lambda: len(shop.made) == 2)  # its probe failed as well
+        assert await ask(pool) == [0, 1, 2]
+
+
+async def test_a_call_that_was_stopped_makes_a_broken_instance_no_whole_one() -> None:
+    shop = Shop(Engine())
+    async with shop.pool() as pool:
+        await broken_for_good(shop, pool)
+        shop.made[1].errors = []
+        await stopped(pool)
+        assert pool.trouble() == "speech synthesis fails"
+        assert await ask(pool) == [0, 1, 2]
+        assert pool.trouble() is None
+
+
+async def stopped(pool: ResourcePool) -> None:
+    """A call that its owner leaves after the first of what it gives."""
+    async with pool.lease(TTS, "hasty") as slot:
+        async for _ in slot.stream(lambda engine, stop: engine.count(1_000, stop)):
+            break
+    await until(lambda: pool.status()["tts"].stopping == 0)
+
+
+@pytest.mark.parametrize("unhealthy", ["hung", "broken"])
+async def test_the_healthy_instance_stays_when_one_too_many_is_given_up(unhealthy: str) -> None:
+    now = 0.0
+    shop = Shop(Engine())
+    instances = Instances(TTS, Supply((shop.made[0],), 1, 2, shop.make), lambda: now, lambda: None)
+    instances._replaced = True
+    instances._add(await shop.make(1))
+    first, healthy = instances.present
+    if unhealthy == "hung":
+        first.seats[0].running = 1
+        instances.hang(first.seats[0])
+    else:
+        for _ in range(FAILURES_IN_ROW):
+            first.seats[0].running = 1
+            instances.ended(first.seats[0], TtsFailed("no"))
+    assert not first.healthy
+    instances.sizing.seen(full=True, now=now)
+    now = 100.0
+    await instances._resize()
+    assert instances.present == [healthy]
+    assert not instances.hopeless
+    assert instances.sizing.most == 1  # it had been replaced once already
+
+
+async def test_of_healthy_instances_the_youngest_is_given_up_and_may_come_again() -> None:
+    now = 0.0
+    shop = Shop(Engine())
+    instances = Instances(TTS, Supply((shop.made[0],), 1, 2, shop.make), lambda: now, lambda: None)
+    instances._add(await shop.make(1))
+    oldest = instances.present[0]
+    instances.sizing.seen(full=True, now=now)
+    now = 100.0
+    await instances._resize()
+    assert instances.present == [oldest]
+    assert instances.sizing.most == 2

@@ -21,6 +21,7 @@ from pipeline.scheduling import (
     Queue,
     Request,
 )
+from tests.support import jain
 
 FIRST, FINAL, LATER = Purpose.FIRST_CLAUSE, Purpose.FINAL, Purpose.LATER_CLAUSE
 PARTIAL, BATCH, SPECULATION = Purpose.PARTIAL, Purpose.BATCH, Purpose.SPECULATION
@@ -497,11 +498,6 @@ class Simulation:
                 work_s = self.work_s * (0.5 + chance.random())
                 who.got_s += work_s
                 heapq.heappush(events, (self.now + work_s, next(serial), who, True))
-
-
-def jain(shares: list[float]) -> float:
-    """Jain's index (Jain, Chiu, Hawe 1984): 1 when all have the same, 1/n when one has all."""
-    return sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))
 
 
 def crowd(seed: int, requests: int, check_every: int) -> Simulation:

@@ -6,15 +6,38 @@ import gc
 import tracemalloc
 
 import numpy as np
+import pytest
 
+from pipeline.errors import BadMessage
 from pipeline.events import ReplyAudio, ReplyText, UserTranscript
 from pipeline.voicing import REPLY_HZ
+from server.intake import Intake
 from server.outbox import LATE_S, Outbox
-from session.limits import TEXT_BYTES
+from server.wire.native import decode, ref_of
+from session.limits import FRAMES_PER_S, MESSAGES_WINDOW_S, TEXT_BYTES
 from session.messages import Say
 from tests.support import call, live_server
 
 MOST_BYTES = 2_000_000
+
+
+SHELL = '{"type":"text","text":"%s"}'
+ROOM_BYTES = TEXT_BYTES - len(SHELL % "")
+
+
+def typed(text: str) -> Say:
+    said = decode(SHELL % text)
+    assert isinstance(said, Say)
+    return said
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00e9", "\u20ac", "\U0001f600"])
+def test_a_text_frame_is_bounded_by_its_bytes_whatever_its_letters(letter: str) -> None:
+    most = ROOM_BYTES // len(letter.encode())
+    assert len(typed(letter * most).text) == most
+    with pytest.raises(BadMessage, match="100000 bytes"):
+        typed(letter * (most + 1))
+    assert ref_of(SHELL % (letter * (most + 1))) is None
 
 
 async def test_a_session_at_its_bounds_takes_less_than_two_megabytes() -> None:
@@ -35,7 +58,10 @@ async def test_a_session_at_its_bounds_takes_less_than_two_megabytes() -> None:
                 outbox.put(ReplyAudio(1, 0, bytes(frame)))
             while not outbox.stuck:
                 outbox.put(ReplyText(1, f"{len(outbox)} words of a reply"))
-            await session.tell(Say("x" * TEXT_BYTES))
+            await session.tell(typed("\U0001f600" * (ROOM_BYTES // 4)))
+            intake = Intake()
+            for _ in range(round(FRAMES_PER_S * MESSAGES_WINDOW_S) - 1):  # one more is a flood
+                intake.check_frame(b"")
             gc.collect()
             held, _ = tracemalloc.get_traced_memory()
         finally:

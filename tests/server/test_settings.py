@@ -60,6 +60,21 @@ def test_origins_are_a_list() -> None:
     assert settings.allowed_origins == ("https://a.example", "https://b.example")
 
 
+def stuck_s(**environ: str) -> float:
+    named = {f"ANTIPHON_{name}": value for name, value in environ.items()}
+    return load(named, env_file=None).session_config().stuck_s
+
+
+def test_a_reply_is_given_up_only_after_all_that_an_engine_may_take() -> None:
+    assert stuck_s() == 60
+    assert stuck_s(ENGINE_HANG_S="300") == 20 + 300 + 10
+    assert stuck_s(ENGINE_HANG_S="300", POOL_WAIT_S="100") == 100 + 300 + 10
+    assert stuck_s(LLM_FIRST_TOKEN_S="120") == 20 + 120 + 10
+    assert stuck_s(LLM_GAP_S="120") == 20 + 120 + 10
+    assert stuck_s(POOL_WAIT_S="100") == 2 * 100 + 20
+    assert stuck_s(ENGINE_HANG_S="1", LLM_FIRST_TOKEN_S="1", POOL_WAIT_S="1") == 60
+
+
 def test_secrets_are_not_shown() -> None:
     settings = load(
         {"ANTIPHON_LLM_API_KEY": "sk-secret", "ANTIPHON_ADMIN_TOKEN": "open"}, env_file=None
