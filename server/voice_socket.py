@@ -34,7 +34,11 @@ LIMITS: dict[str, float] = {
     "text_bytes": limits.TEXT_BYTES,
     "audio_ahead_s": limits.AUDIO_CREDIT_S,
     "audio_ahead_manual_s": limits.MANUAL_CREDIT_S,
+    "audio_dropped_s": limits.AUDIO_PATIENCE_S,
+    "frames_per_s": limits.FRAMES_PER_S,
     "messages_per_s": limits.MESSAGES_PER_S,
+    "tools": limits.MOST_TOOLS,
+    "tools_bytes": limits.TOOLS_BYTES,
 }
 
 
@@ -92,6 +96,11 @@ class NativeTalk(Talk):
             | {
                 "turns_per_minute": allowance.turns_per_minute,
                 "characters_per_minute": allowance.characters_per_minute,
+                "audio_s_per_minute": allowance.audio_s_per_minute,
+                "sessions": allowance.sessions,
+                "idle_s": house.settings.idle_s,
+                "history_tokens": house.settings.history_tokens,
+                "reply_tokens": house.settings.reply_tokens,
             },
         )
 

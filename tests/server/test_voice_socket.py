@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +16,8 @@ import websockets
 
 from session import limits
 from tests.support import call, live_server, murmur, silence
+
+PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
 
 
 async def test_a_typed_turn_is_answered_in_text_and_audio() -> None:
@@ -423,3 +427,10 @@ async def _gone(house: object) -> None:
 async def _only_session(house: object):  # type: ignore[no-untyped-def]
     (session,) = house.sessions  # type: ignore[attr-defined]
     return session
+
+
+async def test_welcome_says_every_limit_that_the_documentation_names() -> None:
+    row = next(line for line in PROTOCOL.read_text().splitlines() if line.startswith("| `welcome`"))
+    named = set(re.findall(r"`(\w+)`", row.partition("`limits` holds")[2]))
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        assert set(caller.of("welcome")[0]["limits"]) == named
