@@ -99,6 +99,7 @@ async def test_a_spoken_turn_push_to_talk(
 
 async def hands_free(server: ServerProcess) -> None:
     audio, _ = spoken()
+    other, _ = spoken(2)  # a reply may repeat the question, and who repeats a reply is its echo
     async with client_of(server) as client, client.realtime.connect(model="any") as line:
         talker = Talker(line)
         session = {"type": "realtime", "instructions": PLAIN, "audio": {"input": TRANSCRIBED}}
@@ -110,7 +111,7 @@ async def hands_free(server: ServerProcess) -> None:
             heard = await talker.until("conversation.item.input_audio_transcription.completed")
             assert words(heard.transcript)
             await talker.until("response.output_audio.delta")
-            talker.say = audio  # cuts in
+            talker.say = other  # cuts in
             await talker.until("input_audio_buffer.speech_started")
             await talker.until("input_audio_buffer.committed")
             await talker.until("response.done")
