@@ -12,7 +12,7 @@ import websockets
 
 import server.outbox
 import server.peer
-import server.voice_socket
+import server.talk
 from tests.faults.baseline import settled
 from tests.faults.line import line_to
 from tests.faults.raw import BINARY, PING, TEXT, frame, raw
@@ -159,7 +159,7 @@ async def test_a_reader_that_stops_is_cut_and_little_waits_for_it(
 ) -> None:
     monkeypatch.setattr(server.outbox, "LATE_S", 0.3)
     monkeypatch.setattr(server.outbox, "STUCK_S", 1.0)
-    monkeypatch.setattr(server.voice_socket, "STUCK_S", 1.0)
+    monkeypatch.setattr(server.talk, "STUCK_S", 1.0)
     async with trial() as house, raw(house.port, receive_buffer=4_096) as victim:
         await victim.hello()
         await victim.reader.readuntil(b"welcome")
@@ -172,7 +172,7 @@ async def test_a_reader_that_stops_is_cut_and_little_waits_for_it(
 
 
 async def test_a_reader_that_stops_after_bye_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.voice_socket, "STUCK_S", 1.0)
+    monkeypatch.setattr(server.talk, "STUCK_S", 1.0)
     async with trial() as house, raw(house.port, receive_buffer=4_096) as victim:
         await victim.hello()
         await victim.send(frame(TEXT, b'{"type":"text","text":"talk to me"}'))
