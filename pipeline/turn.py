@@ -383,9 +383,8 @@ class TurnMachine:
                     yield UserTranscript(turn.number, turn.text, final=False)
                 yield from self._understood(turn, now)
             case _:
-                if (
-                    again := turn.misunderstand(answer, now, over_reply=self._over_reply)
-                ) is not None:
+                again = turn.misunderstand(answer, now, over_reply=self._audible(now))
+                if again is not None:
                     yield again
                     return
                 yield Failed(answer.error, turn=turn.number or None)

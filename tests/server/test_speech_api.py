@@ -27,18 +27,6 @@ TEXT = "Hello there. This is a second sentence, and it is a little longer."
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[LiveServer]:
-    async with live_server() as running:
-        yield running
-
-
-@pytest.fixture
-async def http(server: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with client(server.url) as asking:
-        yield asking
-
-
-@pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     return Stage(monkeypatch)
 

@@ -81,18 +81,6 @@ class Ears:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[LiveServer]:
-    async with live_server() as running:
-        yield running
-
-
-@pytest.fixture
-async def http(server: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with client(server.url) as asking:
-        yield asking
-
-
-@pytest.fixture
 def ears(monkeypatch: pytest.MonkeyPatch) -> Ears:
     return Ears(monkeypatch)
 
