@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from itertools import pairwise
+from unicodedata import category
 
 _BACKCHANNEL = frozenset(
     word
@@ -27,7 +27,6 @@ _PHRASES = frozenset({("i", "see"), ("got", "it"), ("go", "on"), ("all", "right"
 """The same in two words, of which one alone is the beginning of something else."""
 
 _MOST_WORDS = 4
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
 _ECHO_SHARE = 0.6
 
 
@@ -53,16 +52,27 @@ def judge(heard: str, reply: str) -> Verdict:
 
 
 def _words(text: str) -> list[str]:
-    # "Mm-hm" is two words of one sound; a trailing "..." is none.
-    return [word.casefold() for word in _WORD.findall(text)]
+    # "Mm-hm" is two words of one sound; a trailing "..." is none. Signs that are written on letters
+    # (most of Hindi's vowels) belong to them, and are no letters by themselves.
+    kept = (c if c.isalnum() or category(c)[0] == "M" or c in "'’" else " " for c in text)
+    return [word for part in "".join(kept).split() if (word := part.strip("'’").casefold())]
 
 
 def _only_listens(words: list[str]) -> bool:
     if not words:
         return True
-    if words[0] in _BACKCHANNEL:
+    if _is_listening(words[0]):
         return _only_listens(words[1:])
     return tuple(words[:2]) in _PHRASES and _only_listens(words[2:])
+
+
+def _is_listening(word: str) -> bool:
+    """One of them, or the same one again and again, written without a space (对对对)."""
+    return any(
+        len(word) % size == 0 and word[:size] in _BACKCHANNEL
+        for size in range(1, len(word) + 1)
+        if word[:size] * (len(word) // size) == word
+    )
 
 
 def _echoes(heard: list[str], reply: list[str]) -> bool:

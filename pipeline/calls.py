@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import structlog
 
@@ -27,6 +27,22 @@ BUFFER = 64
 """Items a call may be ahead of its reader; a faster engine waits."""
 
 
+CallOutcome = Literal["completed", "stopped", "failed", "hung"]
+"""Stopped: nobody waits for it any more, as after a barge-in."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFigures:
+    """What one call came to, at the engine: its wait for a slot is not in it."""
+
+    outcome: CallOutcome
+    total_s: float
+    first_s: float | None
+    """Until its first result; None: it gave none."""
+    audio_s: float
+    """Audio that it heard or made; 0: none, or nobody measured."""
+
+
 @dataclass(frozen=True, slots=True)
 class _End:
     """The last item of a call: how it ended."""
@@ -37,25 +53,36 @@ class _End:
 class Call(Generic[E, T]):
     """One call. `run` is the engine's end, `results` and `abandon` are the owner's."""
 
-    __slots__ = ("_asked_at", "_given", "_hang_s", "_items", "_kind", "_on_hang", "_timer", "stop")
+    __slots__ = (
+        "_asked_at", "_audio_s", "_began_at", "_first_at", "_given", "_hang_s", "_items", "_kind",
+        "_measure", "_on_hang", "_timer", "hung", "stop",
+    )  # fmt: skip
 
     def __init__(
         self,
         kind: Kind[Any],
         hang_s: float | None = None,
         on_hang: Callable[[], None] | None = None,
+        measure: Callable[[T], float] | None = None,
     ) -> None:
-        """`on_hang` is called once when the engine has given no sign of life for `hang_s`."""
+        """`on_hang` is called once when the engine has given no sign of life for `hang_s`;
+        `measure` says how many seconds of audio are in a result, or went into it."""
         self.stop = Stop()
         self._kind = kind
         self._hang_s = hang_s
         self._on_hang = on_hang
+        self._measure = measure
         self._items: asyncio.Queue[T | _End] = asyncio.Queue(BUFFER)
         self._asked_at: float | None = None
         """Since when the engine has been at work on an item; None: it waits for its reader."""
         self._given = False
         """Whether it has given anything."""
         self._timer: asyncio.TimerHandle | None = None
+        self._began_at: float | None = None
+        self._first_at: float | None = None
+        self._audio_s = 0.0
+        self.hung = False
+        """It gave no sign of life for too long; whether it ever ends nobody waits for."""
 
     # --- the owner's end -------------------------------------------------------------------------
 
@@ -95,6 +122,7 @@ class Call(Generic[E, T]):
         try:
             async with turn:
                 if not self.stop.is_set:
+                    self._began_at = asyncio.get_running_loop().time()
                     await self._run(engine, function)
         except Exception as error:
             return error
@@ -102,6 +130,15 @@ class Call(Generic[E, T]):
             if self._timer is not None:
                 self._timer.cancel()
         return None
+
+    def figures(self, outcome: CallOutcome) -> CallFigures | None:
+        """What it has come to by now; None when it never came to the engine."""
+        began, first = self._began_at, self._first_at
+        if began is None:
+            return None
+        total_s = asyncio.get_running_loop().time() - began
+        first_s = None if first is None else first - began
+        return CallFigures(outcome, total_s, first_s, self._audio_s)
 
     async def end(self, error: Exception | None) -> None:
         """Tell the reader, if there still is one, that this was all."""
@@ -138,9 +175,16 @@ class Call(Generic[E, T]):
                 if self.stop.is_set:
                     return
                 self._asked_at = None
-                self._given = True
+                self._note(item)
                 await self._items.put(item)
                 self._asked_at = loop.time()
+
+    def _note(self, item: T) -> None:
+        if not self._given:
+            self._given = True
+            self._first_at = asyncio.get_running_loop().time()
+        if self._measure is not None:
+            self._audio_s += self._measure(item)
 
     async def _free_memory(self, engine: E) -> None:
         if isinstance(engine, FreesMemory):
@@ -165,6 +209,7 @@ class Call(Generic[E, T]):
         if self._asked_at is None or now - self._asked_at < self._hang_s:
             self._watch()
             return
+        self.hung = True
         self.fail(self._kind.failed(f"{self._kind.title} does not answer"))
         if self._on_hang is not None:
             self._on_hang()

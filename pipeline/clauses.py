@@ -61,6 +61,11 @@ class Clause:
         """Whether there is anything in it to say."""
         return bool(self.speech)
 
+    @property
+    def size(self) -> int:
+        """Its characters in Latin letters' time, as limits count them."""
+        return sum(map(_size, self.text))
+
 
 @dataclass(frozen=True, slots=True)
 class ClausePolicy:
@@ -92,6 +97,16 @@ class ClausePolicy:
             raise ValueError("a clause needs a letter or a word")
 
 
+READ_ALOUD = ClausePolicy(limits=(24, 24, 48, 96, 200))
+"""For a text that is played as it comes: the second clause is short enough to be voiced, by a voice
+as slow as Kokoro on two busy cores, while the first is played, and so on."""
+IN_CONVERSATION = ClausePolicy(limits=READ_ALOUD.limits, first_enough=7)
+"""For a reply that is awaited: its first clause is out a word sooner."""
+IN_A_CROWD = ClausePolicy(limits=(24, 24, 48, 64), first_enough=10)
+"""Where others wait for the voice, too: a first clause that gives the second more time, and none so
+long that all wait for it."""
+
+
 class _Totals(NamedTuple):
     """Counts from the start of the text up to and with one character."""
 
@@ -105,6 +120,9 @@ class ClauseCutter:
 
     def __init__(self, policy: ClausePolicy | None = None) -> None:
         self._policy = policy or ClausePolicy()
+        self.room: int | None = None
+        """What the next clause should hold at most, if that is less than its limit: it then ends
+        between two words, and may be longer when its first one is."""
         self._done: list[Clause] = []
         self._finished = False
         # The clause under way: its characters, the totals after each, where it could be cut.
@@ -154,8 +172,11 @@ class ClauseCutter:
         size = self._totals[-1].size - self._before.size
         if size > self._limit:
             self._cut(self._best_place())
-        elif self._index == 0 and size > self._policy.first_most:
-            self._cut_first()
+        elif self._index == 0:
+            if size > self._policy.first_most:
+                self._cut_first()
+        elif self.room is not None and size > self.room:
+            self._cut_early(self.room)
 
     def _judge(self, mark: Mark, ch: str, is_space: bool) -> bool:
         """Decide what the held mark is, if `ch` tells; True when the space `ch` joins two words."""
@@ -212,7 +233,7 @@ class ClauseCutter:
 
     def _append(self, ch: str, is_space: bool) -> None:
         size, letters, words = self._totals[-1] if self._totals else self._before
-        weight = 3 if is_wide(ch) else 1
+        weight = _size(ch)
         if is_space:
             self._word, self._word_counted = "", False
             self._line_is_blank |= ch in NEWLINES
@@ -269,12 +290,21 @@ class ClauseCutter:
         if self._measure(last).letters >= self._policy.min_letters[0]:
             self._cut(last)
 
+    def _cut_early(self, room: int) -> None:
+        """The clause is more than there is room for: it ends at its best place, if it has one."""
+        if (place := self._strongest(room // 3)) is not None:
+            self._cut(place)
+
+    def _strongest(self, floor: int) -> int | None:
+        """The strongest place, of these the last, that leaves the clause at least so large."""
+        late = [(s, o) for o, s in self._places if self._measure(o).size >= floor]
+        return max(late)[1] if late else None
+
     def _best_place(self) -> int:
         """The strongest place in the last two thirds, else between letters, else anywhere."""
         floor = self._limit // 3
-        late = [(s, o) for o, s in self._places if self._measure(o).size >= floor]
-        if late:
-            return max(late)[1]
+        if (place := self._strongest(floor)) is not None:
+            return place
         n = last = len(self._chars) - 1
         between_clusters = 0
         while self._measure(self._start + n).size >= floor:
@@ -304,3 +334,7 @@ class ClauseCutter:
         del self._chars[:length], self._totals[:length]
         self._places = [place for place in self._places if place[0] > offset]
         self._start, self._index = offset, self._index + 1
+
+
+def _size(ch: str) -> int:
+    return 3 if is_wide(ch) else 1

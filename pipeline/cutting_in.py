@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .barge_in import Verdict, judge
 from .replies import Replies
 from .signals import Effect
-from .utterance import FRAME, Utterance
+from .utterance import FRAME, SPEECH_HZ, Over, Utterance
 
 CUT_IN_LOOK = 6 * FRAME
 """Speech over a reply after which its words are asked for, and asked for again."""
@@ -45,17 +45,30 @@ class CutIn:
         self.count = BargeIns()
         self.onset: int | None = None
         """The sample where somebody began to speak over a reply that is not yet decided on."""
+        self._words_by: float | None = None
+        """No more is to be heard: it is decided when the words come, or then."""
         self._echo_looks = 0
         self._speech_looks = 0
         """Looks in a row with words that are no echo."""
 
     def suspect(self, onset: int, now: float, *, hold: bool = True) -> Iterator[Effect]:
         """Somebody may be cutting in: hold the reply, for a client that can."""
-        if not self._surely_echoes:
-            self.onset = onset
+        undecided = self.onset is not None or self._replies.held
+        if not undecided and not self._surely_echoes:
+            self.onset, self._words_by = onset, None
             if hold:
                 self.count.held += 1
                 yield from self._replies.hold(now)
+
+    def over(self, now: float) -> Over:
+        """What the user is heard over."""
+        reply = self._replies.started is not None
+        look_every = ECHO_LOOK if reply and self.echoes else None
+        return Over(
+            reply or now < self._replies.audible_until,
+            self.onset,
+            CUT_IN_LOOK if self.onset is not None else look_every,
+        )
 
     @property
     def echoes(self) -> bool:
@@ -77,6 +90,10 @@ class CutIn:
         if verdict is Verdict.BACKCHANNEL and self._replies.asks:
             return Verdict.CUT_IN  # "Yes." is the answer, a little early
         return verdict
+
+    def said_aside(self, text: str) -> bool:
+        """A sign of listening, or an echo, while a reply is spoken: nothing to answer."""
+        return self._replies.started is not None and self.verdict(text) is not Verdict.CUT_IN
 
     def understand(self, text: str, now: float, *, silent: bool) -> Iterator[Effect]:
         """Words were heard over a reply: real ones end it, nothing but others lets it go on."""
@@ -118,6 +135,21 @@ class CutIn:
         elif passed >= last:
             # Unknown: a voice that goes on is somebody; after what has ended words may still come.
             yield from self._end_reply(now) if speaking and not known else self.let_go_on(now)
+
+    def wait_for_words(self, now: float) -> None:
+        """The turn was ended: no frame will say when it is time to decide."""
+        self._words_by = now + CUT_IN_LAST / SPEECH_HZ
+
+    def decide_late(self, now: float) -> Iterator[Effect]:
+        """The words of an ended turn may still come; the reply does not wait for them."""
+        wake = self.next_wake
+        if wake is not None and now >= wake:
+            yield from self.let_go_on(now)
+
+    @property
+    def next_wake(self) -> float | None:
+        """When `decide_late` is due."""
+        return self._words_by if self.onset is not None else None
 
     def _end_reply(self, now: float) -> Iterator[Effect]:
         self.onset = None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from .utterance import SPEECH_HZ
+from dataclasses import replace
+from enum import Enum, auto
+
+from .signals import Heard
+from .utterance import FRAME, SPEECH_HZ
 
 ON, OFF = 0.5, 0.35
 """Speech probabilities: a voice begins at the one and goes on down to the other."""
@@ -22,6 +26,8 @@ FALL_DB = 33.0
 """From the loudest of late to what is no voice any more, in a quiet room."""
 FORGET_DB = 0.15
 """A frame: 5 dB a second. Who grows softer has not stopped."""
+FALL_HOLDS = 8 * FRAME
+"""What fell away so long before the detector hears silence ended there."""
 MOST_FALLS = 3
 """A second. Some words have a gap as deep as a pause; each costs a transcription."""
 
@@ -104,3 +110,70 @@ class Fall:
 
     def _may_look(self, end: int) -> bool:
         return len(self._looks) < MOST_FALLS or end - self._looks[0] >= SPEECH_HZ
+
+
+class Sound(Enum):
+    """What a frame is; the `User` has a method to go on with for each."""
+
+    NOTHING = auto()
+    """None of a turn's."""
+    ONSET = auto()
+    """Somebody speaks: `begin`."""
+    VOICE = auto()
+    """More of what is being said: `go_on`."""
+    SILENCE = auto()
+    """`pause`."""
+    PUSHED = auto()
+    """All of it belongs to a manual turn: `push`."""
+
+
+class Ear:
+    """Tells voice from silence, for a user who speaks and for one who does not."""
+
+    def __init__(self) -> None:
+        self.onset = Onset()
+        self.fall = Fall()
+        self.heard_to = 0
+        """The end of the latest frame."""
+        self.began_at = 0
+        """The sample where the latest voice began."""
+        self.dropped_to = 0
+        """Audio before this sample was not meant to be heard."""
+
+    def hear(
+        self, frame: Heard, *, spoken_to: int | None, in_turn: bool, eager: bool = False
+    ) -> Sound:
+        """What this frame is to a user who has spoken up to `spoken_to` (None: they do not speak).
+        `in_turn`: what is far softer than their voice is not theirs. `eager`: as in `Onset.hear`.
+        """
+        self.heard_to = frame.end
+        if frame.end <= self.dropped_to:
+            return Sound.NOTHING
+        hangs_on = spoken_to == frame.end - FRAME
+        onset = self.onset.hear(frame.probability, frame.level_dbfs, eager=eager)
+        if spoken_to is not None and frame.probability >= (OFF if hangs_on else ON):
+            return Sound.VOICE
+        if onset and not (in_turn and self.fall.below(frame.level_dbfs)):
+            self.began_at = frame.end - onset * FRAME
+            return Sound.ONSET
+        return Sound.SILENCE
+
+    def hush(self, end: int) -> int | None:
+        """The voice has ended, says the detector: where it had fallen away already, if it had."""
+        self.onset.forget()
+        fell_at = self.fall.at
+        self.fall.forget()
+        return fell_at if fell_at is not None and end - fell_at <= FALL_HOLDS else None
+
+
+def attuned(frame: Heard, threshold: float) -> Heard:
+    """As if the threshold were `ON`: what counts as a voice is then the same everywhere."""
+    if threshold == ON:
+        return frame
+    given = frame.probability
+    if given < threshold:
+        probability = given * ON / threshold
+    else:
+        above = (given - threshold) * (1 - ON) / (1 - threshold) if threshold < 1 else 1 - ON
+        probability = ON + above
+    return replace(frame, probability=probability)

@@ -3,6 +3,7 @@
     AntiphonError
     ├── ClientError              the peer's fault; the session usually goes on
     │   ├── BadMessage           not JSON, not of the form, out of range, unknown type
+    │   │   ├── TooLarge         longer than is read at all
     │   │   └── NotNow           well formed, and not possible as things stand
     │   │       ├── NothingToCommit   no turn to end
     │   │       ├── ReplyUnderWay     another reply is being given
@@ -19,9 +20,12 @@
     │       └── NoSuchItem       nor item, nor tool call
     ├── Unavailable              nobody's fault; try again later
     │   ├── AtCapacity           full, and the waiting room too
+    │   ├── KeysUnreachable      who signs the tokens cannot be asked for its keys
     │   ├── PoolTimeout          waited too long for a slot or an answer
     │   │   └── Superseded       a newer request of the same owner's took its place in the queue
-    │   └── GoingAway            draining
+    │   ├── SessionsUnreachable  where sessions are kept cannot be asked
+    │   ├── GoingAway            draining
+    │   └── Replaced             the session was resumed elsewhere
     ├── EngineError              a model or its backend failed this one request
     │   ├── SttFailed
     │   ├── LlmFailed
@@ -30,6 +34,8 @@
     │   ├── TtsFailed
     │   │   └── Unspeakable      this text has nothing to voice: skip it, go on with the next
     │   └── GpuOutOfMemory
+    ├── StoreFailed              what should be kept could not be written, or read
+    │   └── StoreAway            for now: it cannot be reached
     └── StartError               the server cannot start; the message is the whole story in one line
         ├── SettingsError        a setting is wrong
         └── ModelMissing         a model file is not on disk
@@ -60,6 +66,10 @@ class BadMessage(ClientError):
     """A message that is not of the protocol's form."""
 
 
+class TooLarge(BadMessage):
+    """Longer than is read at all."""
+
+
 class BadAudio(ClientError):
     """Audio that cannot be decoded."""
 
@@ -76,11 +86,19 @@ class SlowClient(ClientError):
     """The peer does not read what it is sent."""
 
 
-class Unauthorized(ClientError):
+class _Barred(ClientError):
+    """Somebody may not come in; `why` is a word for it, for counting."""
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
+class Unauthorized(_Barred):
     """No token, or a bad one."""
 
 
-class Forbidden(ClientError):
+class Forbidden(_Barred):
     """Known, but not allowed."""
 
 
@@ -124,6 +142,10 @@ class AtCapacity(Unavailable):
     """Every place is taken."""
 
 
+class KeysUnreachable(Unavailable):
+    """The keys that tokens are signed with cannot be fetched."""
+
+
 class PoolTimeout(Unavailable):
     """No slot became free, or no answer came, within the longest wait."""
 
@@ -132,8 +154,16 @@ class Superseded(PoolTimeout):
     """A newer request of the same owner's took the place of this one, which it makes stale."""
 
 
+class SessionsUnreachable(Unavailable):
+    """Where sessions are kept cannot be reached, and so none can be resumed."""
+
+
 class GoingAway(Unavailable):
     """The server is draining."""
+
+
+class Replaced(Unavailable):
+    """The session was resumed by another connection."""
 
 
 class EngineError(AntiphonError):
@@ -166,6 +196,14 @@ class Unspeakable(TtsFailed):
 
 class GpuOutOfMemory(EngineError):
     """The accelerator's memory is full, after one retry."""
+
+
+class StoreFailed(AntiphonError):
+    """What should be kept could not be written, or read."""
+
+
+class StoreAway(StoreFailed):
+    """Where it is kept cannot be reached; it is expected back."""
 
 
 class StartError(AntiphonError):

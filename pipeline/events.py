@@ -29,6 +29,13 @@ class SpeechStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """The client has ended a turn, which cannot be taken back; its words are not known yet."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
 class UserTranscript:
     """What was understood. Final once per turn; `discarded` when there were no words in it."""
 
@@ -176,8 +183,12 @@ class ReplyDone:
     unheard_ms: int = 0
     """Audio that was sent, and will not have been heard yet."""
     prompt_tokens: int = 0
-    """Estimated, as are `reply_tokens`."""
+    """The model's own count, as are `reply_tokens`; estimated where it does not say."""
     reply_tokens: int = 0
+    voiced_at: float = 0.0
+    """Where the clock of the timeline begins, in monotonic seconds."""
+    aside: bool = False
+    """It was no part of the conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +206,7 @@ class Failed:
 TurnEvent = (
     SpeechStarted
     | SpeechStopped
+    | TurnEnded
     | UserTranscript
     | ReplyStarted
     | ReplyText

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from .engine_faults import is_fault
+from .engines.ports import HasSeats
 from .kinds import Kind
 from .seats import Instance, Seat, Supply
 from .sizing import Sizing
@@ -45,6 +46,13 @@ class Instances(Generic[E]):
         self._missing = 0
         """Replacements to be made."""
         self._news = asyncio.Event()
+
+    def settle(self) -> None:
+        """The engines have been loaded: what does not fit into their memory is not admitted."""
+        for instance in self.present:
+            instance.seats = instance.seats[: self._seats_of(instance.engine)]
+        if self.present:
+            self._slots = self.sizing.most * max(len(one.seats) for one in self.present)
 
     @property
     def slots(self) -> int:
@@ -239,8 +247,14 @@ class Instances(Generic[E]):
 
     def _add(self, engine: E) -> None:
         instance = Instance(engine)
-        instance.seats = tuple(Seat(instance) for _ in range(self.supply.seats))
+        instance.seats = tuple(Seat(instance) for _ in range(self._seats_of(engine)))
         self.present.append(instance)
+
+    def _seats_of(self, engine: E) -> int:
+        """No more than the supply says, and than fit there once the engine is loaded."""
+        if isinstance(engine, HasSeats):
+            return max(1, min(self.supply.seats, engine.seats))
+        return self.supply.seats
 
     def _retire(self, instance: Instance[E]) -> None:
         self.present.remove(instance)

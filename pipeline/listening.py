@@ -51,9 +51,11 @@ class Listening:
         *,
         frame_samples: int = 512,
         clock: Callable[[], float] = time.monotonic,
+        feed_on: Callable[[Float32, int], None] | None = None,
     ) -> None:
         """`post` takes the frames' probabilities; `expects_frames` says whether a gap now would be
-        silence, and `peer_answers` whether the line to the microphone is alive.
+        silence, and `peer_answers` whether the line to the microphone is alive. `feed_on` takes
+        each frame, and the sample where it ends.
         """
         self._resampler = Resampler(rate_hz, SPEECH_HZ)
         self._ring = AudioRing(RING_S * SPEECH_HZ)
@@ -63,6 +65,7 @@ class Listening:
         self._peer_answers = peer_answers
         self._frame = frame_samples
         self._clock = clock
+        self._feed_on = feed_on
         self._position = 0
         """The sample up to which frames have been heard."""
         self.missed_s = 0.0
@@ -70,6 +73,10 @@ class Listening:
         self._arrived = 0.0
         self._came = False
         """Audio, since `run` last looked."""
+        self.muted = False
+        """Nothing of what comes is heard, and no frames is what is meant."""
+        self._anew_at: int | None = None
+        """The sample from which the voice detector knows nothing of what was before."""
         self._hearer: Context | None = None
         """Of `run`: frames are judged in its name, whoever brought them. None: not at all."""
         self._judging: asyncio.Future[float] | None = None
@@ -86,6 +93,23 @@ class Listening:
         self._ring.append(self._resampler.flush())
         return self._ring.end
 
+    def mute(self) -> int:
+        """Hear nothing that comes from now on; the end of what came before, and will be heard."""
+        if not self.muted:
+            self.muted = True
+            self.settle()
+            # The last frame is filled up: it would else be heard with what comes after `unmute`.
+            missing = -(self._ring.end - self._position) % self._frame
+            self._ring.append(np.zeros(missing, np.float32))
+            self._anew_at = self._ring.end
+            self._hear_next()
+        return self._ring.end
+
+    def unmute(self) -> None:
+        """Hear what comes from now on."""
+        self.muted = False
+        self._arrived = self._clock()  # a gap is counted from here
+
     @property
     def unheard_s(self) -> float:
         """Audio that waits to be heard."""
@@ -93,6 +117,8 @@ class Listening:
 
     def feed(self, pcm: bytes) -> None:
         """Take signed 16-bit little-endian mono PCM at the client's rate; the length is even."""
+        if self.muted:
+            return
         if self._resampler.rate_in == SPEECH_HZ:  # nothing to be done, 50 times a second
             self._ring.append_pcm(np.frombuffer(pcm, "<i2"))
         else:
@@ -137,12 +163,12 @@ class Listening:
             if self._came:  # a gap begins where the last audio ended
                 self._came = False
                 wait_s, filled_s = self._arrived + GAP_S - self._clock(), 0.0
-            elif not self._expects_frames() or filled_s >= TRUST_S:
+            elif self.muted or not self._expects_frames() or filled_s >= TRUST_S:
                 wait_s, filled_s = GAP_S, 0.0
             # A line that stalls is no silence: what it holds back will still come.
             elif not filled_s and not await self._peer_answers():
                 wait_s = GAP_S
-            elif not self._came:  # while the peer was asked
+            elif not (self._came or self.muted):  # while the peer was asked
                 missing_s = self._clock() - self._arrived
                 self._ring.append(np.zeros(round(missing_s * SPEECH_HZ), np.float32))
                 self._note_arrival()
@@ -159,10 +185,15 @@ class Listening:
         # Whoever hears a frame too late (the ring has moved on) goes on from what is left.
         start = max(self._position, self._ring.start)
         self.missed_s += (start - self._position) / SPEECH_HZ
+        if self._anew_at is not None and start >= self._anew_at:
+            self._vad.forget()
+            self._anew_at = None
         end = start + self._frame
         behind = self._ring.end - end
         frame = self._ring.read(start, end)
         level = round(level_dbfs(frame), 1)
+        if self._feed_on is not None:
+            self._feed_on(frame, end)
         self._under_way = True
         self._judging = self._vad.probability(frame, behind=behind >= self._frame)
         arrived = self._arrived - behind / SPEECH_HZ

@@ -16,7 +16,15 @@ import structlog
 
 from .clauses import Clause
 from .echo import Loudspeaker
-from .engines.ports import Float32, Prompt, SpeechWindow
+from .engines.ports import (
+    SPEECH_HZ,
+    Float32,
+    OpensRecognisers,
+    Prompt,
+    Recogniser,
+    SpeechWindow,
+    Transcript,
+)
 from .errors import AntiphonError, EngineError, first_error
 from .listening import Listening
 from .pool import EOT, LLM, STT, Purpose, ResourcePool
@@ -42,6 +50,8 @@ class _Work:
     thinking: Thinking
     speaking: Speaking
     task: asyncio.Task[None]
+    heard: bool
+    """Its audio is what comes out of the client's loudspeaker."""
 
 
 class SpeechPipelineManager:
@@ -58,11 +68,18 @@ class SpeechPipelineManager:
         microphone_hz: int,
         expects_frames: Callable[[], bool],
         peer_answers: Callable[[], Awaitable[bool]],
+        ears: OpensRecognisers | None = None,
     ) -> None:
+        """`ears`: where this session's own recogniser comes from, if it is to have one."""
         self._owner = owner
         self._pool = pool
         self._post = post
-        self.listening = Listening(microphone_hz, vad.stream(), hear, expects_frames, peer_answers)
+        self._ears = ears
+        self._recogniser: Recogniser | None = None
+        self.listening = Listening(
+            microphone_hz, vad.stream(), hear, expects_frames, peer_answers,
+            feed_on=None if ears is None else self._feed_on,
+        )  # fmt: skip
         self._loudspeaker = Loudspeaker(REPLY_HZ)
         self._looks: dict[tuple[int, int], list[asyncio.Task[None]]] = {}
         self._drafts: dict[int, _Work] = {}
@@ -71,6 +88,8 @@ class SpeechPipelineManager:
         """Until the model is seen to be elsewhere: then it is not leased for nothing."""
 
     async def __aenter__(self) -> SpeechPipelineManager:
+        if self._ears is not None:
+            self._recogniser = await self._open_ear(self._ears)
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
         self._ear = self._tasks.create_task(self.listening.run())
@@ -91,7 +110,11 @@ class SpeechPipelineManager:
             work.task.cancel()
         if self._reading is not None:
             self._reading.cancel()
-        await self._tasks.__aexit__(None, None, None)
+        try:
+            await self._tasks.__aexit__(None, None, None)
+        finally:
+            if self._recogniser is not None:
+                await self._recogniser.close()
 
     # --- understanding ---------------------------------------------------------------------------
 
@@ -116,38 +139,69 @@ class SpeechPipelineManager:
             del self._looks[place]
 
     async def _look(self, look: Look, audio: Float32, language: str | None) -> None:
+        async with asyncio.TaskGroup() as both:
+            # Beside the words, on the core that the recogniser leaves: what comes after them is
+            # the language model's time, and on two cores each would make the other one late.
+            vote = both.create_task(self._vote(audio)) if look.final else None
+            words = await self._words(look, audio, language)
+            await self._post(words)
+            if vote is not None and (isinstance(words, LookFailed) or words.echo):
+                vote.cancel()
+        if vote is None or vote.cancelled() or (probability := vote.result()) is None:
+            return
+        await self._post(Voted(look.key, look.segment, look.attempt, probability))
+
+    async def _words(self, look: Look, audio: Float32, language: str | None) -> Looked | LookFailed:
+        error: AntiphonError
         try:
             words = await self._transcribe(look, audio, language)
-        except AntiphonError as error:
-            await self._post(LookFailed(look.key, look.segment, look.attempt, error))
+        except AntiphonError as why:
+            error = why
         except Exception:
             log.exception("look_failed", session=self._owner)
-            failure = EngineError("the transcription failed")
-            await self._post(LookFailed(look.key, look.segment, look.attempt, failure))
+            error = EngineError("the transcription failed")
         else:
-            echo = words is None
-            told = Looked(look.key, look.segment, look.attempt, words or "", echo, look.end)
-            await self._post(told)
-            if echo:
-                return
-        # After the words, not beside them: they are what a reply can be begun with, and on two
-        # cores each of the two models would make the other one late.
-        if look.final and (vote := await self._vote(audio)) is not None:
-            await self._post(Voted(look.key, look.segment, look.attempt, vote))
+            return Looked(
+                look.key, look.segment, look.attempt, words or "", words is None, look.end
+            )
+        return LookFailed(look.key, look.segment, look.attempt, error)
 
     async def _transcribe(self, look: Look, audio: Float32, language: str | None) -> str | None:
         """The words of a window; None when it is the reply itself that was heard."""
         if look.over_reply and self._loudspeaker.echoes_in(audio):
             return None
-        window = SpeechWindow(audio, language, quick=look.over_reply and not look.final)
-        purpose = Purpose.FINAL if look.final else Purpose.PARTIAL
-        async with self._pool.lease(STT, self._owner, purpose=purpose) as slot:
-            transcript = await slot.call(lambda model, stop: model.transcribe(window, stop))
+        quick = look.over_reply and not look.final
+        if self._recogniser is not None:
+            transcript = await self._recogniser.words(
+                look.start, look.end, final=look.final, quick=quick, language=language
+            )
+        else:
+            transcript = await self._ask(SpeechWindow(audio, language, quick=quick), look.final)
         if look.over_reply:  # by now more has been heard, and an echo shows more clearly
             since = self.listening.window(look.start, self.listening.received_to)
             if self._loudspeaker.echoes_in(since):
                 return None
         return transcript.text[:MOST_TEXT]
+
+    async def _ask(self, window: SpeechWindow, final: bool) -> Transcript:
+        """The words of a window, by the model that all share."""
+        purpose = Purpose.FINAL if final else Purpose.PARTIAL
+        async with self._pool.lease(STT, self._owner, purpose=purpose) as slot:
+            return await slot.call(
+                lambda model, stop: model.transcribe(window, stop), len(window.audio) / SPEECH_HZ
+            )
+
+    async def _open_ear(self, ears: OpensRecognisers) -> Recogniser | None:
+        """A recogniser of this session's own; without one it is heard window by window."""
+        try:
+            return await ears.recogniser(self._ask)
+        except AntiphonError as error:
+            log.warning("recogniser_failed", session=self._owner, error=str(error))
+            return None
+
+    def _feed_on(self, frame: Float32, end: int) -> None:
+        if self._recogniser is not None:
+            self._recogniser.feed(frame, end)
 
     async def _vote(self, audio: Float32) -> float | None:
         try:
@@ -176,7 +230,9 @@ class SpeechPipelineManager:
             runs_dry_at=speaking.runs_dry_at,
         )
         make = self._make(draft, thinking, speaking, prompt)
-        self._drafts[draft.draft] = _Work(thinking, speaking, self._tasks.create_task(make))
+        self._drafts[draft.draft] = _Work(
+            thinking, speaking, self._tasks.create_task(make), heard=not draft.aside
+        )
 
     def confirm(self, draft: int) -> None:
         """A speculative draft is wanted after all: it waits behind nobody any more."""
@@ -185,14 +241,17 @@ class SpeechPipelineManager:
             work.speaking.confirm()
             self._pool.promote(self._owner)
 
-    def prepare(self, prompt: Prompt) -> None:
+    def prepare(self, prompt: Prompt, *, in_passing: bool = False) -> None:
         """Let a model beside the voice read a prompt's beginning before anybody waits for it.
 
         It would else read it when the next turn is to be answered: the words of a long one, what
         was heard of a reply that was cut short, and, once the oldest items are dropped, all of the
-        history (2.4 s, measured).
+        history (2.4 s, measured). `in_passing` only while nobody else wants an engine: for words
+        that may change yet, and are read soon enough without.
         """
         idle = self._reading is None or self._reading.done()
+        if in_passing and self._pool.crowded(self._owner):
+            return
         if self._reads_ahead and prompt.messages and idle:
             self._reading = self._tasks.create_task(self._read(prompt))
 
@@ -212,8 +271,10 @@ class SpeechPipelineManager:
 
     def audio(self, draft: int, start: int, end: int) -> bytes:
         """The samples [start, end) of a draft's audio, as PCM16."""
-        pcm = self._drafts[draft].speaking.take(start, end)
-        self._loudspeaker.play(pcm)
+        work = self._drafts[draft]
+        pcm = work.speaking.take(start, end)
+        if work.heard:
+            self._loudspeaker.play(pcm)
         return pcm
 
     async def _make(
@@ -230,7 +291,8 @@ class SpeechPipelineManager:
         except* Exception:
             log.exception("reply_failed", session=self._owner)
             error = EngineError("the reply failed")
-        await self._post(DraftMade(draft.draft, thinking.error or error, thinking.cut_short))
+        made = DraftMade(draft.draft, thinking.error or error, thinking.cut_short, thinking.usage)
+        await self._post(made)
 
 
 async def _read(clauses: AsyncIterator[Clause]) -> None:

@@ -24,8 +24,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from .calls import Call
+from .calls import Call, CallFigures, CallOutcome
 from .config import PoolConfig
+from .engines.errands import CURRENT, Errand
 from .engines.ports import Stop
 from .errors import AntiphonError, EngineError, PoolTimeout
 from .kinds import EOT, LLM, STT, TTS, Kind
@@ -59,7 +60,16 @@ CLOSE_S = 5.0
 class Slot(Generic[E]):
     """A leased place at an engine. Valid inside its `async with` only."""
 
-    __slots__ = ("_calls", "_owner", "_pool", "_seat", "_station", "position", "waited_s")
+    __slots__ = (
+        "_calls",
+        "_errand",
+        "_owner",
+        "_pool",
+        "_seat",
+        "_station",
+        "position",
+        "waited_s",
+    )
 
     def __init__(
         self,
@@ -73,6 +83,7 @@ class Slot(Generic[E]):
         self._station = station
         self._seat = seat
         self._owner = request.owner
+        self._errand = Errand(request.owner, request.purpose, request.deadline)
         self._calls: list[Call[E, Any]] = []
         self.waited_s = waited_s
         self.position = request.position
@@ -83,18 +94,23 @@ class Slot(Generic[E]):
         """The engine of this slot; call it through `call` and `stream` only."""
         return self._seat.instance.engine
 
-    async def call(self, function: Callable[[E, Stop], Awaitable[T]]) -> T:
-        """Run one engine call that gives one result."""
+    async def call(self, function: Callable[[E, Stop], Awaitable[T]], audio_s: float = 0.0) -> T:
+        """Run one engine call that gives one result, of so many seconds of audio."""
 
         async def once(engine: E, stop: Stop) -> AsyncIterator[T]:
             yield await function(engine, stop)
 
-        async for result in self.stream(once):
+        async for result in self.stream(once, lambda _: audio_s):
             return result
         raise EngineError("the engine gave no result")
 
-    def stream(self, function: Callable[[E, Stop], AsyncIterator[T]]) -> AsyncIterator[T]:
-        """Run one engine call that gives a stream of results.
+    def stream(
+        self,
+        function: Callable[[E, Stop], AsyncIterator[T]],
+        measure: Callable[[T], float] | None = None,
+    ) -> AsyncIterator[T]:
+        """Run one engine call that gives a stream of results. `measure` says how many seconds of
+        audio a result is, where it is any.
 
         The call runs in a task of the pool's. Leaving this iterator, or the lease, stops it, and so
         does another call in the same slot, which begins when this one has left. Out of memory is
@@ -102,9 +118,12 @@ class Slot(Generic[E]):
         failure.
         """
         instances, seat = self._station.instances, self._seat
-        call: Call[E, T] = Call(
-            self._station.kind, instances.supply.hang_s, lambda: instances.hang(seat)
-        )
+
+        def hang() -> None:
+            self._tell(call, "hung")
+            instances.hang(seat)
+
+        call: Call[E, T] = Call(self._station.kind, instances.supply.hang_s, hang, measure)
         for earlier in self._calls:
             earlier.fail(EngineError("another call took its place"))
         self._calls.append(call)
@@ -113,12 +132,15 @@ class Slot(Generic[E]):
         return call.results()
 
     async def _run(self, function: Callable[[E, Stop], AsyncIterator[T]], call: Call[E, T]) -> None:
+        CURRENT.set(self._errand)  # in this task alone
         error: Exception | None = None
         stopped = True  # unless it comes to its own end
         instances, seat = self._station.instances, self._seat
         try:
             error = await call.run(self.engine, function, seat.turn)
             stopped = call.stop.is_set
+            if not call.hung:
+                self._tell(call, "stopped" if stopped else "failed" if error else "completed")
             if not stopped and instances.doubtful(seat, error):
                 self._pool._start(call.end(error))  # who asked does not wait for what follows
                 if await self._passes_probe():
@@ -143,6 +165,11 @@ class Slot(Generic[E]):
         finally:
             seat.instance.probing = False
 
+    def _tell(self, call: Call[E, Any], outcome: CallOutcome) -> None:
+        watcher, figures = self._pool._watcher, call.figures(outcome)
+        if watcher is not None and figures is not None:
+            watcher.called(self._station.kind.name, figures)
+
     def _leave(self) -> None:
         for call in self._calls:
             call.abandon()
@@ -157,6 +184,9 @@ class PoolWatcher(Protocol):
 
     def refused(self, kind: str, error: AntiphonError) -> None:
         """A lease was not given."""
+
+    def called(self, kind: str, figures: CallFigures) -> None:
+        """An engine was called, and is done with it, or hangs."""
 
 
 class ResourcePool:
@@ -186,6 +216,7 @@ class ResourcePool:
     async def __aenter__(self) -> ResourcePool:
         await self._tasks.__aenter__()
         for station in self._stations.values():
+            station.instances.settle()
             if station.instances.supply.make is not None:
                 self._keepers.append(self._tasks.create_task(station.instances.keep()))
         return self
@@ -281,6 +312,12 @@ class ResourcePool:
     def claims(self, owner: str) -> dict[str, int]:
         """How many slots of each kind the owner holds or waits for."""
         return {kind.name: station.claims[owner] for kind, station in self._stations.items()}
+
+    def crowded(self, owner: str) -> bool:
+        """Whether anybody else holds a slot of any kind, or waits for one."""
+        return any(
+            other != owner for station in self._stations.values() for other in station.claims
+        )
 
     def late_s(self) -> float:
         """How long, of all kinds, the most overdue request has been due; 0.0 when none is."""

@@ -6,6 +6,7 @@ one does: whoever takes slowly keeps one clause in memory and nobody else waitin
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
@@ -14,8 +15,9 @@ from typing import Protocol
 import structlog
 
 from .audio import float_to_pcm16
-from .clauses import Clause, ClauseCutter
+from .clauses import READ_ALOUD, Clause, ClauseCutter
 from .errors import Unspeakable
+from .pace import Pace
 from .pool import TTS, Purpose, ResourcePool
 from .seams import line_break_s, pause_s
 from .voicing import REPLY_HZ, VoiceChoice, silence, voiced
@@ -50,10 +52,11 @@ class Reading:
         watcher: ReadingWatcher,
         *,
         later_wait_s: float | None = None,
+        played: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`later_wait_s` is the longest wait for an engine once there is audio; None: the pool's,
-        as for the first clause."""
+        as for the first clause. `played`: as it is made, so that clauses are to leave no gap."""
         self._text = text
         self._owner = owner
         self._voice = voice
@@ -63,6 +66,8 @@ class Reading:
         self._clock = clock
         self._made = 0
         self._first_at = 0.0
+        self._cutter = ClauseCutter(READ_ALOUD)
+        self._pace = Pace() if played else None
         self._before = ""
         """What the last voiced clause said."""
 
@@ -77,8 +82,10 @@ class Reading:
         Every character of the text is in a piece, or the watcher is told of it. Raises what the
         pool and the engine raise.
         """
-        for clause in _clauses(self._text):
-            if clause.speakable:
+        for clause in self._clauses():
+            if clause is None:
+                await asyncio.sleep(0)
+            elif clause.speakable:
                 if pcm := await self._voiced(clause):
                     self._first_at = self._first_at or self._clock()
                     self._made += len(pcm) // 2
@@ -99,6 +106,7 @@ class Reading:
             max_wait_s=self._later_wait_s if later else None,
         ) as slot:
             self._watcher.queued(slot.waited_s, slot.position)
+            began = self._clock()
             opening_s = line_break_s(self._before, clause.text)
             speech = voiced(slot, self._voice.request(clause.speech), opening_s)
             try:
@@ -109,16 +117,22 @@ class Reading:
                 self._skip(clause, str(reason))
                 return b""
         self._before = clause.speech
+        if self._pace is not None:
+            self._pace.made(clause.size, self._clock() - began, len(pcm) / 2 / REPLY_HZ)
+            # Beside others the voice is slow because it is shared: shorter clauses would cost all
+            # of them more.
+            self._cutter.room = None if self._pool.crowded(self._owner) else self._pace.most()
         return bytes(pcm)
 
     def _skip(self, clause: Clause, reason: str) -> None:
         self._watcher.skip(clause.start, clause.end, clause.text, reason)
         log.info("clause_skipped", clause=clause.index, reason=reason)
 
-
-def _clauses(text: str) -> Iterator[Clause]:
-    """The clauses of a text, cut as they are asked for."""
-    cutter = ClauseCutter()
-    for start in range(0, len(text), _CUT_AT_ONCE):
-        yield from cutter.feed(text[start : start + _CUT_AT_ONCE])
-    yield from cutter.finish()
+    def _clauses(self) -> Iterator[Clause | None]:
+        """The clauses, each cut when it is asked for, with the room that there is by then; None
+        when somebody else should have a turn."""
+        for start in range(0, len(self._text), _CUT_AT_ONCE):
+            for character in self._text[start : start + _CUT_AT_ONCE]:
+                yield from self._cutter.feed(character)
+            yield None
+        yield from self._cutter.finish()

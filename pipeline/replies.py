@@ -7,13 +7,10 @@ audio leave as they are made, paced by its playback, and it ends exactly once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
 
 from .events import (
     Failed,
     Interrupted,
-    Latency,
     ReplyAudioEnd,
     ReplyDone,
     ReplyPaused,
@@ -21,11 +18,11 @@ from .events import (
     ReplyStarted,
     ReplyStatus,
     ReplyText,
-    Timeline,
-    ToolCalled,
     ToolText,
 )
+from .latency import Marks
 from .playback import Playback
+from .reply import Numbers, Reply
 from .signals import (
     Draft,
     DraftAudio,
@@ -40,85 +37,25 @@ from .signals import (
     Send,
 )
 
-
-@dataclass(slots=True)
-class Marks:
-    """When the stages of a turn's latency ended, in monotonic seconds."""
-
-    voiced: float = 0.0
-    """The user's last voiced sample arrived, or the typed text."""
-    endpoint: float = 0.0
-    """The turn was known to be over, but for its words."""
-    transcript: float = 0.0
-    commit: float = 0.0
-    first_text: float | None = None
-    clause: float | None = None
-    """The first clause left for the synthesizer."""
-    audio: float | None = None
-    sent: float | None = None
-    spoken: bool = True
-    """The turn was; a typed one and a greeting wait for nothing until their commit."""
-
-    @classmethod
-    def unspoken(cls, now: float) -> Marks:
-        """Of a turn that is known, whole and committed as soon as it comes."""
-        return cls(now, now, now, now, spoken=False)
-
-    def commit_to(self, turn: Marks) -> None:
-        """A reply begun early is for this turn after all: its clock is that turn's."""
-        self.voiced, self.endpoint = turn.voiced, turn.endpoint
-        self.transcript, self.commit = turn.transcript, turn.commit
-
-    def timeline(self) -> Timeline:
-        """Every mark on the clock that begins with the last voiced sample."""
-        marks = (self.transcript, self.commit, self.first_text, self.clause, self.audio, self.sent)
-        return Timeline(*(round((at - self.voiced) * 1000) if at else None for at in marks))
-
-    def latency(self) -> Latency | None:
-        """The parts between the marks. They add up, and a mark out of order has none."""
-        if self.sent is None:
-            return None
-        at = [self.voiced]
-        for mark in (self.endpoint, self.transcript, self.clause or 0.0, self.sent):
-            at.append(max(at[-1], mark))
-        ms = [round((moment - at[0]) * 1000) for moment in at]
-        return Latency(*(b - a for a, b in pairwise(ms)))
-
-
-@dataclass(slots=True)
-class Reply:
-    """One reply. `number` is None until the client knows of it."""
-
-    draft: int
-    turn: int
-    playback: Playback
-    marks: Marks
-    number: int | None = None
-    ask: int = 0
-    aside: bool = False
-    silent: bool = False
-    """Text only."""
-    text: str = ""
-    calls: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Tools that are wanted, as far as is known: id -> name, arguments."""
-    cut_short: bool = False
-    apology: bool = False
-    """The text is no model's: there was no answer."""
-    error: Exception | None = None
-    error_told: bool = False
-    end_told: bool = False
+News = DraftText | DraftCall | DraftClause | DraftAudio | DraftVoiced | DraftMade
+"""What becomes of a draft."""
 
 
 class Replies:
-    """At most one reply at a time, and the counters of all."""
+    """At most one reply at a time."""
 
-    def __init__(self, next_reply: int) -> None:
-        self.next_reply = next_reply
+    def __init__(self, numbers: Numbers) -> None:
+        """`numbers` may be shared with others, whose replies are given beside these."""
+        self._numbers = numbers
         self.current: Reply | None = None
         self.audible_until = 0.0
         """When the audio of the last whole reply will have been played, where that is not waited
         for."""
-        self._next_draft = 1
+
+    @property
+    def next_reply(self) -> int:
+        """The number that the next reply will have."""
+        return self._numbers.next_reply
 
     @property
     def drafted(self) -> Reply | None:
@@ -145,10 +82,9 @@ class Replies:
     ) -> Iterator[Effect]:
         """Begin to make a reply; the one before must have ended."""
         self.current = Reply(
-            self._next_draft, turn, playback, marks, ask=ask, aside=aside, silent=silent
+            self._numbers.take_draft(), turn, playback, marks, ask=ask, aside=aside, silent=silent
         )
-        self._next_draft += 1
-        yield Draft(self.current.draft, turn, text, say, speculative, ask, silent)
+        yield Draft(self.current.draft, turn, text, say, speculative, ask, silent, aside)
 
     def drop(self) -> Iterator[Effect]:
         """A draft nobody knows of is gone without a trace."""
@@ -160,24 +96,19 @@ class Replies:
         """The draft leaves for the client."""
         reply = self.drafted
         assert reply is not None
-        reply.number = self.next_reply
-        self.next_reply += 1
+        reply.number = self._numbers.take_reply()
         yield ReplyStarted(reply.number, reply.turn, reply.ask, reply.aside, reply.silent)
         if reply.text:
             yield ReplyText(reply.number, reply.text)
         for call, (name, arguments) in reply.calls.items():
             yield ToolText(reply.number, call, name, arguments)
         if reply.playback.complete:
-            yield from self._call(reply)
+            yield from reply.wanted()
 
-    def note(
-        self,
-        news: DraftText | DraftCall | DraftClause | DraftAudio | DraftVoiced | DraftMade,
-        now: float,
-    ) -> Iterator[Effect]:
-        """News of the reply in the making. News of an older one dies here."""
+    def note(self, news: News, now: float) -> Iterator[Effect]:
+        """News of the reply in the making. News of an older one, or of a whole one, dies here."""
         reply = self.current
-        if reply is None or news.draft != reply.draft:
+        if reply is None or news.draft != reply.draft or reply.playback.complete:
             return
         match news:
             case DraftText(_, text, apology):
@@ -191,26 +122,22 @@ class Replies:
                 reply.calls[call] = (known[0] + name, known[1] + arguments)
                 if reply.number is not None:
                     yield ToolText(reply.number, call, reply.calls[call][0], arguments)
-            case DraftClause():
+            case DraftClause(_, start, end):
+                reply.playback.expect_clause(start, end)
                 reply.marks.clause = reply.marks.clause or now
             case DraftAudio(_, samples):
                 reply.marks.audio = reply.marks.audio or now
                 reply.playback.add_audio(samples)
             case DraftVoiced():
-                reply.playback.add_clause(news.text_start, news.text_end, news.start, news.end)
+                reply.playback.add_clause(
+                    news.text_start, news.text_end, news.start, news.end, news.words
+                )
             case _:
                 reply.playback.complete = True
                 reply.error = news.error
-                reply.cut_short = news.cut_short
+                reply.cut_short, reply.usage = news.cut_short, news.usage
                 if reply.number is not None:
-                    yield from self._call(reply)
-
-    def _call(self, reply: Reply) -> Iterator[Effect]:
-        """The tools are wanted now; one whose arguments broke off is not."""
-        assert reply.number is not None
-        if reply.error is None and not reply.cut_short:
-            for call, (name, arguments) in reply.calls.items():
-                yield ToolCalled(reply.number, call, name, arguments)
+                    yield from reply.wanted()
 
     @property
     def ready(self) -> bool:
@@ -304,17 +231,8 @@ class Replies:
         return self.started.playback.next_due(now) if self.started else None
 
     def _done(self, reply: Reply, status: ReplyStatus, now: float) -> ReplyDone:
-        assert reply.number is not None
         self.current = None
-        unheard_ms = reply.playback.unheard_ms(now)
+        done = reply.done(status, now)
         if status == "completed":
-            self.audible_until = now + unheard_ms / 1000
-        read = reply.silent or (status == "completed" and not reply.playback.flushed(now))
-        heard = reply.text if read else reply.playback.heard(reply.text, now)
-        marks = reply.marks
-        return ReplyDone(
-            reply.number, reply.turn, status, reply.text, heard, marks.latency(), marks.timeline(),
-            apology=reply.apology, spoken=marks.spoken,
-            voiced=reply.playback.voiced, cut_short=reply.cut_short,
-            unheard_ms=unheard_ms,
-        )  # fmt: skip
+            self.audible_until = now + done.unheard_ms / 1000
+        return done

@@ -5,7 +5,7 @@ Every request has a time at which it is *due*, and from then on it is *pressing*
     a first clause, a final     when it comes
     a later clause              when the audio before it will have been played
     a partial                   0.5 s after it comes
-    a request over HTTP         1 s: its first clause, or window
+    a request over HTTP         1 s: its first clause, or window; a reply out of band too
     what follows of it          2 s, or when the audio before it will have been played
     batch work                  2 s
     speculation                 3 s

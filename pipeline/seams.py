@@ -90,6 +90,8 @@ class ClauseShaper:
         self._quiet = 0
         """Samples at the end of `_held` since the last one that is heard."""
         self._begun = False
+        self.left_out = 0
+        """Samples of silence before the first word that are not given."""
         self._given = 0
         self._gain: float | None = None
 
@@ -101,7 +103,8 @@ class ClauseShaper:
         if len(heard):
             if not self._begun:
                 first = len(self._held) - len(samples) + int(heard[0])
-                self._held = self._held[max(0, first - self._lead) :]
+                self.left_out = max(0, first - self._lead)
+                self._held = self._held[self.left_out :]
                 self._begun = True
             self._quiet = len(samples) - 1 - int(heard[-1])
         else:

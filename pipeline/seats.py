@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from .engines.ports import Stop
+from .engines.ports import RunsElsewhere, Stop
 
 E = TypeVar("E")
 
@@ -80,6 +80,8 @@ class Instance(Generic[E]):
 
     @property
     def trouble(self) -> str | None:
+        if isinstance(self.engine, RunsElsewhere) and self.engine.away:
+            return "is away: nothing answers where it runs"
         if self.hung:
             return "does not answer"
         return "fails" if self.broken else None

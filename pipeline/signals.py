@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .engines.ports import Usage
 from .events import TurnEvent
 
 # --- Events: what comes in -----------------------------------------------------------------------
@@ -57,13 +58,11 @@ class LookFailed:
 
 @dataclass(frozen=True, slots=True)
 class EndTurn:
-    """The user says that the turn is over; `at` is the end of the audio received by then.
-
-    Muting ends only a turn that is under way: `if_any`.
-    """
+    """The user says that the turn is over; `at` is the end of the audio received by then."""
 
     at: int
     if_any: bool = False
+    """By muting: it ends a turn that is under way, and does not say that what was said is one."""
     must: bool = False
     """Whoever says so asks for the reply as well, or for none, and wants to be told when there is
     no turn to end."""
@@ -102,7 +101,7 @@ class Ask:
     turn: int = 0
     """Whose it goes on with."""
     aside: bool = False
-    """It is no part of the conversation, and waits for the reply that is under way."""
+    """It is no part of the conversation, and is made beside it."""
     waits: bool = False
     """Until nobody speaks."""
     silent: bool = False
@@ -118,10 +117,18 @@ class SaidNothing:
 class Cancel:
     """Stop the reply."""
 
+    reply: int = 0
+    """Only this one, or one beside the conversation; 0: the conversation's, whichever it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Forget:
     """The conversation is forgotten: what was made from it must not be said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The session is over, whoever ended it: what is being said ends at what was heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +164,9 @@ class DraftClause:
     """A clause has left for the synthesizer: the model's part in the latency ends here."""
 
     draft: int
+    text_start: int = 0
+    text_end: int = 0
+    """Its span of the text: its audio comes after that of the clauses before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +186,9 @@ class DraftVoiced:
     text_end: int
     start: int
     end: int
+    words: tuple[int, ...] = ()
+    """Where each of its words begins in the audio, and where the last one ends; () when the engine
+    does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +199,8 @@ class DraftMade:
     error: Exception | None = None
     cut_short: bool = False
     """The model would have said more, but for the longest reply."""
+    usage: Usage | None = None
+    """What it came to in the model's tokens, where the model counts."""
 
 
 Event = (
@@ -201,6 +216,7 @@ Event = (
     | SaidNothing
     | Cancel
     | Forget
+    | Leave
     | Played
     | DraftText
     | DraftCall
@@ -247,6 +263,8 @@ class Draft:
     """The request it is made for; 0: a turn began it."""
     silent: bool = False
     """Text only."""
+    aside: bool = False
+    """It is no part of the conversation: whatever is goes before it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 LATE_S = 0.1
 """What a listener would notice, on top of everything else."""
 GROW_AFTER_S = 1.0
+STALE_S = 10.0
+"""A queue of which nobody was late for so long does not stand any more."""
 SHRINK_AFTER_S = 60.0
 """Making an instance takes seconds of a processor: one that was just made is not given up soon."""
 
@@ -26,6 +28,8 @@ class Sizing:
     late_s: float = LATE_S
     grow_after_s: float = GROW_AFTER_S
     shrink_after_s: float = SHRINK_AFTER_S
+    _late_at: float = float("-inf")
+    """When somebody was last served late."""
     _standing_since: float | None = None
     """Since when nobody has been served promptly."""
     _last_full: float | None = None
@@ -38,8 +42,10 @@ class Sizing:
         """
         if 0 <= late_s < self.late_s:
             self._standing_since = None
-        elif late_s >= self.late_s and self._standing_since is None:
-            self._standing_since = now - late_s
+        elif late_s >= self.late_s:
+            if self._standing_since is None or now - self._late_at > STALE_S:
+                self._standing_since = now - late_s
+            self._late_at = now
 
     def seen(self, *, full: bool, now: float) -> None:
         """Whether all instances are in use now."""
@@ -48,7 +54,8 @@ class Sizing:
 
     def wanted(self, count: int, now: float) -> int:
         """How many there should be, when there are `count`: one more, one less, or as many."""
-        standing, full = self._standing_since, self._last_full
+        standing = self._standing_since if now - self._late_at <= STALE_S else None
+        full = self._last_full
         if count < self.most and standing is not None and now - standing >= self.grow_after_s:
             return count + 1
         if count > self.least and full is not None and now - full >= self.shrink_after_s:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 import structlog
 
@@ -45,6 +46,7 @@ class Speaking:
         """Set unless the draft is speculative still."""
         if not draft.speculative:
             self._wanted.set()
+        self._aside = draft.aside
         self._owner = owner
         self._voice = voice
         self._pool = pool
@@ -67,14 +69,17 @@ class Speaking:
         async for clause in clauses:
             if not first:
                 await self._wanted.wait()  # of a speculation, the first clause is enough
-            start = self._made
+            start, words = self._made, tuple[int, ...]()
             if clause.speakable:
                 await self._wait_for_room()
-                await self._voice_clause(clause, first=first)
+                words = await self._voice_clause(clause, first=first)
                 first = first and self._made == start
             else:
                 self._skip(clause, "nothing in it can be spoken")
-            await self._post(DraftVoiced(self._draft, clause.start, clause.end, start, self._made))
+            places = tuple(start + at for at in words)
+            await self._post(
+                DraftVoiced(self._draft, clause.start, clause.end, start, self._made, places)
+            )
 
     def take(self, start: int, end: int) -> bytes:
         """The samples [start, end) as PCM16. Pieces are taken in order, each once."""
@@ -102,23 +107,29 @@ class Speaking:
         unsent_s = (self._made - self._taken) / REPLY_HZ
         return max(self._sent_until, self._clock()) + unsent_s
 
-    async def _voice_clause(self, clause: Clause, *, first: bool) -> None:
+    async def _voice_clause(self, clause: Clause, *, first: bool) -> tuple[int, ...]:
+        """Where in its audio its words are, if the engine says so."""
         if not self._wanted.is_set():
             purpose = Purpose.SPECULATION
+        elif self._aside:
+            purpose = Purpose.REQUEST if first else Purpose.REQUEST_LATER
         else:
             purpose = Purpose.FIRST_CLAUSE if first else Purpose.LATER_CLAUSE
         deadline = self.runs_dry_at() if purpose is Purpose.LATER_CLAUSE else None
+        words: list[int] = []
         async with self._pool.lease(TTS, self._owner, deadline=deadline, purpose=purpose) as slot:
             opening_s = line_break_s(self._before, clause.text)
-            speech = voiced(slot, self._voice.request(clause.speech), opening_s)
+            request = replace(self._voice.request(clause.speech), due=deadline)
+            speech = voiced(slot, request, opening_s, words)
             try:
                 async with aclosing(speech):
                     async for piece in speech:
                         await self._add(piece)
             except Unspeakable as reason:
                 self._skip(clause, str(reason))
-                return
+                return ()
         self._before = clause.speech
+        return tuple(words)
 
     async def _add(self, piece: Float32) -> None:
         if pcm := float_to_pcm16(piece):

@@ -128,7 +128,9 @@ class Transcribing:
             max_wait_s=self._later_wait_s if later else None,
         ) as slot:
             self._watcher.queued(slot.waited_s, slot.position)
-            transcript = await slot.call(lambda engine, stop: engine.transcribe(asked, stop))
+            transcript = await slot.call(
+                lambda engine, stop: engine.transcribe(asked, stop), window.seconds
+            )
         if self.language is None and transcript.text:
             self.language = transcript.language
         return transcript

@@ -6,17 +6,42 @@ it grows, and only the latest answer counts; a closed one is asked for once more
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from .engines.ports import SPEECH_HZ as SPEECH_HZ
-from .replies import Marks
-from .signals import Heard, Look, Looked, LookFailed, Voted
+from .events import Failed, UserTranscript
+from .latency import Marks
+from .signals import Effect, Heard, Look, Looked, LookFailed, Voted
 
 FRAME = 512
 """Samples of a VAD frame: 32 ms."""
 CUT_FROM, CUT_AT = 22 * SPEECH_HZ, 26 * SPEECH_HZ
 """Speech without a pause is cut for the recogniser between these, where it is quietest."""
+
+
+class Learnt(Enum):
+    """What an answer of the recogniser's was."""
+
+    NOTHING = auto()
+    """Not the one that is waited for, or it must be asked again."""
+    WORDS = auto()
+    """All that will be known of the words up to there is known."""
+    ECHO = auto()
+    """The reply, out of a loudspeaker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """What the user is heard over."""
+
+    audible: bool = False
+    """A reply is heard by them, though all of it may have been sent."""
+    undecided_from: int | None = None
+    """Since this sample somebody may be cutting in: quick words help more than sure ones."""
+    look_every: int | None = None
+    """Samples of speech after which words are asked for; None: as the client has it."""
 
 
 @dataclass(slots=True)
@@ -46,6 +71,8 @@ class Utterance:
     manual: bool = False
     forced: bool = False
     """The user has ended it: no more waiting, no taking back."""
+    meant: bool = False
+    """They have said by that that it is a turn, whatever is in it."""
     unanswered: bool = False
     """Whoever ended it asks for the reply as well, or for none."""
     stop_told: bool = False
@@ -120,40 +147,55 @@ class Utterance:
         """Whether this is the latest answer of one of its segments."""
         return answer.key == self.key and answer.attempt == self.segments[answer.segment].attempt
 
-    def understand(self, answer: Looked, now: float) -> bool:
-        """Take an expected answer; True when the words are other ones than before."""
+    def learn(
+        self, answer: Looked | LookFailed, now: float, over: Over
+    ) -> Generator[Effect, None, Learnt]:
+        """The recogniser answers: words, an echo, or nothing."""
+        if not self.expects(answer):
+            if over.undecided_from is not None and isinstance(answer, Looked):
+                self._glimpse(answer)
+            return Learnt.NOTHING
         segment = self.segments[answer.segment]
-        changed = segment.text != answer.text
-        segment.text = answer.text
-        self._settle(segment, now)
-        return changed
+        if isinstance(answer, LookFailed):
+            if not segment.retried:
+                yield self._look_again(answer.segment, over)
+                return Learnt.NOTHING
+            self._settle(segment, now)
+            yield Failed(answer.error, turn=self.number or None)
+        elif answer.echo:  # it is nobody's: it has no words, and is not listened to again
+            segment.start, segment.text = segment.asked_to, ""
+            self._settle(segment, now)
+            return Learnt.ECHO
+        else:
+            changed = segment.text != answer.text
+            segment.text = answer.text
+            self._settle(segment, now)
+            if changed and self.number and self.text:
+                yield UserTranscript(self.number, self.text, final=False)
+        return Learnt.WORDS
 
-    def glimpse(self, answer: Looked) -> None:
+    def hear_vote(self, vote: Voted) -> bool:
+        """The end-of-turn model has a say on the latest window; on another one none."""
+        if not self.expects(vote):
+            return False
+        self.end_of_turn = vote.end_of_turn
+        return True
+
+    def _glimpse(self, answer: Looked) -> None:
         """Words of a window before the latest, which is still under way: the best so far."""
         last = len(self.segments) - 1
         segment = self.segments[last]
         if (answer.key, answer.segment) == (self.key, last) and answer.end > segment.answered_to:
             segment.text, segment.answered_to = answer.text, answer.end
 
-    def disown(self, answer: Looked, now: float) -> None:
-        """What was heard up to here is nobody's: it has no words, and is not listened to again."""
-        segment = self.segments[answer.segment]
-        segment.start, segment.text = segment.asked_to, ""
-        self._settle(segment, now)
-
-    def misunderstand(
-        self, failed: LookFailed, now: float, *, over_reply: bool = False
-    ) -> Look | None:
-        """An expected answer failed: ask once more, or, for None, do without its words."""
-        segment = self.segments[failed.segment]
-        if segment.retried:
-            self._settle(segment, now)
-            return None
+    def _look_again(self, index: int, over: Over) -> Look:
+        """Once more, for words that did not come."""
+        segment = self.segments[index]
         segment.retried = True
         segment.attempt += 1
         return Look(
-            self.key, failed.segment, segment.attempt, segment.start, segment.asked_to,
-            final=True, over_reply=over_reply,
+            self.key, index, segment.attempt, segment.start, segment.asked_to,
+            final=True, over_reply=over.audible,
         )  # fmt: skip
 
     def _settle(self, segment: Segment, now: float) -> None:

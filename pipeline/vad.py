@@ -7,6 +7,7 @@ calls begin `GATHER_S` apart, and each takes what has gathered meanwhile.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -56,11 +57,16 @@ class VadStream:
         """
         return self._batcher._ask(self, frame, behind)
 
+    def forget(self) -> None:
+        """What comes next has nothing to do with what came before."""
+        self.state, self._quiet = self._fresh, 0
+
     def _move(self, probability: float, state: Float32) -> None:
-        self.state = state
+        # What is no number may stay none: it would never hear again.
+        self.state = self._fresh if math.isnan(probability) else state
         self._quiet = self._quiet + 1 if probability < QUIET else 0
         if self._quiet == FORGET_AFTER:
-            self.state, self._quiet = self._fresh, 0
+            self.forget()
 
 
 class VadBatcher:
@@ -144,11 +150,13 @@ class VadBatcher:
         try:
             probabilities, new_states = await self._threads.run(self._model.score, frames, states)
         except Exception as error:
+            if len(batch) > 1:  # somebody's frame may have done it, and is to fail alone
+                for wanted in batch:
+                    await self._score([wanted])
+                return
             log.error("vad_failed", error=repr(error))
-            failure = SttFailed("voice activity detection failed")
-            for wanted in batch:
-                if not wanted.answer.done():
-                    wanted.answer.set_exception(failure)
+            if not batch[0].answer.done():
+                batch[0].answer.set_exception(SttFailed("voice activity detection failed"))
             return
         answers = zip(batch, probabilities.tolist(), new_states, strict=True)
         for wanted, probability, state in answers:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .audio import Resampler
-from .engines.ports import Float32, SpeechRequest, Synthesizer
+from .engines.ports import Float32, SpeechRequest, Stop, Synthesizer, TimedSpeech, TimesWords
 from .errors import TtsFailed
 from .pool import Slot
 from .seams import ClauseShaper, pause_s
@@ -41,19 +41,30 @@ class VoiceChoice:
 
 
 async def voiced(
-    slot: Slot[Synthesizer], request: SpeechRequest, opening_s: float = 0.0
+    slot: Slot[Synthesizer],
+    request: SpeechRequest,
+    opening_s: float = 0.0,
+    words: list[int] | None = None,
 ) -> AsyncGenerator[Float32]:
     """A clause's audio as it is made, at `REPLY_HZ`, pieces of shape (n,): `opening_s` of silence,
     the words with their edges shaped, and the pause that belongs after them.
 
-    Raises what the engine raises, and `TtsFailed` for what cannot be played.
+    `words` is filled at the end with where each of them begins in this audio, and where the last
+    one ends, if the engine knows. Raises what the engine raises, and `TtsFailed` for what cannot
+    be played.
     """
-    resampler = Resampler(slot.engine.rate_hz, REPLY_HZ)
+    engine_hz = slot.engine.rate_hz
+    resampler = Resampler(engine_hz, REPLY_HZ)
     shaper = ClauseShaper(REPLY_HZ)
-    left = round(_longest_s(request) * slot.engine.rate_hz)
-    chunks = slot.stream(lambda engine, stop: engine.synthesize(request, stop))
+    left = round(_longest_s(request) * engine_hz)
+    chunks = slot.stream(
+        lambda engine, stop: _timed(engine, request, stop),
+        lambda speech: len(speech.audio) / engine_hz,
+    )
+    before, places = opening_s, tuple[int, ...]()
     async with aclosing(chunks):  # type: ignore[type-var]
-        async for chunk in chunks:
+        async for speech in chunks:
+            chunk, places = speech.audio, speech.words
             left -= len(chunk)
             if left < 0:
                 raise TtsFailed("the voice did not come to an end")
@@ -61,9 +72,26 @@ async def voiced(
                 raise TtsFailed("the voice made a sound that cannot be played")
             yield np.concatenate((silence(opening_s), shaper.feed(resampler.feed(chunk))))
             opening_s = 0.0
+    if words is not None:
+        shift = round(before * REPLY_HZ) - shaper.left_out
+        words += [max(0, at * REPLY_HZ // engine_hz + shift) for at in places]
     yield np.concatenate(
         (shaper.feed(resampler.flush()), shaper.finish(), silence(pause_s(request.text)))
     )
+
+
+async def _timed(
+    engine: Synthesizer, request: SpeechRequest, stop: Stop
+) -> AsyncGenerator[TimedSpeech]:
+    """The engine's chunks, with the times of the words where it knows them."""
+    if isinstance(engine, TimesWords):
+        async with aclosing(engine.synthesize_timed(request, stop)) as timed:  # type: ignore[type-var]
+            async for speech in timed:
+                yield speech
+        return
+    async with aclosing(engine.synthesize(request, stop)) as chunks:  # type: ignore[type-var]
+        async for chunk in chunks:
+            yield TimedSpeech(chunk)
 
 
 def silence(seconds: float) -> Float32:

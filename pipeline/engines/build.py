@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import EngineConfig
+from pipeline.engines import g2p_east
+from pipeline.engines.choosing import choose_ear, choose_voice
 from pipeline.engines.ports import (
     EndOfTurnModel,
     LanguageModel,
@@ -20,6 +23,9 @@ from pipeline.engines.ports import (
 )
 from pipeline.errors import SettingsError
 
+if TYPE_CHECKING:
+    from pipeline.engines.ray_plan import Part
+
 
 @dataclass(frozen=True, slots=True)
 class Makers:
@@ -28,10 +34,11 @@ class Makers:
     None: there is never another.
     """
 
-    transcriber: Callable[[], Transcriber] | None = None
+    transcriber: Callable[[int], Transcriber] | None = None
+    """It is told how many it will stand beside, and takes its share of the cores; so is a
+    synthesizer."""
     end_of_turn: Callable[[], EndOfTurnModel] | None = None
     synthesizer: Callable[[int], Synthesizer] | None = None
-    """It is told how many it will stand beside, and takes its share of the cores."""
     language_model: Callable[[], LanguageModel] | None = None
     """None where it runs elsewhere: what fails there is a backend, and it answers for itself."""
 
@@ -47,18 +54,34 @@ class Engines:
     """Those that are there from the start."""
     language_model: LanguageModel
     makers: Makers = field(default_factory=Makers)
+    why_voice: str = ""
+    """Why it is this synthesizer."""
+    why_ear: str = ""
+    """Why it is this recogniser's model."""
+    not_understood: str = ""
+    """What would make the recogniser understand other languages; "" where nothing is lacking."""
+    not_spoken: str = ""
+    """The same of the voice."""
 
 
 def build(config: EngineConfig) -> Engines:
     """Construct the chosen engines; cheap. Raises `SettingsError` for a choice that cannot be."""
+    if config.ray is not None:
+        return _on_ray(config)
+    voice, why = choose_voice(config.tts_engine, config.models_dir)
+    config = replace(config, tts_engine=voice)
     return Engines(
+        why_voice=why,
+        why_ear=_why_ear(config),
+        not_understood=_what_hears_more(config),
+        not_spoken=_what_speaks_more(config),
         transcriber=_transcriber(config),
         end_of_turn=_end_of_turn(config),
         voice_activity=_voice_activity(config),
         synthesizers=tuple(_synthesizer(config, number) for number in range(_at_start(config))),
         language_model=_language_model(config),
         makers=Makers(
-            transcriber=lambda: _transcriber(config),
+            transcriber=lambda others: _transcriber(config, others),
             end_of_turn=lambda: _end_of_turn(config),
             synthesizer=lambda others: _synthesizer(config, others),
             language_model=None if _is_elsewhere(config) else lambda: _language_model(config),
@@ -66,10 +89,58 @@ def build(config: EngineConfig) -> Engines:
     )
 
 
+def _on_ray(config: EngineConfig) -> Engines:
+    """The speech engines in replicas. There is never another of one: Serve has the replicas."""
+    from pipeline.engines.ray_serve import on_ray
+
+    transcriber, end_of_turn, synthesizer = on_ray(config, ray_parts(config))
+    return Engines(
+        transcriber=transcriber,
+        end_of_turn=end_of_turn,
+        voice_activity=_voice_activity(config),
+        synthesizers=(synthesizer,),
+        language_model=_language_model(config),
+        makers=Makers(
+            language_model=None if _is_elsewhere(config) else lambda: _language_model(config)
+        ),
+    )
+
+
+def ray_parts(config: EngineConfig) -> tuple[Part, ...]:
+    """What a cluster of our own runs; a replica is told no secret that it does not need."""
+    from pipeline.engines.ray_plan import Part
+
+    assert config.ray is not None
+    ray, inner = config.ray, replace(config, ray=None, llm_api_key="")
+    common: dict[str, Any] = {
+        "config": inner, "hang_s": ray.hang_s, "wait_s": ray.wait_s, "check_s": ray.check_s,
+    }  # fmt: skip
+    return (
+        Part(
+            "stt", _transcriber, seats=config.stt_slots, least=ray.stt_least,
+            most=ray.stt_replicas, gpus=ray.stt_gpus, cpus=ray.stt_cpus, **common,
+        ),
+        Part(
+            "eot", _end_of_turn, least=ray.eot_least, most=ray.eot_replicas, gpus=ray.eot_gpus,
+            cpus=ray.eot_cpus, **common,
+        ),
+        Part(
+            "tts", _lone_synthesizer, least=ray.tts_least, most=ray.tts_replicas,
+            gpus=ray.tts_gpus, cpus=ray.tts_cpus, **common,
+        ),
+    )  # fmt: skip
+
+
+def _lone_synthesizer(config: EngineConfig) -> Synthesizer:
+    return _synthesizer(config, 0)
+
+
 def _at_start(config: EngineConfig) -> int:
     """How many synthesizers begin. Scripted ones cost nothing, so a load test has all of them."""
     if config.tts_engine == "scripted":
         return config.tts_slots
+    if config.tts_engine == "kokoro":  # one instance batches them all
+        return 1
     return min(config.tts_slots_least, config.tts_slots)
 
 
@@ -82,22 +153,75 @@ def _threads(config: EngineConfig, others: int) -> int:
     """
     if not others:
         return config.tts_threads
-    share = (os.cpu_count() or 2) // max(config.tts_slots, others + 1)
-    return max(1, min(config.tts_threads, share))
+    return _share(config.tts_threads, max(config.tts_slots, others + 1))
 
 
-def _transcriber(config: EngineConfig) -> Transcriber:
+def _share(threads: int, of: int) -> int:
+    """Threads of one of so many calls that may be at work at once."""
+    return max(1, min(threads, (os.cpu_count() or 2) // of))
+
+
+def _transcriber(config: EngineConfig, others: int = 0) -> Transcriber:
+    threads = config.stt_threads
+    if others:
+        threads = _share(threads, config.stt_slots * max(config.stt_instances, others + 1))
     match config.stt_engine:
         case "scripted":
             from pipeline.engines.scripted import ScriptedTranscriber
 
             return ScriptedTranscriber(config.script)
         case "auto" | "faster-whisper":
-            from pipeline.engines.faster_whisper import FasterWhisperTranscriber
+            return _whisper(config, threads)
+        case "realtimestt":
+            from pipeline.engines.realtimestt import RealtimeSttTranscriber
 
-            return FasterWhisperTranscriber(
-                config.models_dir, config.stt_model, config.stt_slots, config.stt_threads
-            )
+            return RealtimeSttTranscriber(config.models_dir, _whisper(config, threads))
+
+
+def _whisper(config: EngineConfig, threads: int) -> Transcriber:
+    """One model, and a second one for other languages if the first has only its own."""
+    from pipeline.engines.faster_whisper import FasterWhisperTranscriber
+    from pipeline.engines.whisper_folder import is_here, languages_in, whisper_folder
+
+    def whisper(model: str) -> FasterWhisperTranscriber:
+        return FasterWhisperTranscriber(
+            config.models_dir, model, config.stt_slots, threads, config.stt_batch,
+            config.stt_gpu_memory,
+        )  # fmt: skip
+
+    model, _ = choose_ear(config.stt_model, config.models_dir)
+    other = config.stt_other_model
+    if not (model.endswith(".en") and other and is_here(config.models_dir, other)):
+        return whisper(model)
+    from pipeline.engines.polyglot import PolyglotTranscriber
+
+    others = languages_in(whisper_folder(config.models_dir, other))
+    return PolyglotTranscriber(whisper(model), lambda: whisper(other), others, config.stt_unload_s)
+
+
+def _why_ear(config: EngineConfig) -> str:
+    if config.stt_engine == "scripted":
+        return "set by ANTIPHON_STT_ENGINE"
+    return choose_ear(config.stt_model, config.models_dir)[1]
+
+
+def _what_hears_more(config: EngineConfig) -> str:
+    if config.stt_engine == "scripted":
+        return ""
+    from pipeline.engines.whisper_folder import is_here
+
+    model, _ = choose_ear(config.stt_model, config.models_dir)
+    other = config.stt_other_model or "base"
+    if not model.endswith(".en") or (config.stt_other_model and is_here(config.models_dir, other)):
+        return ""
+    return f"it takes ANTIPHON_STT_OTHER_MODEL={other} and `antiphon models pull whisper-{other}`"
+
+
+def _what_speaks_more(config: EngineConfig) -> str:
+    if config.tts_engine not in ("kokoro", "kokoro-onnx"):
+        return ""
+    lacking = [language for language in g2p_east.PACKAGES if not g2p_east.is_here(language)]
+    return f"for {' and '.join(lacking)}: `make setup EXTRAS=languages`" if lacking else ""
 
 
 def _end_of_turn(config: EngineConfig) -> EndOfTurnModel:
@@ -133,7 +257,15 @@ def _synthesizer(config: EngineConfig, others: int) -> Synthesizer:
         case "auto" | "kokoro-onnx":
             from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
 
-            return KokoroOnnxSynthesizer(config.models_dir, _threads(config, others))
+            return KokoroOnnxSynthesizer(
+                config.models_dir, _threads(config, others), config.tts_gpu_memory
+            )
+        case "kokoro":
+            from pipeline.engines.kokoro import KokoroSynthesizer
+
+            return KokoroSynthesizer(
+                config.models_dir, config.tts_slots, config.tts_threads, config.tts_gpu_memory
+            )
         case "piper":
             from pipeline.engines.piper import PiperSynthesizer
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pipeline.engines.ports import Message, Prompt, ToolDelta
+from pipeline.engines.ports import Message, Prompt, ToolDelta, Usage
 from pipeline.errors import LlmFailed
 
 DONE = "[DONE]"
@@ -40,6 +40,17 @@ class _Delta(msgspec.Struct):
 class _Choice(msgspec.Struct):
     delta: _Delta | None = None
     finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class _Counted(msgspec.Struct):
+    """A chunk, of which only the count matters."""
+
+    usage: _Usage | None = None
 
 
 class _Chunk(msgspec.Struct):
@@ -92,6 +103,18 @@ def read_chunk(payload: str) -> Chunk:
     if choice.delta is None:
         return Chunk("", choice.finish_reason)
     return Chunk(choice.delta.content or "", choice.finish_reason, _tools(choice.delta))
+
+
+def read_usage(payload: str) -> Usage | None:
+    """An event's data -> what the reply came to; None where it does not say. Never raises: the
+    reply is whole without."""
+    try:
+        usage = msgspec.json.decode(payload, type=_Counted).usage
+    except msgspec.DecodeError:
+        return None
+    if usage is None or usage.prompt_tokens < 0 or usage.completion_tokens < 0:
+        return None
+    return Usage(usage.prompt_tokens, usage.completion_tokens)
 
 
 def _tools(delta: _Delta) -> tuple[ToolDelta, ...]:

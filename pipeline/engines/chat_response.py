@@ -32,7 +32,7 @@ async def events(response: httpx.Response) -> AsyncGenerator[str]:
     if kind == "text/html":
         raise LlmFailed("The language model failed: a web page came, and no completion.")
     if kind == "application/json":
-        reason = read_refusal(await _beginning(response))
+        reason = await _reason(response)
         raise LlmFailed(f"The language model failed: it sent no stream ({reason}).")
     parser, received = EventParser(), 0
     try:
@@ -44,7 +44,7 @@ async def events(response: httpx.Response) -> AsyncGenerator[str]:
                         f"The language model failed: it sent more than {MAX_REPLY_BYTES} bytes."
                     )
                 for data in parser.feed(chunk):
-                    yield data
+                    yield _without_key(data, response)
     except EventTooLong as error:
         raise LlmFailed(f"The language model failed: it sent {error}.") from error
     for data in parser.end():
@@ -62,9 +62,19 @@ async def refusal(response: httpx.Response) -> LlmFailed | RateLimited:
         )
     if status in (401, 403):
         return LlmFailed("The language model refuses our key.")  # its message may quote the key
-    reason = read_refusal(await _beginning(response))
+    reason = await _reason(response)
     kind = PromptRefused if status in _PROMPTS_FAULT else LlmFailed
     return kind(f"The language model refused (HTTP {status}): {reason}.", retry_after_s=wait_s)
+
+
+async def _reason(response: httpx.Response) -> str:
+    return _without_key(read_refusal(await _beginning(response)), response)
+
+
+def _without_key(said: str, response: httpx.Response) -> str:
+    """What clients and the log are told: some servers, and proxies, quote what they were sent."""
+    key = response.request.headers.get("authorization", "").rpartition(" ")[2]
+    return said.replace(key, "...") if key else said
 
 
 def failure(error: httpx.HTTPError) -> LlmFailed:

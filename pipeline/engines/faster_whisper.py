@@ -2,51 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import ctranslate2
 import faster_whisper
-import numpy as np
 
 from pipeline.engines import whisper_rules as rules
-from pipeline.engines.ports import (
-    SPEECH_HZ,
-    EngineInfo,
-    Float32,
-    SpeechWindow,
-    Stop,
-    Transcript,
-    Word,
-)
+from pipeline.engines.device_memory import fitting, measured, used_bytes
+from pipeline.engines.ports import EngineInfo, MemoryUse, SpeechWindow, Stop, Transcript
 from pipeline.engines.threads import EngineThreads
-from pipeline.engines.whisper_words import words_of
-from pipeline.errors import GpuOutOfMemory, StartError, SttFailed
-from pipeline.models import locate
+from pipeline.engines.whisper_batch import WhisperBatches
+from pipeline.engines.whisper_folder import whisper_folder
+from pipeline.engines.whisper_model import WhisperModel
+from pipeline.errors import StartError, SttFailed
 
 NICE = 0
 """Before the voice: half a second of speech takes 62 ms beside a busy Kokoro, 57 ms alone, and
 145 ms at the other engines' value (docs/decisions/0003-threads.md). Somebody always waits for it.
 """
 
-SECOND_TEMPERATURE = 0.4
-"""For words that the greedy decoder could not settle on the full window either."""
+CUDA_BATCH = 16
+"""Windows in a batch where nothing is set and there is a CUDA device. On a CPU batches bring
+little: 0.20 s a window of four together, 0.24 s alone, on two cores."""
 
 
 class FasterWhisperTranscriber:
-    """`slots` windows at once, `threads` CPU threads each, with the weights in memory once."""
+    """The weights are in memory once. On a CPU `slots` windows at once, `threads` threads each; in
+    batches, up to `batch` windows in each, one batch at a time."""
 
-    def __init__(self, models_dir: Path, model: str, slots: int, threads: int) -> None:
+    def __init__(
+        self,
+        models_dir: Path,
+        model: str,
+        slots: int,
+        threads: int,
+        batch: int = 0,
+        memory_gib: float = 0,
+    ) -> None:
+        """`batch`: 0 is `CUDA_BATCH` on a CUDA device, and none on a CPU. `memory_gib`: what may
+        be taken of a device's memory, which batches are kept small for; 0: all of it."""
+        self._memory_gib = memory_gib
+        self._memory: MemoryUse | None = None
         self._models_dir = models_dir
         self._name = model
         self._slots = slots
         self._cpu_threads = threads
+        self._device, self._compute = device_and_type()
+        self._batch = batch or (CUDA_BATCH if self._device == "cuda" else 0)
         self._threads = EngineThreads("whisper", slots, nice=NICE)
-        self._whisper: _Whisper | None = None
+        self._whisper: WhisperModel | None = None
+        self._batches: WhisperBatches | None = None
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo(name="faster-whisper", model=self._name)
+        return EngineInfo("faster-whisper", self._name, self._device)
+
+    @property
+    def memory(self) -> MemoryUse | None:
+        return self._memory
+
+    @property
+    def seats(self) -> int:
+        """Windows that may be at the one instance at once."""
+        return max(self._batch, self._slots)
 
     @property
     def languages(self) -> frozenset[str]:
@@ -55,11 +73,15 @@ class FasterWhisperTranscriber:
 
     async def start(self) -> None:
         """Load the model from disk, never from the network, and run it once."""
-        directory = locate(self._models_dir, f"whisper-{self._name}")
+        directory = whisper_folder(self._models_dir, self._name)
         self._whisper = await self._threads.run(self._load, directory)
+        if self._batch > 1:
+            self._batches = WhisperBatches(self._whisper, self._threads, self._batch)
 
     async def close(self) -> None:
         """Wait for running windows, then free the weights."""
+        if self._batches is not None:
+            await self._batches.close()
         await self._threads.close()
         self._whisper = None
 
@@ -70,161 +92,46 @@ class FasterWhisperTranscriber:
         """
         if self._whisper is None:
             raise SttFailed("speech recognition is not running")
+        if self._batches is not None:
+            return await self._batches.transcribe(window, stop)
         return await self._threads.run(self._whisper.transcribe, window, stop)
 
-    def _load(self, directory: Path) -> _Whisper:
-        try:
+    def _load(self, directory: Path) -> WhisperModel:
+        loaded: list[WhisperModel] = []
+
+        def load() -> None:
             model = faster_whisper.WhisperModel(
                 str(directory),
-                device="cpu",
-                compute_type="int8",
+                device=self._device,
+                compute_type=self._compute,
                 cpu_threads=self._cpu_threads,
                 num_workers=self._slots,
                 local_files_only=True,
             )
+            loaded.append(WhisperModel(model, rules.profile_of(self._name)))
+
+        def call(count: int) -> None:
+            loaded[0].warm_up(count)
+
+        try:
+            self._memory = measured(self._used_bytes, load, call, self.seats, self._memory_gib)
         except (RuntimeError, ValueError) as error:
             raise StartError(
                 f"the speech model in {directory} cannot be loaded: {error}"
             ) from error
-        whisper = _Whisper(model, rules.profile_of(self._name))
-        whisper.warm_up()
-        return whisper
+        if self._memory is not None:
+            most = fitting(self._memory, self.seats, "ANTIPHON_STT_GPU_MEMORY")
+            self._batch, self._slots = min(self._batch, most), min(self._slots, most)
+        return loaded[0]
+
+    def _used_bytes(self) -> int | None:
+        return used_bytes() if self._device == "cuda" else None
 
 
-class _Whisper:
-    """The loaded model. Everything here blocks, and may be called from several threads at once."""
-
-    def __init__(self, model: faster_whisper.WhisperModel, profile: rules.WhisperProfile) -> None:
-        self._model = model.model
-        self._features = model.feature_extractor
-        self._tokenizer = model.hf_tokenizer
-        self._end_of_text: int = model.hf_tokenizer.token_to_id("<|endoftext|>")
-        self._profile = profile
-        self.languages = frozenset(model.supported_languages)
-
-    def warm_up(self) -> None:
-        self._hear(SpeechWindow(np.zeros(SPEECH_HZ, np.float32)), "en", Stop())
-
-    def transcribe(self, window: SpeechWindow, stop: Stop) -> Transcript:
-        if len(window.audio) > rules.FULL_WINDOW_S * SPEECH_HZ:
-            raise SttFailed(f"more than {rules.FULL_WINDOW_S} s of speech in one window")
-        language = window.language if window.language in self.languages else None
-        if stop.is_set or rules.is_inaudible(window.audio):
-            return Transcript("", language or "en", no_speech=1.0)
-        try:
-            return self._hear(window, language, stop)
-        except RuntimeError as error:
-            # CTranslate2 has one exception for everything; its text is all there is to go by.
-            if "out of memory" in str(error).lower():
-                raise GpuOutOfMemory("out of memory in speech recognition") from error
-            raise SttFailed("speech could not be transcribed") from error
-        except Exception as error:
-            raise SttFailed("speech could not be transcribed") from error
-
-    def _hear(self, window: SpeechWindow, language: str | None, stop: Stop) -> Transcript:
-        """Greedily on the short window; in doubt on the full one; then at a temperature.
-
-        A quick one ends after the first: the others take five times as long.
-        """
-        audio, first = window.audio, window.temperature
-        short_s = rules.window_s(len(audio), self._profile)
-        encoded = at_first = self._encode(audio, short_s)
-        language = language or self._detect_language(encoded)
-        prompt = self._prompt(language, window.prompt)
-        limit = rules.token_limit(len(audio))
-        heard = [self._decode(encoded, prompt, limit, first)]
-        if window.quick or rules.is_silence(heard[0], self._profile):
-            silent = rules.is_silence(heard[0], self._profile)
-            return Transcript("" if silent else heard[0].text, language, heard[0].no_speech)
-        if rules.is_doubtful(heard[-1]) and short_s < rules.FULL_WINDOW_S and not stop.is_set:
-            encoded = self._encode(audio, rules.FULL_WINDOW_S)
-            heard.append(self._decode(encoded, prompt, 2 * limit, first))
-        if rules.is_doubtful(heard[-1]) and not stop.is_set:
-            second = max(first, SECOND_TEMPERATURE)
-            heard.append(self._decode(encoded, prompt, 2 * limit, second))
-        chosen = heard[-1] if not rules.is_doubtful(heard[-1]) else rules.best(heard)
-        if rules.is_silence(chosen, self._profile):
-            return Transcript("", language, chosen.no_speech)
-        words: tuple[Word, ...] = ()
-        if window.word_times and not stop.is_set:
-            by = at_first if chosen is heard[0] else encoded
-            words = self._align(by, language, chosen.tokens, len(audio))
-        return Transcript(
-            chosen.text,
-            language,
-            chosen.no_speech,
-            chosen.logprob,
-            chosen.temperature,
-            len(chosen.tokens),
-            rules.is_broken(chosen),
-            words,
-        )
-
-    def _encode(self, audio: Float32, window_s: int) -> ctranslate2.StorageView:
-        """Audio, padded with silence to `window_s`, through the encoder.
-
-        Silence as audio, as in training; zeros in the spectrogram cost tiny.en 0.9 points of WER.
-        """
-        padded = np.zeros(window_s * SPEECH_HZ, np.float32)
-        padded[: len(audio)] = audio
-        features = self._features(padded, padding=0)
-        batch = np.ascontiguousarray(features[np.newaxis])
-        return self._model.encode(ctranslate2.StorageView.from_array(batch))
-
-    def _detect_language(self, encoded: ctranslate2.StorageView) -> str:
-        if not self._model.is_multilingual:
-            return "en"
-        token, _probability = self._model.detect_language(encoded)[0][0]
-        return str(token).strip("<|>")
-
-    def _decode(
-        self,
-        encoded: ctranslate2.StorageView,
-        prompt: list[str],
-        token_limit: int,
-        temperature: float = 0.0,
-    ) -> rules.Hearing:
-        limit = min(token_limit, rules.MOST_TOKENS)
-        sampling = {"sampling_topk": 0, "sampling_temperature": temperature} if temperature else {}
-        result = self._model.generate(
-            encoded,
-            [prompt],
-            beam_size=1,
-            # CTranslate2 gives the text half of max_length, as Whisper halves its context, and
-            # what the prompt leaves of the whole.
-            max_length=max(2 * limit, limit + len(prompt)),
-            return_scores=True,
-            return_no_speech_prob=True,
-            **sampling,
-        )[0]
-        tokens = result.sequences_ids[0]
-        words = tuple(token for token in tokens if token < self._end_of_text)
-        return rules.Hearing(
-            text=self._tokenizer.decode(list(words)).strip(),
-            # The score is the mean without the end token, which Whisper counts in.
-            logprob=result.scores[0] * len(tokens) / (len(tokens) + 1),
-            no_speech=result.no_speech_prob,
-            truncated=len(tokens) >= limit,
-            tokens=words,
-            temperature=temperature,
-        )
-
-    def _prompt(self, language: str, before: str = "") -> list[str]:
-        spoken = [f"<|{language}|>", "<|transcribe|>"] if self._model.is_multilingual else []
-        start = ["<|startoftranscript|>", *spoken, "<|notimestamps|>"]
-        if not before:
-            return start
-        tokens = self._tokenizer.encode(" " + before.strip(), add_special_tokens=False).tokens
-        return ["<|startofprev|>", *tokens[-rules.MOST_PROMPT_TOKENS :], *start]
-
-    def _align(
-        self, encoded: ctranslate2.StorageView, language: str, tokens: Sequence[int], samples: int
-    ) -> tuple[Word, ...]:
-        """When each word was said, by the decoder's attention to the sound (Radford et al.; the
-        time warping is CTranslate2's)."""
-        if not tokens:
-            return ()
-        start = [self._tokenizer.token_to_id(t) for t in self._prompt(language)[:-1]]
-        frames = samples * rules.MEL_FRAMES_PER_S // SPEECH_HZ
-        path = self._model.align(encoded, start, [list(tokens)], frames)[0].alignments
-        return words_of(tokens, path, self._tokenizer.decode, samples / SPEECH_HZ)
+def device_and_type() -> tuple[str, str]:
+    """Where Whisper runs, and in which numbers: half precision on a CUDA device that has it, 8 bits
+    with half precision between where not, 8 bits on a CPU."""
+    if not ctranslate2.get_cuda_device_count():
+        return "cpu", "int8"
+    known = ctranslate2.get_supported_compute_types("cuda")
+    return "cuda", next((one for one in ("float16", "int8_float16") if one in known), "int8")

@@ -1,5 +1,6 @@
-"""Text to Kokoro's phonemes, through espeak-ng. One lock for the whole process: espeak's state is
-global, and concurrent calls corrupt each other without an error."""
+"""Text to Kokoro's phonemes, through espeak-ng; Japanese and Mandarin through `g2p_east`. One lock
+for the whole process: espeak's state is global, and concurrent calls corrupt each other without an
+error."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ import espeakng_loader
 from kokoro_onnx.config import DEFAULT_VOCAB
 from phonemizer.backend import EspeakBackend
 from phonemizer.backend.espeak.wrapper import EspeakWrapper
+
+from pipeline.engines import g2p_east
 
 TOKENS: dict[str, int] = dict(DEFAULT_VOCAB)
 """Kokoro v1.0's alphabet: a phoneme, stress, punctuation mark or space -> its token."""
@@ -69,6 +72,13 @@ _AMERICAN = {"ɜː^ɹ": "ɜɹ", "ɜːɹ": "ɜɹ", "ɜː": "ɜɹ", "ɪə": "iə",
 
 _SPELLING = {"en-us": _ENGLISH | _AMERICAN, "en-gb": _ENGLISH | _BRITISH}
 
+_LETTER = "A-Za-z\u00c0-\u024f"
+_LATIN = re.compile(rf"[{_LETTER}](?:[{_LETTER}' -]*[{_LETTER}])?")
+"""A stretch of another script in a Japanese or Chinese text: read as English, with which its
+readers do nothing."""
+TONES = "→↓↗↘"
+"""Mandarin's four; each stands behind its syllable's sounds and belongs to them."""
+
 
 def speakable(text: str) -> str:
     """The text without what nobody would read out: emoji, markup, control characters."""
@@ -90,19 +100,38 @@ def _spoken(char: str) -> str:
 def phonemes(text: str, language: str) -> str:
     """What Kokoro is given for a text: signs of `TOKENS` only; "" when nothing in it is voiced.
 
-    `language` is espeak's name of it, such as "en-us" or "fr-fr". Blocks, for 0.2 ms as a rule;
-    safe from any thread.
+    `language` is espeak's name of it, such as "en-us" or "fr-fr"; "ja" and "zh" want packages of
+    their own (`g2p_east.is_here`). Blocks, for 0.2 ms as a rule; safe from any thread.
     """
     words = speakable(text)
     if not words:
         return ""
-    with _lock:
-        raw = "".join(_backend(language).phonemize([words]))
+    if language in g2p_east.PACKAGES:
+        read = g2p_east.reader(language)  # its dictionary is read while others speak
+        with _lock:
+            raw = _east(words, read)
+    else:
+        with _lock:
+            raw = _raw(words, language)
+    kept = "".join(sign for sign in _SPACES.sub(" ", raw) if sign in TOKENS).strip()
+    return kept if any(map(str.isalpha, kept)) else ""
+
+
+def _raw(words: str, language: str) -> str:
+    raw = "".join(_backend(language).phonemize([words]))
     spelling = _EVERYWHERE | _SPELLING.get(language, {})
     for sound in sorted(spelling, key=len, reverse=True):
         raw = raw.replace(sound, spelling[sound])
-    kept = "".join(sign for sign in _SPACES.sub(" ", raw) if sign in TOKENS).strip()
-    return kept if any(map(str.isalpha, kept)) else ""
+    return raw
+
+
+def _east(words: str, read: g2p_east.Reader) -> str:
+    """Its own script by its own reader, Latin letters as English."""
+    said, at = list[str](), 0
+    for latin in _LATIN.finditer(words):
+        said += (read(words[at : latin.start()]), _raw(latin.group(), "en-us"))
+        at = latin.end()
+    return " ".join((*said, read(words[at:])))
 
 
 def _backend(language: str) -> EspeakBackend:

@@ -13,10 +13,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper, parser
 
-LEAD_FRAMES, TAIL_FRAMES = 8, 11
-"""Frames of 25 ms kept before the first sound's frames and from the start of the last one's. Speech
-begins up to 120 ms before the first sound's own frames; the model lengthens the last sound into the
-quiet behind it. At slow speeds the quiet before holds a ghost of a syllable, gone with it."""
+from pipeline.engines.kokoro_sound import LEAD_FRAMES, TAIL_FRAMES, TRIM_LOSS
 
 _DURATIONS = "/encoder/Clip_output_0"
 """Frames a token, shape (1, tokens)."""
@@ -55,7 +52,7 @@ CutSilence (durations, last_sound, aligned, pitch, energy)
 
     kept = Sub (end, begin)
     share = Div (all, kept)
-    loss = Constant <value_float: float = 0.75> ()
+    loss = Constant <value_float: float = {TRIM_LOSS}> ()
     gain = Pow (share, loss)
     from = Cast <to: int = 7> (begin)
     to = Cast <to: int = 7> (end)

@@ -18,6 +18,7 @@ from pipeline.engines.chat_format import (
     Chunk,
     read_chunk,
     read_first_model,
+    read_usage,
     write_message,
     write_tools,
 )
@@ -37,6 +38,8 @@ TOKENS_OVER = 16
 more does not keep to what it was asked."""
 MAX_TEXT_BYTES = 100_000
 """Of one reply."""
+USAGE = "stream_options"
+"""The field by which a server is asked to count; not every one knows it."""
 
 _END = Chunk(reason="stop")
 # uvicorn (vLLM) and llama.cpp close idle connections after 5 s; one that is taken up again in
@@ -65,6 +68,8 @@ class OpenAILanguageModel:
         self._model = model
         self._first_token_s = first_token_s
         self._gap_s = gap_s
+        self._counts = True
+        """It is asked what a reply came to; not any more, once it has refused that."""
         self._client = httpx.AsyncClient(
             base_url=url,
             headers={"authorization": f"Bearer {api_key}"} if api_key else {},
@@ -136,17 +141,9 @@ class OpenAILanguageModel:
             return
         wait_s = self._first_token_s if first_token_s is None else first_token_s
         due = asyncio.get_running_loop().time() + wait_s
-        request = self._client.build_request(
-            "POST",
-            "chat/completions",
-            json={**self._body(prompt), **(extra or {})},
-            timeout=_timeout(wait_s),
-        )
         try:
-            response = await self._send(request)
+            request, response = await self._ask(prompt, extra or {}, wait_s)
             try:
-                if response.status_code != httpx.codes.OK:
-                    raise await refusal(response)
                 # httpx looks here once more, before it reads the body. There the watchdog watches.
                 request.extensions["timeout"]["read"] = max(wait_s, self._gap_s) + 1.0
                 async with aclosing(self._deltas(response, prompt, stop, due)) as deltas:
@@ -157,6 +154,29 @@ class OpenAILanguageModel:
         except httpx.HTTPError as error:
             if not stop.is_set:  # nobody waits for the rest: its failure is nobody's concern
                 raise failure(error) from error
+
+    async def _ask(
+        self, prompt: Prompt, extra: Mapping[str, object], wait_s: float
+    ) -> tuple[httpx.Request, httpx.Response]:
+        """A response that has begun well. Raises what it was refused with."""
+        while True:
+            counted = self._counts  # as it is now: others may be refused meanwhile
+            request = self._client.build_request(
+                "POST",
+                "chat/completions",
+                json={**self._body(prompt), **extra},
+                timeout=_timeout(wait_s),
+            )
+            response = await self._send(request)
+            if response.status_code == httpx.codes.OK:
+                return request, response
+            try:
+                refused = await refusal(response)
+            finally:
+                await response.aclose()
+            if not (counted and USAGE in str(refused)):
+                raise refused
+            self._counts = False  # it does not know how to: then without
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         try:
@@ -174,6 +194,8 @@ class OpenAILanguageModel:
             "stream": True,
             **write_tools(prompt),
         }
+        if self._counts:
+            body[USAGE] = {"include_usage": True}
         if prompt.stop_sequences:
             body["stop"] = list(prompt.stop_sequences)
         return body
@@ -189,8 +211,10 @@ class OpenAILanguageModel:
                     async for payload in stream:
                         if stop.is_set:
                             return
-                        if finished:
-                            continue  # a response read to its end frees its connection
+                        if finished:  # a response read to its end frees its connection
+                            if (usage := read_usage(payload)) is not None:
+                                yield TextDelta("", usage=usage)
+                            continue
                         chunk = _END if payload == DONE else read_chunk(payload)
                         length.add(chunk)
                         finished = chunk.reason is not None

@@ -1,22 +1,24 @@
 """Piper on onnxruntime: clauses to speech at 22,050 Hz, at a fifth of Kokoro's cost or less.
 
 Text becomes phonemes through piper-tts (GPL-3.0), an optional extra that is imported when this
-engine is started and not before; the model is run by us.
+engine is started and not before; the model is run by us. Phonemes may stand in the text themselves,
+in doubled brackets: `[[həlˈoʊ]]`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import threading
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
+import structlog
 
+from pipeline.audio import Resampler
 from pipeline.engines import g2p
-from pipeline.engines.onnx import load_session
+from pipeline.engines.piper_voices import LoadedVoice, VoiceFile, find_voices
 from pipeline.engines.ports import EngineInfo, Float32, SpeechRequest, Stop, Voice
 from pipeline.engines.threads import EngineThreads
 from pipeline.errors import NotFound, StartError, TtsFailed, Unspeakable
@@ -24,43 +26,46 @@ from pipeline.marks import Verdict, verdict_on
 from pipeline.models import locate
 from pipeline.seams import SENTENCE_PAUSE_S, ClauseShaper
 
+log = structlog.get_logger(__name__)
+
 MODEL = "piper-en-us-joe"
 VOICE = Voice("en_US-joe-medium", "en-us")
+"""The one that can be fetched, and comes first where it is there."""
 
 RATE_HZ = 22_050
+"""Of all that is given; voices of another rate are resampled."""
 LONGEST_PHONEMES = 200
 """Of one run of the model, which was trained on single sentences: about 14 s of speech."""
+MOST_LOADED = 4
+"""Voices in memory at once; the one that was used longest ago makes room for another."""
 
 SLOWEST, FASTEST = 0.5, 2.0
 """A request past them gets the nearest. Of 207 words Whisper base got 5% wrong at speed 1, 6% at
 1.5, 11% at 2 and 17% at 2.5."""
 
-NOISE, NOISE_OF_LENGTHS = 0.667, 0.8
-"""How much the sound and the length of the phonemes vary: the voice's own defaults."""
-
-_START, _PAD, _END = "^", "_", "$"
-
 _espeak = threading.Lock()
 """piper-tts brings an espeak-ng of its own, apart from that of `g2p`; its state, too, is global."""
 
-Phonemizer = Callable[[str], str]
-"""Text to phonemes; not to be called twice at once."""
+Phonemizer = Callable[[str, str], str]
+"""A language's name in espeak and a text, to phonemes; not to be called twice at once."""
 
 # What espeak reads without a pause, and a person with one.
 _PAUSES = re.compile(r"\s*(?:\.{2,}|…|—|\s[-–]{1,2}(?=\s))\s*")
 _DOTTED = re.compile(r"\b([A-Z][\w.]*)\.(?=\s+\w)")
+_LOCKED = re.compile(r"\[\[(.*?)\]\]")
 
 
 class PiperSynthesizer:
-    """One instance: one model in memory (63 MB on disk), one clause at a time."""
+    """One instance: one clause at a time, in any of the voices that are there."""
 
     def __init__(self, models_dir: Path, threads: int) -> None:
         self._models_dir = models_dir
         self._intra_op_threads = threads
         self._worker = EngineThreads("piper", 1)
-        self._model: onnxruntime.InferenceSession | None = None
         self._phonemize: Phonemizer | None = None
-        self._ids: dict[str, list[int]] = {}
+        self._files: dict[str, VoiceFile] = {}
+        self._loaded: OrderedDict[str, LoadedVoice] = OrderedDict()
+        """Only the worker's thread touches it: none is loaded twice."""
 
     @property
     def info(self) -> EngineInfo:
@@ -72,77 +77,104 @@ class PiperSynthesizer:
 
     @property
     def voices(self) -> tuple[Voice, ...]:
-        return (VOICE,)
+        """What lies in the models' folder; the known one until started."""
+        return tuple(file.voice for file in self._files.values()) or (VOICE,)
 
     async def start(self) -> None:
-        """Load the voice, and speak once so that the first clause is fast.
+        """Find the voices, load the first, and speak once so that the first clause is fast.
 
         Raises `ModelMissing`, or `StartError` when the package is not installed or a file is there
         but cannot be used.
         """
         await self._worker.run(self._load)
+        log.warning(
+            "engine_is_gpl", engine="piper", package="piper-tts", licence="GPL-3.0-or-later",
+            means="who passes this installation on as a whole passes on a work under the GPL",
+        )  # fmt: skip
 
     def _load(self) -> None:
         self._phonemize = _phonemizer()
-        folder = locate(self._models_dir, MODEL)
-        path = folder / f"{VOICE.name}.onnx"
-        self._model = load_session(path, threads=self._intra_op_threads)
+        files = find_voices(self._models_dir)
+        if not files:
+            locate(self._models_dir, MODEL)  # which says what is missing, and the mend
+        first = VOICE.name if VOICE.name in files else next(iter(files))
+        self._files = {first: files.pop(first), **files}
         try:
-            config = json.loads((folder / f"{VOICE.name}.onnx.json").read_text())
-            self._ids = config["phoneme_id_map"]
-            self._render(self._phonemes("Hello there, hello."), 1.0)
+            self._render(first, self._phonemes("Hello there, hello.", first), 1.0)
         except Exception as error:  # a file that is no voice, an espeak that does not load
+            path = self._files[first].path
             raise StartError(f"The speech model {path} cannot be used: {error}") from error
 
     async def close(self) -> None:
-        """End the thread and free the model."""
+        """End the thread and free the models."""
         await self._worker.close()
-        self._model = None
+        self._loaded.clear()
+        self._phonemize = None
 
     async def synthesize(self, request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]:
         """Voice a clause: one chunk, or several when it is longer than 200 phonemes."""
-        if request.voice != VOICE.name:
-            raise NotFound(f"There is no voice named {request.voice!r}.")
-        if request.language and request.language.lower().split("-")[0] != "en":
-            raise NotFound(f"No voice here speaks {request.language!r}.")
-        phonemes = await self._worker.run(self._phonemes, request.text)
+        voice = self._voice(request)
+        phonemes = await self._worker.run(self._phonemes, request.text, voice)
         speed = min(max(request.speed, SLOWEST), FASTEST)
         for number, piece in enumerate(g2p.pieces(phonemes, LONGEST_PHONEMES)):
             if stop.is_set:
                 return
-            audio = await self._worker.run(self._render, piece, speed)
+            audio = await self._worker.run(self._render, voice, piece, speed)
             yield np.concatenate((_pause(speed), audio)) if number else audio
 
-    def _phonemes(self, text: str) -> str:
+    def _voice(self, request: SpeechRequest) -> str:
+        voice = next((one for one in self.voices if one.name == request.voice), None)
+        if voice is None:
+            raise NotFound(f"There is no voice named {request.voice!r}.")
+        wanted, own = request.language or voice.language, voice.language
+        if wanted.lower().split("-")[0] != own.split("-")[0]:
+            raise NotFound(f"The voice {voice.name} does not speak {wanted!r}.")
+        return voice.name
+
+    # --- on the worker's thread ------------------------------------------------------------------
+
+    def _phonemes(self, text: str, voice: str = VOICE.name) -> str:
+        """A text's phonemes, with those that stand in it as they are."""
         if self._phonemize is None:
             raise TtsFailed("The speech model is not loaded.")
-        words = readable(text)
-        if not any(map(str.isalnum, words)):  # espeak would name the marks
-            raise Unspeakable("There is nothing in this text to say.")
-        try:
-            with _espeak:
-                phonemes = self._phonemize(words)
-        except Exception as error:  # espeak's bridge raises RuntimeError, ValueError and others
-            raise TtsFailed("This text could not be turned into sounds.") from error
+        parts = _LOCKED.split(text)  # text, phonemes, text, ...
+        said = [
+            part.strip() if number % 2 else self._read(readable(part), voice)
+            for number, part in enumerate(parts)
+        ]
+        phonemes = " ".join(part for part in said if part)
         if not any(map(str.isalpha, phonemes)):
             raise Unspeakable("There is nothing in this text to say.")
         return phonemes
 
-    def _render(self, piece: str, speed: float) -> Float32:
-        """One run of the model: phonemes -> samples, shape (n,)."""
-        if self._model is None:
-            raise TtsFailed("The speech model is not loaded.")
-        tokens = _tokens(piece, self._ids)
-        feed = {
-            "input": np.array([tokens], np.int64),
-            "input_lengths": np.array([len(tokens)], np.int64),
-            "scales": np.array([NOISE, 1 / speed, NOISE_OF_LENGTHS], np.float32),
-        }
+    def _read(self, words: str, voice: str) -> str:
+        if self._phonemize is None or not any(map(str.isalnum, words)):
+            return ""  # espeak would name the marks
         try:
-            audio = np.asarray(self._model.run(["output"], feed)[0], np.float32).ravel()
-        except Exception as error:  # onnxruntime's own exceptions share no public base
-            raise TtsFailed("The speech model failed on this text.") from error
+            with _espeak:
+                return self._phonemize(self._files[voice].espeak, words)
+        except Exception as error:  # espeak's bridge raises RuntimeError, ValueError and others
+            raise TtsFailed("This text could not be turned into sounds.") from error
+
+    def _render(self, voice: str, piece: str, speed: float) -> Float32:
+        """One run of the model: phonemes -> samples, shape (n,)."""
+        loaded = self._in_memory(voice)
+        audio = loaded.render(piece, speed)
+        if loaded.file.rate_hz != RATE_HZ:
+            resampler = Resampler(loaded.file.rate_hz, RATE_HZ)
+            audio = np.concatenate((resampler.feed(audio), resampler.flush()))
         return _finished(audio)
+
+    def _in_memory(self, voice: str) -> LoadedVoice:
+        if voice not in self._loaded:
+            while len(self._loaded) >= MOST_LOADED:
+                self._loaded.popitem(last=False)
+            try:
+                self._loaded[voice] = LoadedVoice(self._files[voice], self._intra_op_threads)
+            except StartError as error:
+                raise TtsFailed(str(error)) from error
+        self._loaded.move_to_end(voice)
+        return self._loaded[voice]
 
 
 def readable(text: str) -> str:
@@ -169,20 +201,11 @@ def _phonemizer() -> Phonemizer:
     with _espeak:
         espeak = EspeakPhonemizer()
 
-    def phonemize(text: str) -> str:
-        sentences = espeak.phonemize(VOICE.language, text)
+    def phonemize(language: str, text: str) -> str:
+        sentences = espeak.phonemize(language, text)
         return " ".join("".join(signs) for signs in sentences if signs)
 
     return phonemize
-
-
-def _tokens(phonemes: str, ids: dict[str, list[int]]) -> list[int]:
-    """As the model was trained: start, every sign (unknown ones left out) with a pad, end."""
-    tokens = [*ids[_START], *ids[_PAD]]
-    for sign in phonemes:
-        if sign in ids:
-            tokens += (*ids[sign], *ids[_PAD])
-    return [*tokens, *ids[_END]]
 
 
 def _pause(speed: float) -> Float32:

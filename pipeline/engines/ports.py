@@ -10,7 +10,7 @@ between chunks, and leaves at the next one. `ResourcePool` owns those tasks.
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
@@ -92,6 +92,39 @@ class FreesMemory(Protocol):
     async def free_memory(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """Of a device's memory, measured when the engine was loaded."""
+
+    weights_bytes: int
+    call_bytes: int
+    """What one of its largest calls takes beside them."""
+    share_bytes: int = 0
+    """What it may take in all; 0: whatever there is."""
+
+
+@runtime_checkable
+class MeasuresMemory(Protocol):
+    """An engine that may run on a device with memory of its own; None: it does not."""
+
+    @property
+    def memory(self) -> MemoryUse | None: ...
+
+
+@runtime_checkable
+class RunsElsewhere(Protocol):
+    """An engine whose work is done by processes elsewhere, which may all be gone, and come back."""
+
+    @property
+    def away(self) -> bool:
+        """None of them has answered for a while."""
+        ...
+
+    async def look(self) -> None:
+        """Ask whether one is there; for some seconds at most. Raises nothing."""
+        ...
+
+
 # --- Speech to text -----------------------------------------------------------------------------
 
 
@@ -157,6 +190,43 @@ class Transcriber(Engine, Protocol):
     async def transcribe(self, window: SpeechWindow, stop: Stop) -> Transcript: ...
 
 
+AskModel = Callable[[SpeechWindow, bool], Awaitable[Transcript]]
+"""How a recogniser reaches the model that all share: a window, and whether its words are final.
+The call waits its turn in the pool; it raises what the pool and the model raise."""
+
+
+class Recogniser(Protocol):
+    """One person's ear: fed every frame as it comes, and asked for the words of a stretch.
+
+    It never says that a turn is over. It belongs to one session and one event loop, and what it has
+    of threads and memory is bounded and gone when it is closed. Raises `SttFailed`, and what the
+    model that it asks raises.
+    """
+
+    def feed(self, frame: Float32, end: int) -> None:
+        """The frame, of 16 kHz, that ends at this sample of the session's audio. Never waits."""
+        ...
+
+    async def words(
+        self, start: int, end: int, *, final: bool, quick: bool = False, language: str | None = None
+    ) -> Transcript:
+        """What was said in [start, end), of which all whole frames have been fed.
+
+        Of a turn that goes on (not `final`) the words so far, a little less perhaps. The same
+        stretch may be asked for again with a later end.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+@runtime_checkable
+class OpensRecognisers(Protocol):
+    """A transcriber that listens to each session with a recogniser of its own."""
+
+    async def recogniser(self, ask: AskModel) -> Recogniser: ...
+
+
 class EndOfTurnModel(Engine, Protocol):
     """How likely it is that the speaker has finished, from the sound of the last 8 s."""
 
@@ -203,10 +273,13 @@ class SpeechRequest:
     speed: float = 1.0
     language: str | None = None
     """None: the voice's own."""
+    due: float | None = None
+    """When its audio is needed, in monotonic seconds; None: now. For engines that choose."""
 
 
 class Synthesizer(Engine, Protocol):
-    """Clauses in, audio out, in order, as it is made. One call at a time per instance.
+    """Clauses in, audio out, in order, as it is made. One call at a time per instance, but for
+    those with seats (`HasSeats`).
 
     Chunks are finite float32 at `rate_hz`, peak at most 1.0, with the silence that the model adds
     before and after the words trimmed to a natural remainder. Raises `Unspeakable` when the text
@@ -220,6 +293,34 @@ class Synthesizer(Engine, Protocol):
     def voices(self) -> tuple[Voice, ...]: ...
 
     def synthesize(self, request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]: ...
+
+
+@runtime_checkable
+class HasSeats(Protocol):
+    """An engine of which one instance takes so many clauses, or windows, at once."""
+
+    @property
+    def seats(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TimedSpeech:
+    """The next chunk of a clause, and when its words are said."""
+
+    audio: Float32
+    words: tuple[int, ...] = ()
+    """Where in the clause's audio each word of its text begins (`str.split` makes the words, of
+    which those without a letter or digit do not count), and where the last one ends, in samples at
+    the engine's rate. With the last chunk only."""
+
+
+@runtime_checkable
+class TimesWords(Protocol):
+    """A synthesizer that knows when it says what. The audio is that of `synthesize`."""
+
+    def synthesize_timed(
+        self, request: SpeechRequest, stop: Stop
+    ) -> AsyncIterator[TimedSpeech]: ...
 
 
 @runtime_checkable
@@ -283,12 +384,22 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What a reply came to, in the model's own tokens."""
+
+    prompt_tokens: int
+    reply_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class TextDelta:
-    """The next piece of a reply's text; empty only where `cut_short` says all there is to say."""
+    """The next piece of a reply's text; empty only where the rest says all there is to say."""
 
     text: str
     cut_short: bool = False
     """The reply would go on, but for `max_tokens`."""
+    usage: Usage | None = None
+    """After the last piece, from a server that counts."""
 
 
 @dataclass(frozen=True, slots=True)

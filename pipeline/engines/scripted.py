@@ -152,11 +152,12 @@ class ScriptedLanguageModel(_Scripted):
                 yield delta
                 wait_s = 1 / self._script.llm_tokens_per_s
             return
-        for word in self._words(prompt)[: prompt.max_tokens]:
+        words = self._words(prompt)
+        for number, word in enumerate(words[: prompt.max_tokens], 1):
             await asyncio.sleep(wait_s)
             if stop.is_set:
                 return
-            yield TextDelta(word)
+            yield TextDelta(word, cut_short=prompt.max_tokens == number < len(words))
             wait_s = 1 / self._script.llm_tokens_per_s
 
     def _words(self, prompt: Prompt) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import os
 import threading
@@ -39,13 +40,21 @@ class EngineThreads:
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a blocking call on one of the threads and return what it returns."""
+        return await asyncio.wrap_future(self.submit(function, *args, **kwargs))
+
+    def submit(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Have a blocking call run on one of the threads, and go on meanwhile.
+
+        It runs in a copy of the caller's context: what it logs carries the ids that are bound here.
+        """
         if self._closed:
             raise RuntimeError(f"the threads of {self._name} have ended")
         answer: Future[R] = Future()
         while len(self._ends) < self._count:
             self._start_thread()
-        self._jobs.put((answer, functools.partial(function, *args, **kwargs)))
-        return await asyncio.wrap_future(answer)
+        here = contextvars.copy_context()
+        self._jobs.put((answer, functools.partial(here.run, function, *args, **kwargs)))
+        return answer
 
     async def close(self) -> None:
         """Wait for running calls to end, then end the threads; what has not begun is cancelled.

@@ -21,6 +21,10 @@ MOST_TOKENS = 224
 MOST_PROMPT_TOKENS = 223
 """The other half, less the mark before it: of a longer prompt, the end."""
 
+OPENINGS = {"hi": "नमस्ते, आप कैसे हैं? मैं ठीक हूँ।"}
+"""As if said before, where nothing else was. Whisper base writes spoken Hindi in Urdu's script, or
+as English, unless it has seen Devanagari."""
+
 MEL_FRAMES_PER_S = 100
 
 SHORTEST_S = 0.1
@@ -67,6 +71,7 @@ class Hearing:
     """The decoder was still going at its token limit."""
     tokens: tuple[int, ...] = ()
     temperature: float = 0.0
+    language: str = "en"
 
 
 def profile_of(model: str) -> WhisperProfile:

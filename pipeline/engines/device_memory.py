@@ -1,0 +1,73 @@
+"""What an engine takes of a GPU's memory, measured as it is loaded, and how many of its calls fit
+into its share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from pipeline.engines.nvml import driver
+from pipeline.engines.ports import MemoryUse
+from pipeline.errors import StartError
+
+GIB = 2**30
+
+_one_at_a_time = threading.Lock()
+"""Engines on a device are loaded one after the other, so that none is counted as another's."""
+
+
+def measured(
+    used: Callable[[], int | None],
+    load: Callable[[], None],
+    call: Callable[[int], None],
+    calls: int,
+    share_gib: float = 0,
+) -> MemoryUse | None:
+    """Load, then make so many of the engine's largest calls at once, and see what each takes; and
+    one alone, so that the first real one is fast.
+
+    `used`: bytes of the device's memory that are taken, what is kept for later included; None
+    where the engine runs in the computer's own, and nothing is measured. Blocks.
+    """
+    if used() is None:
+        load()
+        call(1)
+        return None
+    with _one_at_a_time:
+        before = used()
+        load()
+        loaded = used()
+        call(calls)
+        working = used()
+        call(1)
+    if before is None or loaded is None or working is None:
+        return None
+    return MemoryUse(
+        max(0, loaded - before), max(0, working - loaded) // calls, round(share_gib * GIB)
+    )
+
+
+def fitting(use: MemoryUse | None, most: int, setting: str) -> int:
+    """How many calls at once fit into the share. Raises `StartError`, which names the setting,
+    when not one does."""
+    if use is None or not use.share_bytes:
+        return most
+    room = use.share_bytes - use.weights_bytes
+    if room < use.call_bytes or room <= 0:
+        raise StartError(
+            f"{setting}={use.share_bytes / GIB:g} is too little: the model takes"
+            f" {use.weights_bytes / GIB:.2f} GiB, and one call {use.call_bytes / GIB:.2f} more"
+        )
+    return min(most, room // use.call_bytes) if use.call_bytes else most
+
+
+def used_bytes() -> int | None:
+    """Of the first GPU's memory, all processes together, by NVML (the extra `gpu`); None where it
+    cannot be asked."""
+    nvml = driver()
+    if nvml is None:
+        return None
+    try:
+        return int(nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(0)).used)
+    except nvml.NVMLError:
+        return None

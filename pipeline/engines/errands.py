@@ -1,0 +1,45 @@
+"""What an engine call is for: whose it is, how urgent. For engines that queue elsewhere.
+
+An engine on a thread here is called when its turn has come, and need not know. One in a replica
+stands behind a queue of its own, which several gateways fill: the pool writes down, in the task of
+each call, what that queue must know, and no port has an argument more.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from pipeline.scheduling import Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What a call is for."""
+
+    owner: str = ""
+    purpose: Purpose = Purpose.FIRST_CLAUSE
+    deadline: float | None = None
+    """When the result is needed, in monotonic seconds of this machine."""
+
+    def order(self, now: float) -> Order:
+        """The same for another machine, whose clock is another."""
+        in_s = None if self.deadline is None else self.deadline - now
+        return Order(self.owner, self.purpose, in_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An errand as it travels: the deadline in seconds from now. The way takes milliseconds."""
+
+    owner: str
+    purpose: Purpose
+    in_s: float | None
+
+    def deadline(self, now: float) -> float | None:
+        """By the clock of whoever got it."""
+        return None if self.in_s is None else now + self.in_s
+
+
+CURRENT: ContextVar[Errand] = ContextVar("errand", default=Errand())  # noqa: B039 - it is frozen
+"""Of the task of a call; the pool sets it."""

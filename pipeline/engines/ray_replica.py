@@ -1,0 +1,152 @@
+"""One engine in a process of its own, and the queue in front of it: what Ray Serve runs.
+
+Each replica orders its own work by deadline, for all gateways, with the pool that one machine has
+(`pipeline.pool`). What a gateway cancels is told to stop, and leaves at its next chunk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from pipeline import probes
+from pipeline.config import PoolConfig
+from pipeline.engines.errands import Order
+from pipeline.engines.ports import (
+    BlendsVoices,
+    Float32,
+    SpeechRequest,
+    SpeechWindow,
+    Stop,
+    Transcript,
+)
+from pipeline.engines.ray_plan import Part
+from pipeline.engines.ray_wire import Description, Failure
+from pipeline.errors import AntiphonError, EngineError
+from pipeline.pool import EOT, STT, TTS, Kind, Purpose, ResourcePool, Supply
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+KINDS: dict[str, Kind[Any]] = {kind.name: kind for kind in (STT, EOT, TTS)}
+PROBES: dict[str, Callable[[Any, Stop], AsyncIterator[object]]] = {
+    STT.name: probes.transcriber,
+    EOT.name: probes.end_of_turn,
+    TTS.name: probes.synthesizer,
+}
+CHECK_OWNER = "health check"
+
+
+class EngineReplica:
+    """A replica. Its engine is loaded when Serve first asks for its health, and not served before.
+
+    Streams end with a `Failure` where the engine failed; anything else that is raised is a mistake
+    of ours, or Ray's.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._kind = KINDS[part.kind]
+        self._engine: Any = part.make(part.config)
+        supply = Supply((self._engine,), part.seats, hang_s=part.hang_s)
+        self._pool = ResourcePool({self._kind: supply}, PoolConfig(max_wait_s=part.wait_s))
+        self._opening = asyncio.Lock()
+        self._keeper: asyncio.Task[None] | None = None
+        self._results = 0
+        """Everything that the engine has given, and how much of it was there at the last check."""
+        self._results_checked = 0
+
+    async def describe(self) -> Description:
+        """What the gateways must know of the engine before they ask it for anything."""
+        await self._open()
+        engine = self._engine
+        info = engine.info
+        if self._kind is TTS:
+            blends = isinstance(engine, BlendsVoices) and engine.blends_voices
+            return Description(info, engine.rate_hz, engine.voices, blends)
+        languages = engine.languages if self._kind is STT else frozenset()
+        return Description(info, languages=languages)
+
+    async def synthesize(
+        self, request: SpeechRequest, order: Order
+    ) -> AsyncGenerator[Float32 | Failure]:
+        """`Synthesizer.synthesize`, when its turn has come."""
+        async for chunk in self._stream(order, lambda e, stop: e.synthesize(request, stop)):
+            yield chunk
+
+    async def transcribe(
+        self, window: SpeechWindow, order: Order
+    ) -> AsyncGenerator[Transcript | Failure]:
+        """`Transcriber.transcribe`, likewise: a stream of one."""
+        call = _one(lambda e, stop: e.transcribe(window, stop))
+        async for transcript in self._stream(order, call):
+            yield transcript
+
+    async def probability(self, audio: Float32, order: Order) -> AsyncGenerator[float | Failure]:
+        """`EndOfTurnModel.probability`, likewise."""
+        call = _one(lambda e, stop: e.probability(audio, stop))
+        async for probability in self._stream(order, call):
+            yield probability
+
+    async def check_health(self) -> None:
+        """Serve asks this every few seconds. The model must have given something since the last
+        time, or is run. Raises what is wrong: three times in a row, and Serve kills this process.
+        """
+        await self._open()
+        if (trouble := self._pool.trouble()) is not None:
+            raise EngineError(trouble)
+        if self._results == self._results_checked:
+            order = Order(CHECK_OWNER, Purpose.FINAL, None)
+            async for result in self._stream(order, PROBES[self._kind.name]):
+                if isinstance(result, Failure):
+                    raise result.error()
+        self._results_checked = self._results
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve's autoscaler is told: how late the most overdue request is, in seconds."""
+        return {"late_s": self._pool.late_s()}
+
+    async def _stream(
+        self, order: Order, function: Callable[[Any, Stop], AsyncIterator[R]]
+    ) -> AsyncGenerator[R | Failure]:
+        await self._open()
+        try:
+            lease = self._pool.lease(
+                self._kind,
+                order.owner,
+                deadline=order.deadline(time.monotonic()),
+                purpose=order.purpose,
+            )
+            async with lease as slot, aclosing(slot.stream(function)) as results:  # type: ignore[type-var]
+                async for result in results:
+                    self._results += 1
+                    yield result
+        except AntiphonError as error:
+            yield Failure.of(error)
+
+    async def _open(self) -> None:
+        """Load the engine, once. Raises `StartError`: Serve tells it, and tries again."""
+        async with self._opening:
+            if self._keeper is None:
+                await self._engine.start()
+                # Serve owns the life of this process, and gives us no scope that lasts as long.
+                opened = asyncio.Event()
+                self._keeper = asyncio.get_running_loop().create_task(self._keep(opened))
+                await opened.wait()
+
+    async def _keep(self, opened: asyncio.Event) -> None:
+        async with self._pool:
+            opened.set()
+            await asyncio.Event().wait()
+
+
+def _one(
+    function: Callable[[Any, Stop], Awaitable[T]],
+) -> Callable[[Any, Stop], AsyncIterator[T]]:
+    async def stream(engine: Any, stop: Stop) -> AsyncIterator[T]:
+        yield await function(engine, stop)
+
+    return stream
