@@ -1,6 +1,7 @@
 """Who may come in, who waits, and in which order. Pure: time is an argument.
 
-Places first, then a waiting room in order of arrival, then `AtCapacity`. Whoever leaves, from a
+Places first, then a waiting room in order of arrival, then `AtCapacity`. Who was here before finds
+more room to wait in, and goes first: a session never loses to newcomers. Whoever leaves, from a
 place or from the waiting room, is forgotten in the same step, and a place that this frees is the
 next one's: there is no moment in which a place is nobody's and somebody waits.
 """
@@ -39,6 +40,8 @@ class Admission:
         self.waiting_room = waiting_room
         self._inside: set[str] = set()
         self._waiting: dict[str, None] = {}  # in order of arrival
+        self._back: set[str] = set()
+        """Of those who came, the ones who were here before."""
         self._freed: deque[float] = deque(maxlen=DEPARTURES)
         self._shut: str | None = None
 
@@ -51,14 +54,25 @@ class Admission:
         """Every place is taken: one more would have to wait."""
         return len(self._inside) >= self.places
 
-    def arrive(self, ticket: str, now: float) -> None:
-        """Take a place, or else wait. Raises `AtCapacity` where neither is to be had."""
-        if self._shut is not None:
+    @property
+    def has_room(self) -> bool:
+        """A newcomer would be let in, or could wait."""
+        return self._shut is None and (not self.full or len(self._waiting) < self.waiting_room)
+
+    def arrive(self, ticket: str, now: float, *, back: bool = False) -> None:
+        """Take a place, or else wait. Raises `AtCapacity` where neither is to be had.
+
+        `back`: it was here before, and may wait while newcomers may not. As many can as there are
+        places: all who were inside may lose their connections in one moment.
+        """
+        if self._shut is not None and not back:
             raise AtCapacity(self._shut, retry_after_s=RETRY_S)
-        if not self.full:  # and so nobody waits
+        if not self.full and self._shut is None:  # and so nobody waits
             self._inside.add(ticket)
-        elif len(self._waiting) < self.waiting_room:
+        elif len(self._waiting) < self.waiting_room + (self.places if back else 0):
             self._waiting[ticket] = None
+            if back:
+                self.promote(ticket)
         else:
             eta_s = self._eta_s(len(self._waiting) + 1, now)
             raise AtCapacity(
@@ -68,9 +82,19 @@ class Admission:
                 retry_after_s=RETRY_S if eta_s is None else min(eta_s, LONGEST_RETRY_S),
             )
 
+    def promote(self, ticket: str) -> None:
+        """Somebody who was here before: first of all that wait, behind others such."""
+        if ticket in self._waiting and ticket not in self._back:
+            del self._waiting[ticket]
+            back = [one for one in self._waiting if one in self._back]
+            others = [one for one in self._waiting if one not in self._back]
+            self._back.add(ticket)
+            self._waiting = dict.fromkeys([*back, ticket, *others])
+
     def leave(self, ticket: str, now: float) -> None:
         """Be gone, from wherever; twice is once."""
         self._waiting.pop(ticket, None)
+        self._back.discard(ticket)
         if ticket in self._inside:
             self._inside.discard(ticket)
             self._freed.append(now)

@@ -26,18 +26,19 @@ class Allowance:
 
     turns_per_minute: float = 60.0
     characters_per_minute: float = 100_000.0
-    """Typed turns and instructions."""
+    """Typed turns, instructions, and texts to be spoken."""
+    audio_s_per_minute: float = 480.0
+    """Of microphones and files."""
     sessions: int = 8
-    """At once; together they may hear as much audio as each of them could at real time."""
-
-    @property
-    def audio_s_per_minute(self) -> float:
-        return self.sessions * MINUTE_S
+    """At once, those that wait for a place too."""
 
     def times(self, users: int) -> Allowance:
         """What so many users may spend together."""
         return Allowance(
-            self.turns_per_minute * users, self.characters_per_minute * users, self.sessions * users
+            self.turns_per_minute * users,
+            self.characters_per_minute * users,
+            self.audio_s_per_minute * users,
+            self.sessions * users,
         )
 
 
@@ -74,6 +75,15 @@ class Bucket:
         self._earned = 0.0
         """Of what is left, what was refilled and not there from the beginning."""
         self._as_of = now
+        self._untold = 0.0
+
+    def resize(self, per_minute: float) -> None:
+        """From now on there is this much a minute. As much of it is left, in proportion: changing
+        it to and fro gains nothing."""
+        change = per_minute / self._most
+        self._left *= change
+        self._earned *= change
+        self._most = per_minute
 
     def check(self, amount: float, now: float) -> None:
         """Raises `RateLimited`, with when to come back, if there is not enough.
@@ -101,6 +111,22 @@ class Bucket:
             self._share_of.spend(self._unearned(amount))
         self._left -= amount
         self._earned = max(0.0, self._earned - amount)
+        self._untold += amount
+
+    def told(self) -> float:
+        """What was spent since this was asked last, as a part of a minute's worth."""
+        untold, self._untold = self._untold, 0.0
+        return untold / self._most
+
+    def untold(self, part: float) -> None:
+        """What `told` gave did not reach anybody."""
+        self._untold += part * self._most
+
+    def settle(self, left: float) -> None:
+        """Elsewhere something was spent too: so much is left of it all, as a part of a minute's
+        worth, without what was not told yet. Never gives anything back."""
+        self._left = min(self._left, left * self._most - self._untold)
+        self._earned = min(self._earned, max(0.0, self._left))
 
     def take(self, amount: float, now: float) -> None:
         """Both. Raises `RateLimited`, and nothing is spent."""
@@ -153,6 +179,32 @@ class Budget:
         self._audio: Bucket = Bucket(
             "audio", "seconds of audio", allowance.audio_s_per_minute, now, refused, all_audio
         )
+        self.spends: Callable[[], None] | None = None
+        """Told at once of turns and characters that are spent; of audio, which comes in frames,
+        nobody is."""
+
+    def told(self) -> tuple[float, float, float]:
+        """What of turns, characters and audio was spent since: see `Bucket.told`."""
+        return self._turns.told(), self._characters.told(), self._audio.told()
+
+    def untold(self, parts: tuple[float, float, float]) -> None:
+        """See `Bucket.untold`."""
+        for bucket, part in zip((self._turns, self._characters, self._audio), parts, strict=True):
+            bucket.untold(part)
+
+    def settle(self, left: tuple[float, float, float]) -> None:
+        """What is left of each over all servers: see `Bucket.settle`."""
+        for bucket, part in zip((self._turns, self._characters, self._audio), left, strict=True):
+            bucket.settle(part)
+
+    def allow(self, allowance: Allowance) -> None:
+        """From now on this much may be spent."""
+        if allowance == self.allowance:
+            return
+        self.allowance = allowance
+        self._turns.resize(allowance.turns_per_minute)
+        self._characters.resize(allowance.characters_per_minute)
+        self._audio.resize(allowance.audio_s_per_minute)
 
     def check_turn(self, now: float) -> None:
         """Raises `RateLimited` if one more turn cannot be answered now."""
@@ -161,10 +213,14 @@ class Budget:
     def spend_turn(self) -> None:
         """A turn is being answered."""
         self._turns.spend(1)
+        if self.spends is not None:
+            self.spends()
 
     def take_characters(self, count: int, now: float) -> None:
         """Text came in. Raises `RateLimited`, and nothing is spent."""
         self._characters.take(count, now)
+        if self.spends is not None:
+            self.spends()
 
     def take_audio(self, seconds: float, now: float) -> None:
         """Audio came in. Raises `RateLimited`, and nothing is spent."""
@@ -178,11 +234,13 @@ class Budget:
 @dataclass(slots=True)
 class _User:
     budget: Budget
+    here: int = 0
+    """Sessions and requests."""
     sessions: int = 0
 
 
 class Budgets:
-    """Every user's budget, from its first session to a minute after its last."""
+    """Every user's budget, from its first session or request to a minute after its last."""
 
     def __init__(
         self,
@@ -191,7 +249,9 @@ class Budgets:
         clock: Callable[[], float],
         refused: Refused = _nobody,
     ) -> None:
-        """`users`: as many may spend all of their allowance at the same time."""
+        """`allowance`: of a user of whom nothing else is said. `users`: as many may spend all of
+        it at the same time.
+        """
         self._allowance = allowance
         self._clock = clock
         self._refused = refused
@@ -200,38 +260,57 @@ class Budgets:
         self._resting: OrderedDict[str, tuple[Budget, float]] = OrderedDict()
 
     @contextmanager
-    def session(self, user: str | None) -> Iterator[Budget]:
+    def session(self, user: str | None, allowance: Allowance | None = None) -> Iterator[Budget]:
         """A session of this user (None: nobody knows whose) begins, for as long as the scope.
 
         Raises `RateLimited` when the user has as many as it may.
         """
-        now = self._clock()
         if user is None:
-            yield self._budget(now)
+            yield self._budget(self._clock())
             return
+        with self._here(user, allowance or self._allowance) as known:
+            if known.sessions >= known.budget.allowance.sessions:
+                self._refused("sessions")
+                raise RateLimited(
+                    f"at most {known.budget.allowance.sessions} sessions at once; end another",
+                    retry_after_s=MINUTE_S,
+                )
+            known.sessions += 1
+            try:
+                yield known.budget
+            finally:
+                known.sessions -= 1
+
+    @contextmanager
+    def request(self, user: str | None, allowance: Allowance | None = None) -> Iterator[Budget]:
+        """A request of this user, for as long as the scope: it spends what the sessions do."""
+        if user is None:
+            yield self._budget(self._clock())
+            return
+        with self._here(user, allowance or self._allowance) as known:
+            yield known.budget
+
+    @contextmanager
+    def _here(self, user: str, allowance: Allowance) -> Iterator[_User]:
+        """What is known of a user. The newest word on what it may spend holds for all of it."""
+        now = self._clock()
         self._forget_rested(now)
         known = self._users.get(user)
         if known is None:
             budget, _ = self._resting.pop(user, (None, now))
-            known = _User(budget or self._budget(now))
-            self._users[user] = known
-        if known.sessions >= self._allowance.sessions:
-            self._refused("sessions")
-            raise RateLimited(
-                f"at most {self._allowance.sessions} sessions at once; end another",
-                retry_after_s=MINUTE_S,
-            )
-        known.sessions += 1
+            known = self._users[user] = _User(budget or self._budget(now, allowance))
+        known.budget.allow(allowance)
+        known.here += 1
         try:
-            yield known.budget
+            yield known
         finally:
-            known.sessions -= 1
-            if not known.sessions:
+            known.here -= 1
+            if not known.here:
                 del self._users[user]
                 self._resting[user] = (known.budget, self._clock())
 
-    def _budget(self, now: float) -> Budget:
-        return Budget(self._allowance, now, share_of=self._all, refused=self._refused)
+    def _budget(self, now: float, allowance: Allowance | None = None) -> Budget:
+        return Budget(allowance or self._allowance, now, share_of=self._all, refused=self._refused)
 
     def _forget_rested(self, now: float) -> None:
         """Whoever spent nothing for a minute has full buckets again: nothing to remember."""

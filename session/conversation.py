@@ -21,6 +21,7 @@ from pipeline.events import (
     ReplyText,
     ToolCalled,
     ToolText,
+    TurnEnded,
     UserTranscript,
 )
 from pipeline.playback import Voiced, heard_until
@@ -73,20 +74,31 @@ class Conversation:
 
     When a bound is passed the oldest items go, down to three quarters of it: cutting in steps keeps
     the prompt's beginning the same for many turns, which a language model's prompt cache rewards.
+    A call and its answer go together, and what is being answered stays, whatever its size.
     """
 
     def __init__(
-        self, *, max_items: int = 200, max_tokens: int = 1_000, prefix: str = "item_"
+        self,
+        *,
+        max_items: int = 200,
+        max_tokens: int = 1_000,
+        prefix: str = "item_",
+        items: Iterable[Item] = (),
+        given: int = 0,
     ) -> None:
-        """`prefix` begins every id that is given here."""
-        self._items: list[Item] = []
+        """`prefix` begins every id that is given here; `items`: what was said before, when so many
+        ids had been `given`."""
+        self._items = list(items)
         self._max_items = max_items
         self._max_tokens = max_tokens
         self.prefix = prefix
-        self._counter = 0
-        self._reply = ReplyStarted(0, 0)
-        self._opened: set[str] = set()
-        """What of the latest reply is known: "" for its words, and its calls."""
+        self.given = given
+        self._replies: dict[int, ReplyStarted] = {}
+        """Those that have not ended."""
+        self._ended = 0
+        """The turn that is here, and whose words are not known yet; 0: none."""
+        self._opened: set[tuple[int, str]] = set()
+        """What of them is known: "" for a reply's words, and its calls."""
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -104,27 +116,31 @@ class Conversation:
         Returns the item that begins with it.
         """
         match event:
+            case TurnEnded(turn):
+                self._ended = turn
+                return self._append(self._turn(turn, ""))
+            case UserTranscript(turn, text, final=True) if turn == self._ended:
+                self._ended = 0
+                self._hear(turn, text)
             case UserTranscript(turn, text, final=True, discarded=discarded, ended=ended):
                 if not discarded or ended:  # a turn that the client ended is there, words or not
-                    item = Item(turn_item(self.prefix, turn), "user", text, turn, spoken=True)
-                    return self._append(item)
+                    return self._append(self._turn(turn, text))
             case ReplyStarted():
-                self._reply = event
-                self._opened = set()
+                self._replies[event.reply] = event
             case ReplyText(reply, text):
                 self._change_reply(reply, lambda item: replace(item, text=item.text + text))
-                spoken = not self._reply.silent
-                return self._open(Item(f"{self.prefix}r{reply}", "assistant", text, spoken=spoken))
-            case ToolText(_, call, name, arguments):
+                item = Item(f"{self.prefix}r{reply}", "assistant", text, spoken=True)
+                return self._open(reply, item)
+            case ToolText(reply, call, name, arguments):
                 self._change_call(call, lambda item: replace(item, text=item.text + arguments))
                 opened = Item(self._call_id(call), "assistant", arguments, call=call, name=name)
-                return self._open(opened)
-            case ToolCalled(_, call, name, arguments):
+                return self._open(reply, opened)
+            case ToolCalled(reply, call, name, arguments):
                 done = Item(self._call_id(call), "assistant", arguments, call=call, name=name)
                 self._change_call(
                     call, lambda item: replace(item, text=arguments, status="completed")
                 )
-                return self._open(done)
+                return self._open(reply, done)
             case ReplyDone():
                 self._finish(event)
                 self._trim()  # now that its size is known, and before the next prompt is prepared
@@ -132,18 +148,30 @@ class Conversation:
                 pass
         return None
 
-    def _open(self, item: Item) -> ItemAdded | None:
+    def _turn(self, turn: int, text: str) -> Item:
+        return Item(turn_item(self.prefix, turn), "user", text, turn, spoken=True)
+
+    def _hear(self, turn: int, text: str) -> None:
+        """Its words are known now, if the client has not deleted it."""
+        for at, item in enumerate(self._items):
+            if item.turn == turn and item.role == "user":
+                self._items[at] = replace(item, text=text)
+
+    def _open(self, number: int, item: Item) -> ItemAdded | None:
         """The first of a reply's words, or of a call's, makes its item."""
-        if item.call in self._opened:
+        if (number, item.call) in self._opened:
             return None
-        self._opened.add(item.call)
-        reply = self._reply
-        item = replace(item, turn=reply.turn, reply=reply.reply, status="in_progress")
+        self._opened.add((number, item.call))
+        reply = self._replies.get(number, ReplyStarted(number, 0))
+        spoken = item.spoken and not reply.silent
+        item = replace(item, turn=reply.turn, reply=number, spoken=spoken, status="in_progress")
         if reply.aside:
             return ItemAdded(item, None, aside=True)
         return self._append(item)
 
     def _finish(self, done: ReplyDone) -> None:
+        self._replies.pop(done.reply, None)
+        self._opened = {(reply, call) for reply, call in self._opened if reply != done.reply}
         said = "" if done.apology else done.heard  # a model that reads apologies learns them
 
         def end(item: Item) -> Item:
@@ -229,16 +257,17 @@ class Conversation:
         """The prompt of a reply to `turn`, whose words may not be in the history yet; of `items` in
         place of the history, where they are given."""
         messages = [Message("system", instructions)] if instructions else []
-        messages += _messages(self._items if items is None else list(items))
-        if text and not any(item.role == "user" and item.turn == turn for item in self._items):
+        messages += _messages(self._items if items is None else list(items), self._max_tokens)
+        known = (item for item in self._items if item.role == "user" and item.text)
+        if text and not any(item.turn == turn for item in known):
             messages.append(Message("user", text))
         return tuple(messages)
 
     # --- inside ----------------------------------------------------------------------------------
 
     def _new_id(self) -> str:
-        self._counter += 1
-        return f"{self.prefix}{self._counter}"
+        self.given += 1
+        return f"{self.prefix}{self.given}"
 
     def _call_id(self, call: str) -> str:
         return f"{self.prefix}{call.removeprefix('call_')}"
@@ -268,18 +297,47 @@ class Conversation:
                 return
 
     def _trim(self) -> None:
-        sizes = [tokens(item.text) for item in self._items]
-        if len(self._items) <= self._max_items and sum(sizes) <= self._max_tokens:
+        # An answer counts as what the model gets to see of it.
+        sizes = [
+            min(tokens(item.text), self._max_tokens) if item.role == "tool" else tokens(item.text)
+            for item in self._items
+        ]
+        count, total = len(sizes), sum(sizes)
+        if count <= self._max_items and total <= self._max_tokens:
             return
-        keep = len(self._items)
         room_items, room_tokens = self._max_items * 3 // 4, self._max_tokens * 3 // 4
-        first = 0
-        total = sum(sizes)
-        # The newest item stays whatever its size: it is what is being answered.
-        while first < keep - 1 and (keep - first > room_items or total > room_tokens):
-            total -= sizes[first]
-            first += 1
-        del self._items[:first]
+        stay = self._answered_now()
+        gone: set[int] = set()
+        for at, item in enumerate(self._items):
+            if count <= room_items and total <= room_tokens:
+                break
+            if at in stay or at in gone:
+                continue
+            for other in {at} | (self._places({item.call}) if item.call else set()):
+                if other not in stay and other not in gone:
+                    gone.add(other)
+                    count, total = count - 1, total - sizes[other]
+        self._items = [item for at, item in enumerate(self._items) if at not in gone]
+
+    def _places(self, calls: set[str]) -> set[int]:
+        """Where these calls and their answers stand."""
+        return {at for at, item in enumerate(self._items) if item.call in calls}
+
+    def _answered_now(self) -> set[int]:
+        """Where what is being answered stands: the newest item, the newest of the user's, and the
+        calls of the newest reply since, with their answers."""
+        items = self._items
+        user = next((at for at in range(len(items) - 1, -1, -1) if items[at].role == "user"), None)
+        stay = {len(items) - 1} if user is None else {len(items) - 1, user}
+        since = items if user is None else items[user + 1 :]
+        newest = next((item.call for item in reversed(since) if item.call), "")
+        if newest:
+            reply = next((one.reply for one in items if one.call == newest and one.reply), None)
+            calls = {newest} | {one.call for one in items if one.call and one.reply == reply}
+            # The last of each: a client may give a call, or its answer, over and over.
+            last = {(items[at].call, items[at].role): at for at in sorted(self._places(calls))}
+            stay.update(last.values())
+        return stay
 
 
 def turn_item(prefix: str, turn: int) -> str:
@@ -292,9 +350,10 @@ def _cut(item: Item, played: int) -> Item:
     return replace(item, text=heard, status="interrupted", cut_at=played)
 
 
-def _messages(items: list[Item]) -> list[Message]:
+def _messages(items: list[Item], most_tokens: int) -> list[Message]:
     """What was said, and every answer of a tool after its call: a model takes neither alone. Both
-    stand where the answer is, or a late one would be followed by what came between."""
+    stand where the answer is, or a late one would be followed by what came between. An answer is
+    cut short at `most_tokens`."""
     calls = {item.call: item for item in items if item.role == "assistant" and item.call}
     messages: list[Message] = []
     speaker, at = 0, -1
@@ -309,11 +368,19 @@ def _messages(items: list[Item]) -> list[Message]:
                 messages.append(Message("assistant", ""))
             wanted = ToolCall(call.call, call.name, call.text)
             messages[at] = replace(messages[at], calls=(*messages[at].calls, wanted))
-            messages.append(Message("tool", item.text, call=item.call))
+            messages.append(Message("tool", _shortened(item.text, most_tokens), call=item.call))
         elif item.text and not item.call:
             speaker, at = item.reply, len(messages) if item.role == "assistant" else -1
             messages.append(Message(item.role, item.text))
     return messages
+
+
+def _shortened(text: str, most_tokens: int) -> str:
+    """Its beginning, where it is longer than so many tokens."""
+    if tokens(text) <= most_tokens:
+        return text
+    start = text.encode("utf-8", "surrogatepass")[: 3 * (most_tokens - tokens("…"))]
+    return start.decode("utf-8", "ignore") + "…"
 
 
 def tokens(text: str) -> int:

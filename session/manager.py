@@ -9,21 +9,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from pipeline.errors import AntiphonError, NotFound
+from pipeline.errors import AntiphonError, NotFound, Replaced
 from pipeline.pool import ResourcePool
 
 from .admission import Admission
+from .keeping import Keeping, Lease
 from .messages import GoingAway, Waiting
 from .records import Totals
 from .session import Session
+
+MAKE_WAY_S = 5.0
+"""A connection whose session was resumed elsewhere is waited for so long."""
 
 
 class Ticket:
     """One who came: a place, or one in the waiting room, for as long as the scope of `ticket`."""
 
-    def __init__(self, manager: SessionManager, session: str, remote: str) -> None:
+    def __init__(
+        self, manager: SessionManager, session: str, remote: str, user: str | None
+    ) -> None:
         self._manager = manager
         self.remote = remote
+        self.user = user
+        """Whose session it will be; None: nobody was asked."""
         self.came_at = time.time()
         self.session = session
         """The id that its session gets."""
@@ -48,7 +56,13 @@ class Ticket:
     @property
     def going_away(self) -> GoingAway | None:
         """The server goes: nobody is let in any more."""
-        return self._manager.going_away
+        notice = self._manager.going_away
+        return None if notice is None else notice()
+
+    async def come_back(self, token: str) -> None:
+        """Whoever holds it was here before, if the resume token is good: it goes before all others
+        that wait, and a connection that still holds the session makes way."""
+        await self._manager.come_back(self, token)
 
 
 class SessionManager:
@@ -59,17 +73,21 @@ class SessionManager:
         pool: ResourcePool,
         max_sessions: int,
         waiting_room: int = 0,
+        keeping: Keeping | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`keeping`: where sessions are kept that may come back; None: none may."""
         self._pool = pool
+        self.keeping = keeping
         self.now = clock
         self.admission = Admission(max_sessions, waiting_room)
         self._tickets: dict[str, Ticket] = {}
         self._sessions: dict[str, Session] = {}
         self._empty = asyncio.Event()
         self._empty.set()
-        self.going_away: GoingAway | None = None
+        self.going_away: Callable[[], GoingAway] | None = None
+        """Makes what each client is told, once the server goes."""
         self.served = 0
         self._past = Totals()
 
@@ -80,13 +98,16 @@ class SessionManager:
         return iter(list(self._sessions.values()))
 
     @contextmanager
-    def ticket(self, remote: str) -> Iterator[Ticket]:
-        """A place in the house or in the waiting room, for as long as the scope.
+    def ticket(
+        self, remote: str, user: str | None = None, *, back: bool = False
+    ) -> Iterator[Ticket]:
+        """A place in the house or in the waiting room, for as long as the scope. `back`: for
+        somebody who was here before.
 
         Raises `AtCapacity` at once when there is neither.
         """
-        ticket = Ticket(self, f"s_{secrets.token_urlsafe(12)}", remote)
-        self.admission.arrive(ticket.session, self.now())
+        ticket = Ticket(self, f"s_{secrets.token_urlsafe(12)}", remote, user)
+        self.admission.arrive(ticket.session, self.now(), back=back)
         self._tickets[ticket.session] = ticket
         self._empty.clear()
         try:
@@ -106,8 +127,10 @@ class SessionManager:
         try:
             yield
         finally:
-            del self._sessions[session.identity.session]
+            if self._sessions.get(session.identity.session) is session:
+                del self._sessions[session.identity.session]
             session.add_to(self._past)
+            session.leave()
 
     def get(self, session_id: str) -> Session:
         """Raises `NotFound`."""
@@ -119,14 +142,87 @@ class SessionManager:
         """Those in the waiting room, in order of arrival."""
         return [ticket for ticket in self._tickets.values() if not ticket.admitted]
 
+    @property
+    def some_may_return(self) -> bool:
+        """There is a session that a new connection could resume."""
+        return self.keeping is not None and bool(self.keeping.parked or self._sessions)
+
+    async def returns(self, token: str, user: str | None) -> bool:
+        """Whether this token would resume a session."""
+        return self.keeping is not None and await self.keeping.knows(token, user)
+
+    async def come_back(self, ticket: Ticket, token: str) -> None:
+        """See `Ticket.come_back`."""
+        if self.keeping is not None and await self.keeping.knows(token, ticket.user):
+            self.admission.promote(ticket.session)
+            self._tell_moved()
+            await self._make_way(self.keeping, token, ticket.user)
+
+    async def lease(self, session: str, user: str | None, token: str | None) -> Lease | None:
+        """By what a session is kept: the one that the token resumes, or else a new one of this id.
+
+        None: none is kept.
+        """
+        if self.keeping is None:
+            return None
+        if token is not None:
+            await self._make_way(self.keeping, token, user)
+            if (lease := await self.keeping.take(token, user)) is not None:
+                return lease
+        return self.keeping.begin(session, user)
+
+    async def _make_way(self, keeping: Keeping, token: str, user: str | None) -> None:
+        """The newest connection wins: one that has the session by now ends, and leaves it."""
+        live = keeping.live(token, user)
+        if live is not None:
+            await self.make_way(live)
+
+    async def make_way(self, session: str) -> None:
+        """A session here ends, for it was resumed elsewhere; waits until it is gone, or so."""
+        if (old := self._sessions.get(session)) is not None:
+            error = Replaced("the session was resumed elsewhere")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MAKE_WAY_S):
+                    await old.end(error, "replaced")
+                    await old.gone.wait()
+
+    async def lasts(self, session: str) -> bool:
+        """Whether it is here, or may come back."""
+        if session in self._sessions:
+            return True
+        return self.keeping is not None and await self.keeping.keeps(session)
+
     async def dismiss(self, session_id: str, reason: str) -> None:
-        """End a session, or somebody's wait for one. Raises `NotFound`."""
+        """End a session, parked or here, or somebody's wait for one. Raises `NotFound`, and
+        `StoreFailed` while it cannot be known."""
+        try:
+            await self.end_here(session_id, reason)
+        except NotFound:
+            if self.keeping is None or not await self.keeping.forget(session_id):
+                raise
+
+    async def end_here(self, session_id: str, reason: str) -> None:
+        """End one whose client is connected here. Raises `NotFound`."""
         ticket = self._tickets.get(session_id)
         if ticket is not None and not ticket.admitted:
             ticket.dismissed = True
             ticket.moved.set()
         else:
             await self.get(session_id).end(None, reason)
+
+    async def end_user(self, user: str, reason: str) -> set[str]:
+        """End all sessions of a user for good, and wait until they are gone; which those were.
+
+        One that hangs is not waited for longer than `MAKE_WAY_S`.
+        """
+        theirs = [session for session in self if session.identity.user == user]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MAKE_WAY_S):
+                for session in theirs:
+                    await session.end(None, reason)
+                for session in theirs:
+                    await session.gone.wait()
+        return {session.identity.session for session in theirs}
 
     def totals(self) -> Totals:
         """What all sessions came to so far."""
@@ -151,18 +247,24 @@ class SessionManager:
         self.admission.reopen()
         self._tell_moved()
 
-    async def drain(self, notice: GoingAway) -> None:
+    async def drain(self, notice: Callable[[], GoingAway]) -> None:
         """Tell everybody to go, sessions at the end of their reply; wait until all have gone."""
         self.going_away = notice
         self._tell_moved()
         for session in self:
-            await session.drain(notice)
+            await session.drain(notice())
         await self._empty.wait()
 
     async def end_all(self, error: AntiphonError | None, reason: str) -> None:
         """End every session."""
         for session in self:
             await session.end(error, reason)
+
+    async def gone(self) -> None:
+        """Wait until nobody is here; those who do not go in time are left to their fate."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MAKE_WAY_S):
+                await self._empty.wait()
 
     def _tell_moved(self) -> None:
         for ticket in self._tickets.values():

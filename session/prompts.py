@@ -35,7 +35,9 @@ class Prompts:
                 settings.instructions if instructions is None else instructions,
                 items=self.items_of(asked),
             ),
-            self._tokens(asked.reply_tokens or settings.reply_tokens),
+            self._tokens(
+                settings.reply_tokens if asked.reply_tokens is None else asked.reply_tokens
+            ),
             session=self._session,
             tools=settings.tools if asked.tools is None else asked.tools,
             tool_choice=asked.tool_choice or settings.tool_choice,

@@ -48,6 +48,10 @@ class SessionConfig:
     follows_playback: bool = True
     """A client tells how far it has played, and a reply ends when it was heard; else as soon as it
     was sent."""
+    comes_back: bool = True
+    """A client has a way back to its session after a lost line; else its end is for good."""
+    speculates: bool = True
+    """Replies may begin before their turn is surely over."""
     apologies: Mapping[str, str] = field(default_factory=dict)
     """What is said if the language model says nothing, by language; "": in any other."""
     record_dir: Path | None = None

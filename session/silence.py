@@ -16,6 +16,8 @@ class Silence:
     def note(self, event: object, now: float, patience_s: float) -> None:
         """Follow an event that the session sends; with a patience of 0 nobody waits."""
         match event:
+            case ReplyStarted(aside=True) | ReplyDone(aside=True):
+                pass  # nobody is asked anything
             case ReplyDone(status="completed", unheard_ms=unheard_ms) if patience_s:
                 self._since = now + unheard_ms / 1000
                 self.due = self._since + patience_s

@@ -1,0 +1,167 @@
+"""The ledger: what known users spend at all gateways together, in Redis.
+
+A gateway's own budgets answer at once, as they do alone. What is spent is told to Redis right
+after, never before and never a frame at a time, and its answer says what is left over all gateways.
+So two gateways let pass together what is spent within one round trip (of audio: within a second)
+too much, and that is a debt. While Redis is away each gateway's own budgets hold, and it is told
+afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from pipeline.bell import Bell
+from pipeline.errors import RateLimited
+
+from . import redis_scripts as scripts
+from .budgets import Budget, Refused
+from .redis_url import Client
+
+log = structlog.get_logger(__name__)
+
+EVERY_S = 1.0
+"""How often what is spent of audio is told, and what is left is asked for."""
+PLACE_S = 5.0
+"""A session whose gateway is not heard of for so long counts no longer."""
+MOST_PLACES = 1_000_000
+"""Whoever is in stays in."""
+
+
+@dataclass(slots=True)
+class _Present:
+    budget: Budget
+    here: int = 0
+    places: set[str] = field(default_factory=set)
+
+
+class Ledger:
+    """One gateway's entries. `keeping` has to run."""
+
+    def __init__(self, redis: Client, failed: Callable[[], None], refused: Refused) -> None:
+        """`failed`: Redis did not answer. `refused` is told of "sessions" that were."""
+        self._failed = failed
+        self._refused = refused
+        self._redis = redis
+        self._spend = redis.register_script(scripts.SPEND)
+        self._enter = redis.register_script(scripts.ENTER)
+        self._present: dict[str, _Present] = {}
+        self._due: set[str] = set()
+        self._more = Bell()
+
+    @asynccontextmanager
+    async def session(self, user: str | None, budget: Budget) -> AsyncIterator[None]:
+        """A session of this user's, for as long as the scope.
+
+        Raises `RateLimited` when there are as many as there may be, at all gateways together.
+        """
+        if user is None:
+            yield
+            return
+        place = secrets.token_hex(8)
+        most = budget.allowance.sessions
+        if await self._entered(user, place, most) is False:
+            self._refused("sessions")
+            raise RateLimited(
+                f"at most {most} sessions at once; end another", retry_after_s=PLACE_S
+            )
+        async with self.request(user, budget):
+            self._present[user].places.add(place)
+            try:
+                yield
+            finally:
+                self._present[user].places.discard(place)
+                with suppress(RedisError, OSError):  # else it counts for PLACE_S yet
+                    await self._redis.zrem(_here(user), place)
+
+    @asynccontextmanager
+    async def request(self, user: str | None, budget: Budget) -> AsyncIterator[None]:
+        """A request of this user's, for as long as the scope."""
+        if user is None:
+            yield
+            return
+        known = self._present.setdefault(user, _Present(budget))
+        known.here += 1
+        budget.spends = lambda: self._tell_soon(user)
+        try:
+            await self._settle(user)
+            yield
+        finally:
+            await self._settle(user)
+            known.here -= 1
+            if not known.here:
+                del self._present[user]
+                budget.spends = None
+
+    async def keeping(self) -> None:
+        """Tell Redis what is spent, until cancelled."""
+        now = asyncio.get_running_loop().time
+        all_at = now() + EVERY_S
+        while True:
+            # Only the waiting has an end: of a telling that is cut off nobody knows what arrived.
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(all_at):
+                    if not self._due:
+                        await self._more.wait()
+            due, self._due = self._due, set()
+            if now() < all_at:
+                await asyncio.gather(*(self._settle(user) for user in due))
+            else:
+                all_at = now() + EVERY_S
+                await asyncio.gather(*(self._look_after(user) for user in list(self._present)))
+
+    def _tell_soon(self, user: str) -> None:
+        self._due.add(user)
+        self._more.ring()
+
+    async def _look_after(self, user: str) -> None:
+        if (known := self._present.get(user)) is not None:
+            for place in list(known.places):
+                await self._entered(user, place, MOST_PLACES)
+        await self._settle(user)
+
+    async def _entered(self, user: str, place: str, most: int) -> bool | None:
+        """None: Redis is away, and nobody knows."""
+        asked = ["", round(1000 * PLACE_S), most, place]
+        done = await self._asked(self._enter, _here(user), asked)
+        return None if done is None else bool(done)
+
+    async def _settle(self, user: str) -> None:
+        if (known := self._present.get(user)) is None:
+            return
+        told = known.budget.told()
+        left = await self._asked(self._spend, _spent(user), ["", *map(repr, told)])
+        if left is None:
+            known.budget.untold(told)
+        else:
+            known.budget.settle((float(left[0]), float(left[1]), float(left[2])))
+
+    async def _asked(self, script: Any, key: str, args: list[Any]) -> Any:
+        """Its answer; None when Redis is away."""
+        try:
+            return await script(keys=[key], args=args)
+        except (RedisError, OSError) as error:
+            self._failed()
+            log.debug("ledger_not_told", error=str(error))
+            return None
+
+
+def _here(user: str) -> str:
+    return f"antiphon:here:{_name(user)}"
+
+
+def _spent(user: str) -> str:
+    return f"antiphon:spent:{_name(user)}"
+
+
+def _name(user: str) -> str:
+    return hashlib.sha256(user.encode()).hexdigest()[:32]

@@ -1,0 +1,136 @@
+"""How one session is kept while its client is here: when it is stored, and what waits for that.
+
+A turn is stored before its `reply_done` is sent; what comes after that waits behind it, so that
+everything keeps its order. Storing takes milliseconds, and a second at most.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pipeline.errors import StoreFailed
+from pipeline.events import ReplyDone, ReplyStarted, ToolCalled, UserTranscript
+
+from .keeping import Keeping, Lease
+from .kept import Kept
+from .messages import Cleared, Configured, Event, ItemAdded, Warned
+from .writing import Fate, Told
+
+HEARD_EVERY_S = 2.0
+"""How often, in a long reply, it is stored how far it was heard."""
+NOT_SAVED = StoreFailed("what is said cannot be saved at present; the conversation goes on")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """In the inbox: how the saving went that was asked for first."""
+
+    fate: Fate
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """In the inbox: the client has what the welcome said."""
+
+
+class Saving:
+    """One session's way into the store, between it and its client."""
+
+    def __init__(
+        self,
+        keeping: Keeping,
+        lease: Lease,
+        send: Callable[[Event], None],
+        post: Callable[[Stored], None],
+        now: Callable[[], Kept],
+        clock: Callable[[], float],
+    ) -> None:
+        """`post` brings what becomes of a save to `hear`; `now`: the session as it is."""
+        self._keeping = keeping
+        self.lease = lease
+        self._send = send
+        self._post = post
+        self._now = now
+        self._clock = clock
+        self._held: deque[Event] = deque()
+        """Behind a `ReplyDone` that waits for its turn to be stored."""
+        self._saved_at = clock()
+        self._warned = False
+
+    @property
+    def holds(self) -> bool:
+        """Something waits to be sent until it is stored."""
+        return bool(self._held)
+
+    def send(self, event: Event) -> None:
+        """Send it, and store what it tells, before or behind it."""
+        match event:
+            case ReplyDone():
+                self._held.append(event)
+                self._save(lambda fate: self._post(Stored(fate)))
+            case _ if self._held:
+                self._held.append(event)
+            case _:
+                self._send(event)
+                if _worth_storing(event):
+                    self._save(None)
+
+    def heard(self) -> None:
+        """The client has told how far it has played."""
+        if self._clock() - self._saved_at >= HEARD_EVERY_S:
+            self._save(None)
+
+    def hear(self, message: Stored | Reached) -> None:
+        """One of its own, out of the inbox."""
+        match message:
+            case Stored(fate):
+                self._stored(fate)
+            case Reached():
+                self._reached()
+
+    def _stored(self, fate: Fate) -> None:
+        """The reply at the head of what waits was stored, or cannot be."""
+        saved = fate == "saved"
+        done = self._held.popleft()
+        assert isinstance(done, ReplyDone)
+        self._send(replace(done, saved=saved))
+        if not saved and not self._warned:
+            self._send(Warned(NOT_SAVED))
+        self._warned = not saved
+        worth = False
+        while self._held and not isinstance(self._held[0], ReplyDone):
+            worth |= _worth_storing(self._held[0])
+            self._send(self._held.popleft())
+        if worth:
+            self._save(None)
+
+    def _reached(self) -> None:
+        """The client has its token: the one it came with is void."""
+        if len(self.lease.tokens) > 1:
+            self.lease = self._keeping.reached(self.lease)
+            self._save(None)
+
+    def begin(self) -> None:
+        """Store that it is here."""
+        self._save(None)
+
+    def leave(self, *, for_good: bool) -> None:
+        """The client is gone; unless for good, it may come back."""
+        leave = self._keeping.end if for_good else self._keeping.park
+        leave(self.lease, self._now())
+
+    def _save(self, told: Told | None) -> None:
+        self._saved_at = self._clock()
+        self._keeping.save(self.lease, self._now(), told)
+
+
+def _worth_storing(event: Event) -> bool:
+    match event:
+        case UserTranscript(final=final):
+            return final
+        case ReplyStarted() | ToolCalled() | ItemAdded() | Cleared() | Configured():
+            return True
+        case _:
+            return False
