@@ -1,12 +1,13 @@
-"""The `antiphon` command: serve, talk, models, doctor, replay."""
+"""The `antiphon` command: serve, talk, models, doctor, health, replay, cluster."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+import server.native_threads  # noqa: F401 - before numpy and the engines are loaded
 from server import serve
-from server.cli import doctor, models, replay, talk
+from server.cli import cluster, doctor, health, models, replay, talk
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="antiphon", description="A real-time, multi-user voice chat server."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, talk, models, doctor, replay):
+    for command in (serve, talk, models, doctor, health, replay, cluster):
         command.add_parser(commands)
     args = parser.parse_args(argv)
     status: int = args.run(args)

@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from pipeline.errors import AntiphonError
 from pipeline.events import Failed
 from server.failures import failure_of
+from server.gate import remote_of
 from server.peer import Ear, abort, answers, listen
 from session.messages import Event
 
@@ -34,8 +35,12 @@ class Connection:
     @property
     def remote(self) -> str:
         """The peer's address."""
-        client = self._socket.client
-        return f"{client.host}:{client.port}" if client else "unknown"
+        return remote_of(self._socket)
+
+    @property
+    def socket(self) -> WebSocket:
+        """What it began with: its address and its headers."""
+        return self._socket
 
     async def receive(self) -> tuple[str | None, bytes | None]:
         """A text or a binary frame. Cancelled, it loses none. Raises `WebSocketDisconnect`."""

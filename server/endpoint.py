@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from pipeline.errors import AntiphonError, AtCapacity
 from server.exchange import Exchange
 from server.failures import failure_of, message_of
-from server.gate import check_origin
+from server.gate import Visitor, remote_of
 from server.house import House
 from server.requests import Tracked, Work
 from session.shedding import Level
@@ -33,7 +33,7 @@ class Endpoint:
     """One route. `answer` does a request's work; it may raise before and after the head is sent."""
 
     def __init__(
-        self, work: Work, answer: Callable[[Exchange, House, Tracked], Awaitable[None]]
+        self, work: Work, answer: Callable[[Exchange, House, Tracked, Visitor], Awaitable[None]]
     ) -> None:
         self._work: Work = work
         self._answer = answer
@@ -42,17 +42,21 @@ class Endpoint:
         exchange = Exchange(scope, receive, send)
         house: House = scope["app"].state.house
         try:
-            with house.requests.tracked(exchange.id, self._work) as tracked:
-                check_origin(exchange.request, house.settings.allowed_origins)
+            # Strangers are no requests: they push nothing out of the list of the last ones.
+            visitor = await house.gate.request(exchange.request)
+            with house.requests.tracked(
+                exchange.id, self._work, visitor.user, remote_of(exchange.request)
+            ) as tracked:
                 house.check_open()
                 if house.load.level is Level.NEWCOMERS:
                     raise AtCapacity("the server is overloaded; try again soon", retry_after_s=5.0)
-                await self._answer(exchange, house, tracked)
+                await self._answer(exchange, house, tracked, visitor)
         except ClientDisconnect:
             return  # there is nobody to tell
         except Exception as error:
             if not exchange.started:
-                raise
+                raise  # and is told, and noted, where all errors are
+            house.gate.tell(error, exchange.request)
             if not isinstance(error, AntiphonError):
                 log.exception("request_failed", path=scope["path"])
             if not exchange.finished:

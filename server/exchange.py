@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Mapping
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from pipeline.errors import BadMessage, SlowClient, first_error
+from pipeline.errors import SlowClient, TooLarge, first_error
 from server.peer import cut
 
 BODY_S = 30.0
@@ -41,18 +41,8 @@ class Exchange:
         return request_id
 
     async def body(self, most_bytes: int) -> bytes:
-        """The whole body. Raises `BadMessage` when it is longer, `SlowClient` when it does not
-        come, `ClientDisconnect`."""
-        whole = bytearray()
-        try:
-            async with asyncio.timeout(BODY_S):
-                async for piece in self.request.stream():
-                    whole += piece
-                    if len(whole) > most_bytes:
-                        raise BadMessage(f"the body is longer than {most_bytes} bytes")
-        except TimeoutError:
-            raise SlowClient("the request's body did not come") from None
-        return bytes(whole)
+        """The whole body. Raises as `body_of` does."""
+        return await body_of(self.request, most_bytes)
 
     async def during(self, work: Awaitable[None]) -> None:
         """Do the work as long as the client is there; the body has been read before.
@@ -103,6 +93,21 @@ class Exchange:
             pass
         if not self.finished:
             raise ClientDisconnect
+
+
+async def body_of(request: Request, most_bytes: int) -> bytes:
+    """The whole body. Raises `TooLarge` when it is longer, `SlowClient` when it does not come,
+    `ClientDisconnect`."""
+    whole = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for piece in request.stream():
+                whole += piece
+                if len(whole) > most_bytes:
+                    raise TooLarge(f"the body is longer than {most_bytes} bytes")
+    except TimeoutError:
+        raise SlowClient("the request's body did not come") from None
+    return bytes(whole)
 
 
 async def _done(work: Awaitable[None]) -> None:

@@ -1,23 +1,277 @@
-"""Who may enter: origins, and the admin's door."""
+"""Who may enter, and when it is decided: before a socket is accepted, or by its hello.
+
+The checks of a connection's own headers are functions; `Gate` adds who is known, and tells of
+everybody whom it turns away.
+"""
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
-from pipeline.errors import Forbidden, Unauthorized
+from pipeline.errors import (
+    Forbidden,
+    SlowClient,
+    TooLarge,
+    TooMuchAudio,
+    Unauthorized,
+)
+from server.auth import User
+from server.passes import Pass, Passes, is_pass
+from session.budgets import Allowance
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+SUBPROTOCOL_KEY = "openai-insecure-api-key."
+HEADER_BYTES = 16_384
+"""All headers of a request together. A head that comes in pieces is bounded by its parser."""
+_FORWARDING = ("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip")
+REASONS = (
+    "token_missing", "token_bad", "token_expired", "token_early", "token_audience",
+    "token_algorithm", "token_used", "origin", "host", "admin", "path", "malformed", "too_large",
+    "slow",
+)  # fmt: skip
+"""Why somebody is turned away, or something is not read."""
 
 
-def check_origin(connection: HTTPConnection, allowed: tuple[str, ...]) -> None:
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Whoever came in."""
+
+    user: str | None = None
+    """None: nobody is asked."""
+    allowance: Allowance | None = None
+    session: dict[str, Any] = field(default_factory=dict)
+    """The Realtime session's settings that a client secret brings."""
+    key: bytes = b""
+    """Of the token for one session that it came in with."""
+
+
+class Users(Protocol):
+    """Who knows the users by their tokens."""
+
+    async def user(self, token: str) -> User:
+        """Raises `Unauthorized`, `KeysUnreachable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings say of who may enter."""
+
+    origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    on_loopback: bool = True
+    """This machine alone reaches the server."""
+    admin_token: str = ""
+
+
+class Gate:
+    """One server's gate."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        users: Users | None,
+        passes: Passes,
+        refused: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        """`users`: None lets everybody in. `refused` is told a reason, and what is known of who."""
+        self._rules = rules
+        self._users = users
+        self._refused = refused
+        self.passes = passes
+
+    @property
+    def asks(self) -> bool:
+        """Whether a token is wanted."""
+        return self._users is not None
+
+    def check(self, connection: HTTPConnection) -> None:
+        """The headers of whoever comes. Raises `Forbidden`, `TooLarge`."""
+        check_size(connection)
+        check_host(connection, self._rules.hosts)
+        check_origin(connection, self._rules.origins, own=self._own)
+
+    async def request(self, connection: HTTPConnection) -> Visitor:
+        """Who makes a request. Raises `Forbidden`, `Unauthorized`, `KeysUnreachable`."""
+        self.check(connection)
+        if self._users is None:
+            return Visitor()
+        token = token_of(connection)
+        if not token:
+            raise _missing()
+        if is_pass(token):
+            raise Unauthorized("this token is for a session alone", "token_bad")
+        return _known(await self._users.user(token))
+
+    async def reader(
+        self, connection: HTTPConnection, lasts: Callable[[str], Awaitable[bool]]
+    ) -> None:
+        """Let in who reads what there is to choose from: as `request`, and whoever has a token for
+        one session, until it expires unused, and then for as long as the session that it began
+        `lasts`. Raises as `request` does.
+        """
+        self.check(connection)
+        token = token_of(connection)
+        session = self.passes.session(token)
+        if not (self.passes.waits(token) if session is None else await lasts(session)):
+            await self.request(connection)
+
+    async def socket(self, connection: HTTPConnection) -> Visitor | None:
+        """Who opens a socket; None when a token is wanted and none is shown yet. Raises as
+        `request` does.
+        """
+        self.check(connection)
+        token = token_of(connection)
+        if self._users is not None and not token:
+            return None
+        return await self.show(token)
+
+    async def show(self, token: str) -> Visitor:
+        """Who shows this token for a session. Raises `Unauthorized`, `KeysUnreachable`."""
+        if self._users is None:
+            # Any key will do for a client that sends one; a client secret brings its settings.
+            return _bearer(self.passes.use(token)) if token.startswith("ek_") else Visitor()
+        if not token:
+            raise _missing()
+        if is_pass(token):
+            return _bearer(self.passes.use(token))
+        return _known(await self._users.user(token))
+
+    async def show_again(
+        self, token: str, proves: Callable[[str | None], Awaitable[bool]]
+    ) -> Visitor:
+        """As `show`; a token for one session serves again for whoever `proves`, asked with its
+        user, to be the client of a session that it began."""
+        try:
+            return await self.show(token)
+        except Unauthorized:
+            used = self.passes.used(token)
+            if used is None or not await proves(used.user):
+                raise
+            return _bearer(used)
+
+    async def for_session(self, connection: HTTPConnection) -> Visitor:
+        """Who opens a socket of a protocol without a hello: as `socket`, and a token is wanted."""
+        visitor = await self.socket(connection)
+        if visitor is None:
+            raise _missing()
+        return visitor
+
+    def admin(self, connection: HTTPConnection) -> None:
+        """Raises `Forbidden`, `Unauthorized`."""
+        check_size(connection)
+        check_admin(connection, self._rules.admin_token)
+
+    def tell(self, error: BaseException, connection: HTTPConnection) -> None:
+        """Somebody was told this error: if it says that the gate was shut, count and note it.
+
+        To be called once for each, where it is told.
+        """
+        if (reason := reason_of(error)) is not None:
+            self.note(reason, connection)
+
+    def note(self, reason: str, connection: HTTPConnection) -> None:
+        """Count and note one that was turned away, or not read."""
+        self._refused(
+            reason,
+            {
+                "remote": remote_of(connection),
+                "route": connection.scope["path"][:200],
+                "origin": connection.headers.get("origin", "")[:200] or None,
+            },
+        )
+
+    def _own(self, host: str) -> bool:
+        """Whether a page may call this name its own. One that listens on loopback has local
+        names, unless others are set: any other is a name that somebody pointed here to have a
+        visitor's browser talk to us (DNS rebinding).
+        """
+        return bool(self._rules.hosts) or not self._rules.on_loopback or _is_local(host)
+
+
+def _known(user: User) -> Visitor:
+    return Visitor(user.id, user.allowance)
+
+
+def _bearer(shown: Pass) -> Visitor:
+    return Visitor(shown.user, shown.allowance, shown.session, shown.key)
+
+
+def _missing() -> Unauthorized:
+    return Unauthorized(
+        "a token is wanted: Authorization: Bearer ..., or `token` in the hello of /ws",
+        "token_missing",
+    )
+
+
+def reason_of(error: BaseException) -> str | None:
+    """Which of `REASONS` an error stands for; None for one that turns nobody away."""
+    match error:
+        case Unauthorized(why=why) | Forbidden(why=why):
+            return why
+        case TooLarge() | TooMuchAudio():
+            return "too_large"
+        case SlowClient():
+            return "slow"
+        case _:
+            return None
+
+
+# --- what a connection says of itself ------------------------------------------------------------
+
+
+def remote_of(connection: HTTPConnection) -> str:
+    """The peer's address."""
+    client = connection.client
+    return f"{client.host}:{client.port}" if client else "unknown"
+
+
+def token_of(connection: HTTPConnection) -> str:
+    """What a client shows: its bearer token, or, in a browser, one of its subprotocols; or "".
+
+    What stands in the address is not looked at: addresses are kept by proxies and browsers.
+    """
+    scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    for offered in connection.scope.get("subprotocols", []):
+        if offered.startswith(SUBPROTOCOL_KEY):
+            return str(offered.removeprefix(SUBPROTOCOL_KEY))
+    return ""
+
+
+def check_size(connection: HTTPConnection) -> None:
+    """Raises `TooLarge` for headers that no client in good order sends."""
+    if sum(len(name) + len(value) for name, value in connection.scope["headers"]) > HEADER_BYTES:
+        raise TooLarge(f"the headers have more than {HEADER_BYTES} bytes")
+
+
+def check_host(connection: HTTPConnection, allowed: tuple[str, ...]) -> None:
+    """Raises `Forbidden` for a name that is not ours, if ours are known; local ones always are."""
+    host = connection.headers.get("host", "")
+    named = "*" in allowed or _name(host).lower() in allowed
+    if allowed and not named and not _is_local(host):
+        raise Forbidden(
+            f"this server does not answer to {host[:200]!r}; ANTIPHON_ALLOWED_HOSTS can name it",
+            "host",
+        )
+
+
+def check_origin(
+    connection: HTTPConnection,
+    allowed: tuple[str, ...],
+    own: Callable[[str], bool] = lambda host: True,
+) -> None:
     """A page from elsewhere may not use its visitor's connection. Raises `Forbidden`.
 
-    A client without an Origin is no browser. Our own page's origin has our host.
+    A client without an Origin is no browser. Our own page's origin has our host; `own` says
+    whether that is one.
     """
     origin = connection.headers.get("origin")
     if origin is None or "*" in allowed or origin in allowed:
@@ -26,9 +280,10 @@ def check_origin(connection: HTTPConnection, allowed: tuple[str, ...]) -> None:
         host = urlsplit(origin).netloc
     except ValueError:
         host = ""
-    if not host or host != connection.headers.get("host"):
+    if not host or host != connection.headers.get("host") or not own(host):
         raise Forbidden(
-            f"pages from {origin[:200]} may not connect; ANTIPHON_ALLOWED_ORIGINS can allow them"
+            f"pages from {origin[:200]!r} may not connect; ANTIPHON_ALLOWED_ORIGINS can allow them",
+            "origin",
         )
 
 
@@ -41,16 +296,27 @@ def check_admin(connection: HTTPConnection, token: str) -> None:
     if token:
         scheme, _, given = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), token.encode()):
-            raise Unauthorized("the admin routes want the admin's bearer token")
+            raise Unauthorized("the admin routes want the admin's bearer token", "admin")
         return
-    host = connection.headers.get("host", "")
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    headers = connection.headers
     if (
         not _is_loopback(connection.client.host if connection.client else "")
-        or name not in LOCAL_HOSTS
-        or any(header in connection.headers for header in _FORWARDING)
+        or not _is_local(headers.get("host", ""))
+        or any(name in _FORWARDING or name.startswith("x-forwarded") for name in headers)
     ):
-        raise Forbidden("without ANTIPHON_ADMIN_TOKEN the admin routes answer this machine only")
+        raise Forbidden(
+            "without ANTIPHON_ADMIN_TOKEN the admin routes answer this machine only", "admin"
+        )
+    check_origin(connection, ())
+
+
+def _name(host: str) -> str:
+    """A host without its port."""
+    return host if host.endswith("]") else host.rsplit(":", 1)[0]
+
+
+def _is_local(host: str) -> bool:
+    return _name(host).lower() in LOCAL_HOSTS
 
 
 def _is_loopback(address: str) -> bool:

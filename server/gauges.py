@@ -4,6 +4,7 @@ many engines are at work, how its language model backends are.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from typing import get_args
@@ -12,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from pipeline.engines.ports import BreakerState, HasBackends
+from server.gpu import gpu_memory
 from server.house import House
 
 
@@ -32,17 +34,26 @@ class Gauges(Collector):
             "requests_active", "Requests over HTTP under way", value=self._house.requests.active
         )
         yield _gauge(
-            "speech_cache_bytes", "Audio in the speech cache", value=self._house.speech_cache.bytes
+            "speech_cache_bytes", "Bytes in the speech cache", value=self._house.speech_cache.bytes
         )
+        yield _gauge(
+            "outbox_bytes", "What waits to be sent to clients, audio and text",
+            value=sum(box.held_bytes for box in self._house.outboxes),
+        )  # fmt: skip
+        yield _gauge("scratch_bytes", "Files of requests at work", value=self._house.scratch.bytes)
+        yield _gauge("tasks", "Tasks of the event loop", value=_tasks())
         yield from self._pool()
         yield from self._load()
         yield from self._backends()
+        yield from _gpus()
 
     def _sessions(self) -> Iterator[Metric]:
         sessions = self._house.sessions
         admission = sessions.admission
         yield _gauge("sessions_active", "Sessions that are here", value=len(sessions))
         yield _gauge("sessions_waiting", "Clients in the waiting room", value=admission.waiting)
+        parked = sessions.keeping.parked if sessions.keeping is not None else 0
+        yield _gauge("sessions_parked", "Sessions that can be resumed", value=parked)
         yield _gauge("sessions_max", "Sessions there may be", value=admission.places)
         yield _counter("sessions_started", "Sessions that have begun", value=sessions.served)
 
@@ -137,6 +148,25 @@ class Gauges(Collector):
             "backend",
             ((b.url, b.ttft_ms / 1000) for b in backends if b.ttft_ms is not None),
         )  # fmt: skip
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # whoever asks has no loop, and so there are none
+        return 0
+
+
+def _gpus() -> Iterator[Metric]:
+    family = GaugeMetricFamily(
+        "antiphon_gpu_memory_bytes",
+        "Memory of a GPU, whoever uses it: with the extra gpu",
+        labels=["device", "state"],
+    )
+    for gpu in gpu_memory():
+        family.add_metric([str(gpu.device), "used"], gpu.used_bytes)
+        family.add_metric([str(gpu.device), "total"], gpu.total_bytes)
+    yield family
 
 
 def _gauge(

@@ -6,26 +6,51 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import structlog
 
 from pipeline import probes
 from pipeline.engines.build import Engines
-from pipeline.engines.ports import Engine, Stop
-from pipeline.errors import AtCapacity, GoingAway, SettingsError, first_error
+from pipeline.engines.ports import Engine, HasSeats, OpensRecognisers, Stop
+from pipeline.errors import (
+    AtCapacity,
+    GoingAway,
+    SettingsError,
+    StartError,
+    StoreAway,
+    StoreFailed,
+    first_error,
+)
+from pipeline.lookout import Lookout
 from pipeline.pool import EOT, LLM, STT, TTS, Kind, ResourcePool, Supply
 from pipeline.vad import VadBatcher
+from server.audit import Audit
+from server.auth import Authenticator
+from server.configs import allowance, audit_path, gate_rules, pool_config
+from server.doorstep import Doorstep
+from server.gate import Gate, Visitor
+from server.jwks import KeySet
 from server.load import LoadMonitor
 from server.metrics import Metrics
-from server.requests import Requests
+from server.outbox import Outbox
+from server.passes import Pass, Passes, Prefix
+from server.requests import Requests, Tracked
+from server.scratch import Scratch
 from server.settings import Settings
+from server.sharing import fellows_of
 from server.speech_cache import SpeechCache
 from server.watchdog import Watchdog
 from session.budgets import Budgets
 from session.catalogue import Catalogue
+from session.keeping import Keeping
 from session.manager import SessionManager
 from session.shedding import Level
+from session.sqlite_store import SqliteStore
+from session.store import SessionStore
+
+if TYPE_CHECKING:
+    from server.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -57,19 +82,36 @@ class House:
         self.stage: Stage = "loading"
         self.started_at = time.monotonic()
         self.metrics = metrics = Metrics()
-        self.pool = ResourcePool(self._supplies(), settings.pool_config(), watcher=metrics)
+        self.pool = ResourcePool(self._supplies(), pool_config(settings), watcher=metrics)
+        self.outboxes: set[Outbox] = set()
+        """Of everybody who is here."""
         self._open: list[Engine] = []
-        self.sessions = SessionManager(self.pool, settings.max_sessions, settings.waiting_room)
-        self.requests = Requests(settings.max_requests, metrics.requested)
+        self.fellows = fellows_of(settings, metrics)
+        self.keeping = self._keeping()
+        self.sessions = SessionManager(
+            self.pool, settings.max_sessions, settings.waiting_room, self.keeping
+        )
+        self.requests = Requests(settings.max_requests, self._requested)
         self.speech_cache = SpeechCache(settings.speech_cache_mb * 1_000_000, metrics.cache_asked)
         self.decoding = asyncio.Semaphore(DECODERS)
+        self.scratch = Scratch(round(1_000_000 * settings.scratch_mb))
+        self.tracing = _tracing(settings.otel_endpoint)
         self.watchdog = Watchdog()
         self.load = LoadMonitor(
             self.pool.late_s, self.sessions, self.watchdog.beat, metrics.sampled
         )
         self.budgets = Budgets(
-            settings.allowance(), settings.max_sessions, time.monotonic, metrics.over_budget
+            allowance(settings), settings.max_sessions, time.monotonic, metrics.over_budget
         )
+
+        self.audit = Audit(
+            audit_path(settings),
+            round(1_000_000 * settings.audit_mb),
+            lambda: metrics.dropped("audit"),
+        )
+        self._keys = KeySet(settings.auth_jwks_url) if settings.auth_jwks_url else None
+        self.gate = self._gate()
+        self.doorstep = Doorstep()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -78,21 +120,65 @@ class House:
         Raises `StartError` when an engine cannot be used.
         """
         async with AsyncExitStack() as stack:
+            stack.enter_context(self.audit.open())
+            stack.push_async_callback(self._close_tracing)
             stack.push_async_callback(self._close_all)
             try:
                 async with asyncio.TaskGroup() as loading:
+                    if self._keys is not None:
+                        loading.create_task(self._keys.refresh())
                     for engine in _all(self.engines):
                         loading.create_task(self._load(engine))
             except ExceptionGroup as group:
                 raise first_error(group) from None
+            voice = self.engines.synthesizers[0].info.name
+            log.info("voice_chosen", engine=voice, why=self.engines.why_voice)
+            ear = self.engines.transcriber.info
+            log.info("ear_chosen", engine=ear.name, model=ear.model, why=self.engines.why_ear)
             self.catalogue = self._catalogue()
+            if self.fellows is not None:
+                await stack.enter_async_context(self.fellows.open(self))
+            if self.keeping is not None:
+                await stack.enter_async_context(self._kept(self.keeping))
             self.vad = await stack.enter_async_context(VadBatcher(self.engines.voice_activity))
             await stack.enter_async_context(self.pool)
+            await stack.enter_async_context(Lookout(_all(self.engines)))
             stack.enter_context(self.watchdog)
             await stack.enter_async_context(self.load)
             if self.stage == "loading":  # and was not told to stop meanwhile
                 self.stage = "ready"
             yield
+
+    @property
+    def ears(self) -> OpensRecognisers | None:
+        """Where a session has its own recogniser from; None: all are heard window by window."""
+        transcriber = self.engines.transcriber
+        return transcriber if isinstance(transcriber, OpensRecognisers) else None
+
+    def give_pass(
+        self, prefix: Prefix, to: Visitor, seconds: float, session: dict[str, Any] | None = None
+    ) -> tuple[str, int]:
+        """A token for one session of this visitor's, and when it expires, in seconds since the
+        epoch. Raises `RateLimited`."""
+        given = self.gate.passes.give(prefix, Pass(to.user, to.allowance, session or {}), seconds)
+        self.audit.note("token_given", user=to.user, kind=prefix, seconds=seconds)
+        return given
+
+    def user_data(
+        self,
+        what: Literal["exported", "forgotten"],
+        by: Literal["user", "operator"],
+        user: str,
+        remote: str,
+        sessions: int,
+    ) -> None:
+        """Count and note that a user's data was asked for, and by whom."""
+        self.metrics.user_data(what, by)
+        self.audit.note("user_data", what=what, by=by, user=user, remote=remote, sessions=sessions)
+
+    def unread(self, reason: str, remote: str) -> None:
+        """Something came that is no request."""
+        self._barred(reason, {"remote": remote})
 
     def check_open(self) -> None:
         """Raises `AtCapacity` while loading, `GoingAway` while draining."""
@@ -101,6 +187,17 @@ class House:
         if self.stage == "draining":
             raise GoingAway("the server is going away", retry_after_s=1.0)
 
+    @property
+    def name(self) -> str | None:
+        """Among other gateways; None where there are none."""
+        return self.fellows.name if self.fellows is not None else None
+
+    def check_elsewhere(self) -> None:
+        """A connection that another gateway can take is refused before it is accepted: a balancer
+        goes on to the next one. Raises as `check_open`."""
+        if self.fellows is not None:
+            self.check_open()
+
     def why_not_ready(self) -> str | None:
         """Why no session can be taken now; None when one can."""
         if self.stage != "ready":
@@ -108,6 +205,56 @@ class House:
         if self.load.level is Level.NEWCOMERS:
             return "overloaded"
         return self.pool.trouble() or ("full" if self.sessions.admission.full else None)
+
+    def _keeping(self) -> Keeping | None:
+        """Where sessions outlast their connections; None when they are not to."""
+        settings = self.settings
+        if not settings.resume_s:
+            return None
+        store: SessionStore = (
+            self.fellows.store
+            if self.fellows is not None
+            else SqliteStore(settings.data_dir.expanduser(), round(settings.store_mb * 1_000_000))
+        )
+        return Keeping(
+            store, settings.resume_s, settings.retention_s, wrote=self.metrics.session_written
+        )
+
+    @asynccontextmanager
+    async def _kept(self, keeping: Keeping) -> AsyncIterator[None]:
+        """Raises `StartError` when sessions cannot be kept."""
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(keeping)
+            except StoreAway as error:
+                raise StartError(f"ANTIPHON_REDIS_URL: Redis does not answer ({error})") from None
+            except StoreFailed as error:
+                raise StartError(
+                    f"ANTIPHON_DATA_DIR={str(self.settings.data_dir)!r}: sessions cannot be kept"
+                    f" there ({error}); name another folder, or set ANTIPHON_RESUME_S=0"
+                ) from None
+            yield
+
+    def _gate(self) -> Gate:
+        settings = self.settings
+        known = Authenticator(
+            settings.auth_secret, self._keys, audience=settings.auth_audience,
+            skew_s=settings.auth_skew_s, allowance=allowance(settings),
+        )  # fmt: skip
+        return Gate(
+            gate_rules(settings), known if settings.authenticates else None, Passes(), self._barred
+        )
+
+    def _requested(self, request: Tracked) -> None:
+        self.metrics.requested(request)
+        self.audit.note(
+            "requested", user=request.user, remote=request.remote, work=request.work,
+            outcome=request.outcome, code=request.code,
+        )  # fmt: skip
+
+    def _barred(self, reason: str, known: dict[str, Any]) -> None:
+        self.metrics.barred(reason)
+        self.audit.note("refused", why=reason, **known)
 
     async def _load(self, engine: Engine) -> None:
         began = time.monotonic()
@@ -131,10 +278,18 @@ class House:
         for engine in reversed(self._open.copy()):
             await self._close(engine)
 
+    async def _close_tracing(self) -> None:
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
+
     def _supplies(self) -> dict[Kind[Any], Supply[Any]]:
         """Where the pool gets each kind from."""
         settings, engines = self.settings, self.engines
         makers, hang_s = engines.makers, settings.engine_hang_s
+        voice = engines.synthesizers[0]
+        voices_at_once = voice.seats if isinstance(voice, HasSeats) else None
+        ear = engines.transcriber
+        windows_at_once = ear.seats if isinstance(ear, HasSeats) else settings.stt_slots
 
         def supply(
             *there: E,
@@ -149,15 +304,18 @@ class House:
 
         return {
             STT: supply(
-                engines.transcriber, make=_alike(makers.transcriber), probe=probes.transcriber,
-                seats=settings.stt_slots,
+                engines.transcriber, make=makers.transcriber, probe=probes.transcriber,
+                seats=windows_at_once, most=settings.stt_instances,
             ),
             EOT: supply(
-                engines.end_of_turn, make=_alike(makers.end_of_turn), probe=probes.end_of_turn
+                engines.end_of_turn, make=_alike(makers.end_of_turn), probe=probes.end_of_turn,
+                seats=1 if makers.end_of_turn else settings.stt_slots,
+                most=settings.stt_instances,
             ),
             TTS: supply(
                 *engines.synthesizers, make=makers.synthesizer, probe=probes.synthesizer,
-                most=settings.tts_slots,
+                seats=voices_at_once or (1 if makers.synthesizer else settings.tts_slots),
+                most=1 if voices_at_once else settings.tts_slots,
             ),
             LLM: supply(
                 engines.language_model, make=_alike(makers.language_model),
@@ -183,7 +341,24 @@ class House:
                 f"ANTIPHON_TTS_VOICE={chosen!r}: there is no such voice; "
                 f"there are {', '.join(voices)}"
             )
-        return Catalogue(voices, self.engines.transcriber.languages, chosen)
+        engines = self.engines
+        return Catalogue(
+            voices, engines.transcriber.languages, chosen, engines.not_understood,
+            engines.not_spoken,
+        )  # fmt: skip
+
+
+def _tracing(endpoint: str) -> Tracing | None:
+    """Imported only when it is wanted: the SDK is an extra, and starts threads."""
+    if not endpoint:
+        return None
+    try:
+        from server.tracing import Tracing
+    except ImportError:
+        raise SettingsError(
+            "ANTIPHON_OTEL_ENDPOINT needs OpenTelemetry: make setup EXTRAS=otel"
+        ) from None
+    return Tracing.to(endpoint)
 
 
 def _all(engines: Engines) -> list[Engine]:

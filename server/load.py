@@ -27,10 +27,11 @@ class LoadMonitor:
         late_s: Callable[[], float],
         sessions: SessionManager,
         beat: Callable[[], None],
-        sampled: Callable[[Sample], None],
+        sampled: Callable[[Sample, Level], None],
     ) -> None:
         """`late_s`: how long the pool's most overdue request has been due. `beat` is called at
-        every tick: the loop runs. `sampled` is told every sample.
+        every tick: the loop runs. `sampled` is told every sample, and
+        the level that follows.
         """
         self._late_s = late_s
         self._sessions = sessions
@@ -74,9 +75,9 @@ class LoadMonitor:
     def note(self, sample: Sample, now: float) -> None:
         """Take a sample, and act on what follows."""
         self.last = sample
-        self._sampled(sample)
         before = self._shedding.level
         level = self._shedding.note(sample, now)
+        self._sampled(sample, level)
         if level is before:
             return
         log.warning(

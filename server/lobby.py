@@ -126,11 +126,18 @@ class NativeLobby(Lobby):
     """The native protocol: a hello, and what is said before the welcome is refused."""
 
     def __init__(
-        self, connection: Connection, intake: Intake, catalogue: Catalogue, ticket: Ticket
+        self,
+        connection: Connection,
+        intake: Intake,
+        catalogue: Catalogue,
+        ticket: Ticket,
+        said: str | None = None,
     ) -> None:
+        """`said`: a hello that came already, with its token, which was looked at."""
         super().__init__(connection, intake, ticket)
         self._catalogue = catalogue
-        self._hello = native.Hello(16_000, Configure())
+        self._said = said
+        self._hello = native.Hello(native.RAW, Configure())
         self._first: bytes | None = None
 
     async def enter(self) -> tuple[native.Hello, bytes | None]:
@@ -148,6 +155,8 @@ class NativeLobby(Lobby):
                 await self._meet()
         except TimeoutError:
             raise Left(1000, "nothing was said") from None
+        if self._hello.resume is not None:
+            await self._ticket.come_back(self._hello.resume)
         self._met = True
         self._ticket.moved.set()
         while not self._ticket.admitted:
@@ -155,6 +164,8 @@ class NativeLobby(Lobby):
 
     async def _meet(self) -> None:
         """Until a hello that can be taken, or the first audio of a client that sends none."""
+        if self._said is not None and await self._greeted(self._said):
+            return
         while True:
             text, data = await self._connection.receive()
             if data is not None:

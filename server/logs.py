@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from typing import Literal
+from typing import Literal, TextIO
 
 import structlog
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def without_controls(
+    logger: object, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """What strangers may have sent begins no line of its own, and moves nobody's cursor.
+
+    `stacks` and tracebacks are ours, and have lines.
+    """
+    return {
+        name: _CONTROL.sub(lambda found: repr(found[0])[1:-1], value)
+        if isinstance(value, str) and name != "stacks"
+        else value
+        for name, value in event.items()
+    }
 
 
 def configure(level: str, style: Literal["auto", "console", "json"]) -> None:
@@ -16,6 +34,7 @@ def configure(level: str, style: Literal["auto", "console", "json"]) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        without_controls,
     ]
     renderer: structlog.typing.Processor = (
         # A plain traceback: the others show local variables, and those hold what people say.
@@ -34,7 +53,7 @@ def configure(level: str, style: Literal["auto", "console", "json"]) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Lines(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -51,3 +70,18 @@ def configure(level: str, style: Literal["auto", "console", "json"]) -> None:
     # Chatty below warning, and httpx would log a line for every reply.
     for name in ("httpx", "httpcore", "uvicorn", "faster_whisper", "phonemizer", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """A disk that is full costs lines, and may leave half of one. The next one stands alone."""
+
+    _torn = False
+
+    def format(self, record: logging.LogRecord) -> str:
+        begins, self._torn = "\n" if self._torn else "", False
+        return begins + super().format(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        self._torn = True
+        if not isinstance(sys.exc_info()[1], OSError):  # else there is nowhere to tell it
+            super().handleError(record)

@@ -42,10 +42,10 @@ def stands_for(name: str, voices: Collection[str], default: str) -> str | None:
 
 
 def language_of(wanted: str, own: str, spoken: Collection[str]) -> str | None:
-    """The language that is meant ("en": the voice's own English, "fr": "fr-fr"), of those that are
-    spoken here; None when there is none such."""
+    """The language that is meant ("en": the voice's own English, else American; "fr": "fr-fr"), of
+    those that are spoken here; None when there is none such."""
     tag = wanted.lower().replace("_", "-")
-    known = [own, *sorted(spoken)]
+    known = [own, *sorted(spoken, key=lambda one: (one != "en-us", one))]
     if tag in known:
         return tag
     return next((one for one in known if one.split("-")[0] == tag), None)

@@ -11,14 +11,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pipeline.engines.ports import Engine, HasBackends
+from pipeline.engines.build import Engines
+from pipeline.engines.ports import Engine, HasBackends, MeasuresMemory, RunsElsewhere
+from pipeline.errors import NotFound
 from pipeline.percentiles import percentile
-from pipeline.pool import LLM
-from server.gate import check_admin
+from pipeline.pool import EOT, LLM, STT, TTS
+from server.gate import remote_of
 from server.house import House
 from server.requests import describe
+from session.kept import Kept
 from session.manager import Ticket
+from session.records import State
 from session.session import Session
+
+BY_OPERATOR = "ended by the operator"
 
 
 async def healthz(request: Request) -> Response:
@@ -50,15 +56,15 @@ async def status(request: Request) -> Response:
             "uptime_s": round(time.monotonic() - house.started_at, 1),
             "version": version("antiphon"),
             "engines": {
-                "stt": _info(engines.transcriber),
+                "stt": {**_info(engines.transcriber), "why": engines.why_ear},
                 "llm": _info(engines.language_model),
-                "tts": _info(engines.synthesizers[0]),
+                "tts": {**_info(engines.synthesizers[0]), "why": engines.why_voice},
                 "vad": _info(engines.voice_activity),
                 "eot": _info(engines.end_of_turn),
             },
             "sessions": {
                 "active": len(house.sessions),
-                "parked": 0,
+                "parked": house.keeping.parked if house.keeping is not None else 0,
                 "waiting": house.sessions.admission.waiting,
                 "max": house.sessions.admission.places,
             },
@@ -83,12 +89,13 @@ async def status(request: Request) -> Response:
                 "interrupted": totals.interrupted,
             },
             "shedding": house.load.level,
+            "dashboards": house.settings.dashboards_url or None,
             "load": {
                 "loop_lag_ms": round(1000 * house.load.last.lag_s, 1),
                 "queue_late_ms": round(1000 * house.load.last.late_s, 1),
             },
             "pool": {
-                kind: {**_pool(asdict(state)), **_breaker(engines.language_model, kind)}
+                kind: {**_pool(asdict(state)), **_breaker(_engine(engines, kind))}
                 for kind, state in house.pool.status().items()
             },
         }
@@ -96,43 +103,47 @@ async def status(request: Request) -> Response:
 
 
 async def list_sessions(request: Request) -> Response:
-    """Who is here, and who waits to be."""
+    """Who is here, and who waits to be; with Redis, at every gateway."""
     house = _admin(request)
-    return JSONResponse(
-        [_session(house, session) for session in house.sessions]
-        + [_waiting(ticket) for ticket in house.sessions.waiting()]
-    )
+    rows = rows_here(house)
+    if house.fellows is not None:
+        rows += await house.fellows.rows("sessions")
+    known = {row["id"] for row in rows}
+    parked = await house.keeping.all_parked() if house.keeping is not None else []
+    return JSONResponse(rows + [_parked(kept) for kept in parked if kept.session not in known])
 
 
 async def list_requests(request: Request) -> Response:
-    """The requests over HTTP that are at work, and the last ones, the newest first."""
-    return JSONResponse([describe(tracked) for tracked in _admin(request).requests])
+    """The requests over HTTP that are at work, and the last ones, the newest first; with Redis,
+    those of every gateway, one gateway after the other."""
+    house = _admin(request)
+    rows = requests_here(house)
+    if house.fellows is not None:
+        rows += await house.fellows.rows("requests")
+    return JSONResponse(rows)
 
 
 async def one_session(request: Request) -> Response:
     """One of them, in detail."""
-    house = _admin(request)
-    session = house.sessions.get(request.path_params["id"])
-    return JSONResponse(
-        {
-            **_session(house, session),
-            "settings": {
-                "voice": session.settings.voice,
-                "speed": session.settings.speed,
-                "language": session.settings.language,
-                "pace": session.settings.pace,
-                "turn_detection": session.settings.detection,
-            },
-            "items": len(session.conversation.items),
-            "muted": session.muted,
-        }
-    )
+    house, session = _admin(request), request.path_params["id"]
+    found = details_here(house, session)
+    if not found and house.fellows is not None:
+        found = await house.fellows.rows("session", session)
+    if not found:
+        raise NotFound(f"there is no session {session!r}")
+    return JSONResponse(found[0])
 
 
 async def end_session(request: Request) -> Response:
     """End one of them."""
-    house = _admin(request)
-    await house.sessions.dismiss(request.path_params["id"], "ended by the operator")
+    house, session = _admin(request), request.path_params["id"]
+    if house.fellows is None:
+        await house.sessions.dismiss(session, BY_OPERATOR)
+    else:
+        try:
+            await house.sessions.end_here(session, BY_OPERATOR)
+        except NotFound:
+            await house.fellows.end(session)
     return Response(status_code=204)
 
 
@@ -149,6 +160,38 @@ routes = [
 ]
 
 
+def rows_here(house: House) -> list[dict[str, Any]]:
+    """Who is connected to this server."""
+    here = [_session(house, session) for session in house.sessions]
+    return here + [_waiting(house, ticket) for ticket in house.sessions.waiting()]
+
+
+def requests_here(house: House) -> list[dict[str, Any]]:
+    """The requests of this server."""
+    return [{**describe(tracked), "gateway": house.name} for tracked in house.requests]
+
+
+def details_here(house: House, session_id: str) -> list[dict[str, Any]]:
+    """One session of this server's; none, if it is not here."""
+    try:
+        session = house.sessions.get(session_id)
+    except NotFound:
+        return []
+    settings = session.settings
+    details = {
+        "settings": {
+            "voice": settings.voice,
+            "speed": settings.speed,
+            "language": settings.language,
+            "pace": settings.pace,
+            "turn_detection": settings.detection,
+        },
+        "items": len(session.conversation.items),
+        "muted": session.muted,
+    }
+    return [_session(house, session) | details]
+
+
 def _house(request: Request) -> House:
     house: House = request.app.state.house
     return house
@@ -156,12 +199,25 @@ def _house(request: Request) -> House:
 
 def _admin(request: Request) -> House:
     house = _house(request)
-    check_admin(request, house.settings.admin_token)
+    house.gate.admin(request)
+    if request.method not in ("GET", "HEAD"):
+        house.audit.note(
+            "admin", action=f"{request.method} {request.url.path[:200]}", remote=remote_of(request)
+        )
     return house
 
 
-def _info(engine: Engine) -> dict[str, str]:
-    return asdict(engine.info)
+def _info(engine: Engine) -> dict[str, Any]:
+    """What it is; on a device with memory of its own, what it takes of that."""
+    use = engine.memory if isinstance(engine, MeasuresMemory) else None
+    if use is None:
+        return asdict(engine.info)
+    memory = {
+        "weights_mb": round(use.weights_bytes / 1e6),
+        "call_mb": round(use.call_bytes / 1e6),
+        "share_mb": round(use.share_bytes / 1e6) or None,
+    }
+    return {**asdict(engine.info), "memory": memory}
 
 
 def _pool(state: dict[str, Any]) -> dict[str, Any]:
@@ -170,11 +226,24 @@ def _pool(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "wait_ms": {"p50": p50, "p95": p95, "oldest": oldest}}
 
 
-def _breaker(model: Engine, kind: str) -> dict[str, Any]:
-    """The best of the backends' breakers, null where there is none to break, and each backend."""
-    if kind != LLM.name or not isinstance(model, HasBackends):
+def _engine(engines: Engines, kind: str) -> Engine:
+    """The first of those that do this kind of work."""
+    return {
+        STT.name: engines.transcriber,
+        EOT.name: engines.end_of_turn,
+        TTS.name: engines.synthesizers[0],
+        LLM.name: engines.language_model,
+    }[kind]
+
+
+def _breaker(engine: Engine) -> dict[str, Any]:
+    """The best of the backends' breakers, and each backend; open where no replica answers; null
+    where there is none to break."""
+    if isinstance(engine, RunsElsewhere):
+        return {"breaker": "open" if engine.away else "closed"}
+    if not isinstance(engine, HasBackends):
         return {"breaker": None}
-    backends = model.backends()
+    backends = engine.backends()
     states = {backend.breaker for backend in backends}
     best = next(state for state in ("closed", "half_open", "open") if state in states)
     return {"breaker": best, "backends": [asdict(backend) for backend in backends]}
@@ -190,10 +259,10 @@ def _session(house: House, session: Session) -> dict[str, Any]:
         "user": identity.user,
         "protocol": identity.protocol,
         "remote": identity.remote,
-        "gateway": None,
+        "gateway": house.name,
         "connected_at": round(session.connected_at, 3),
         "state": session.state,
-        "turns": figures.turns,
+        "turns": session.turns,
         "latency_ms": {
             "last": figures.latencies_ms[-1] if latencies else None,
             "p50": percentile(latencies, 0.5),
@@ -204,17 +273,30 @@ def _session(house: House, session: Session) -> dict[str, Any]:
     }
 
 
-def _waiting(ticket: Ticket) -> dict[str, Any]:
-    """As a session shows that has done nothing yet."""
+def _waiting(house: House, ticket: Ticket) -> dict[str, Any]:
+    row = _absent(ticket.session, ticket.user, ticket.remote, ticket.came_at, "waiting")
+    return row | {"gateway": house.name}
+
+
+def _parked(kept: Kept) -> dict[str, Any]:
+    return _absent(
+        kept.session, kept.user, kept.remote, kept.connected_at, "parked", turns=kept.turns
+    )
+
+
+def _absent(
+    session: str, user: str | None, remote: str, at: float, state: State, turns: int = 0
+) -> dict[str, Any]:
+    """As a session shows that does nothing: its client is not here yet, or no more."""
     return {
-        "id": ticket.session,
-        "user": None,
+        "id": session,
+        "user": user,
         "protocol": "native",
-        "remote": ticket.remote,
+        "remote": remote,
         "gateway": None,
-        "connected_at": round(ticket.came_at, 3),
-        "state": "waiting",
-        "turns": 0,
+        "connected_at": round(at, 3),
+        "state": state,
+        "turns": turns,
         "latency_ms": {"last": None, "p50": None, "p95": None},
         "claims": {"stt": 0, "llm": 0, "tts": 0},
         "bytes": {"in": 0, "out": 0},

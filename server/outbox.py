@@ -29,10 +29,18 @@ from pipeline.events import (
     ToolText,
     UserTranscript,
 )
-from session.messages import Event, GoingAway, ItemAdded, ItemRetrieved, Warned
+from session.messages import (
+    Configured,
+    Event,
+    GoingAway,
+    ItemAdded,
+    ItemRetrieved,
+    Warned,
+    Welcome,
+)
 
 LATE_S, STUCK_S = 5.0, 15.0
-MAX_TEXT_BYTES = 150_000
+MAX_TEXT_BYTES = 100_000
 """Of all that waits but audio, beside one message of whatever size."""
 EVENT_BYTES = 200
 """What an event takes besides its text."""
@@ -180,6 +188,11 @@ def _text_size(event: Event) -> int:
             return EVENT_BYTES + _bytes(item.text)
         case ReplyDone(text=text, heard=heard):
             return EVENT_BYTES + _bytes(text) + _bytes(heard)
+        case Configured(settings=settings):
+            return EVENT_BYTES + _bytes(settings.instructions)
+        case Welcome(settings=settings, history=history):
+            said = sum(_bytes(item.text) for item in history)
+            return EVENT_BYTES + _bytes(settings.instructions) + said
         case _:
             return EVENT_BYTES
 

@@ -7,11 +7,15 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import h11
+import structlog
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+
+from server.request_ids import new_id
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent
@@ -28,20 +32,31 @@ Ear = Callable[[bytes], bool]
 """Takes a binary message as it comes; False: it is to go the ordinary way."""
 
 
+HEAD_S = 10.0
+"""A request's head comes within this."""
+_UNREAD = "HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: 0\r\nx-request-id: {}\r\n\r\n"
 FLUSH_S = 5.0
 """So long a peer that is cut off may still read what was sent before."""
 
 
 class HttpPeer(H11Protocol):
-    """Lets an answer be cut off in its middle: ASGI can only end it well, or raise."""
+    """Lets an answer be cut off in its middle: ASGI can only end it well, or raise. And tells of
+    what never becomes a request: what is not HTTP, and what does not come to the end of its head.
+    """
+
+    tell: Callable[[str, str], None] = staticmethod(lambda reason, remote: None)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._head_timer: asyncio.TimerHandle | None = None
         inner = self.app
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             scope.setdefault("extensions", {})[_KEY] = {"protocol": self}
-            await inner(scope, receive, send)
+            if _of_two_lengths(scope):
+                await self._refuse(send)
+            else:
+                await inner(scope, receive, send)
 
         self.app = app
 
@@ -49,6 +64,90 @@ class HttpPeer(H11Protocol):
         """Close without an end; a peer that reads nothing more is not waited for."""
         self.transport.close()
         asyncio.get_running_loop().call_later(FLUSH_S, self.transport.abort)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A browser may connect for later: it is given as long as one that begins to speak."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_S, self._no_head)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; a head that has begun must come to its end in time."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._forget_head()
+        elif self._head_timer is None and self.conn.trailing_data[0]:
+            self._head_timer = self.loop.call_later(HEAD_S, self._no_head)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is not HTTP, or its head is larger than is read."""
+        self._forget_head()
+        request_id = self._told("malformed")
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            # It was in a body: whoever reads that has nobody to answer any more.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._answer_unread("400 Bad Request", request_id)
+            self.transport.close()
+        else:  # an answer has begun, and cannot become another one
+            self.cut()
+
+    async def _refuse(self, send: Send) -> None:
+        """A proxy may have read another body than we would, and take its rest for a request of
+        somebody else's (RFC 9112, 11.2): nothing more is read of this connection."""
+        request_id = self._told("malformed").encode()
+        head = [
+            (b"connection", b"close"),
+            (b"content-length", b"0"),
+            (b"x-request-id", request_id),
+        ]
+        await send({"type": "http.response.start", "status": 400, "headers": head})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _no_head(self) -> None:
+        self._head_timer = None
+        if self.conn.trailing_data[0]:  # else it only connected, and nobody need be told
+            self._answer_unread("408 Request Timeout", self._told("slow"))
+        self.cut()
+
+    def _forget_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _told(self, reason: str) -> str:
+        """Tell of it; gives the id under which that was noted."""
+        request_id = new_id()
+        with structlog.contextvars.bound_contextvars(request=request_id):
+            self.tell(reason, self._remote())
+        return request_id
+
+    def _answer_unread(self, status: str, request_id: str) -> None:
+        self.transport.write(_UNREAD.format(status, request_id).encode())
+
+    def _remote(self) -> str:
+        return "{}:{}".format(*self.client) if self.client else "unknown"
+
+
+def _of_two_lengths(scope: Scope) -> bool:
+    names = {name for name, _ in scope["headers"]}
+    return b"content-length" in names and b"transfer-encoding" in names
+
+
+def http_peer(tell: Callable[[str, str], None]) -> type[HttpPeer]:
+    """The class for one server: `tell` gets a reason of the gate's, and the peer's address."""
+
+    class Peer(HttpPeer):
+        pass
+
+    Peer.tell = staticmethod(tell)
+    return Peer
 
 
 class PeerProtocol(WebSocketsSansIOProtocol):

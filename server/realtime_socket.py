@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 from starlette.websockets import WebSocket
 
 from pipeline.errors import BadMessage, ClientError
 from pipeline.events import Failed
+from server.configs import session_config
 from server.connection import Connection
-from server.gate import check_origin
 from server.house import House
 from server.intake import Intake
 from server.lobby import RealtimeLobby
-from server.realtime_secrets import DEFAULT_MODEL, Secrets, key_of, new_codec
+from server.realtime_secrets import DEFAULT_MODEL, new_codec
+from server.sharing import session_counts
 from server.talk import Talk, answered
 from server.wire import realtime
-from server.wire.realtime_audio import PCM_HZ
-from server.wire.realtime_in import is_append
+from server.wire.realtime_audio import PCM_HZ, Audio, FormatName, second_bytes
+from server.wire.realtime_in import ref_of
 from session.messages import Configure, Settings
 from session.records import Identity
 from session.session import Session
@@ -28,18 +29,16 @@ log = structlog.get_logger(__name__)
 CREDIT_S = 330.0
 """Audio that may run ahead of real time: 15 MiB of base64 in one append. The reader waits while it
 is heard."""
-PIECE_BYTES = 2 * PCM_HZ
-"""A second: so much is handed over before there must be room for more."""
 
 
 async def realtime_socket(socket: WebSocket) -> None:
-    """The endpoint of `/v1/realtime`. Any `model` is taken: there is one. So is any key, but for a
-    client secret, which brings its session's settings.
+    """The endpoint of `/v1/realtime`. Any `model` is taken: there is one. A client secret brings
+    its session's settings.
     """
     house: House = socket.app.state.house
-    check_origin(socket, house.settings.allowed_origins)
-    secrets: Secrets = socket.app.state.secrets
-    given = secrets.session(key_of(socket))
+    house.check_elsewhere()
+    visitor = await house.gate.for_session(socket)
+    given = visitor.session
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(realtime.SUBPROTOCOL if realtime.SUBPROTOCOL in offered else None)
     model = socket.query_params.get("model") or str(given.get("model") or DEFAULT_MODEL)
@@ -48,13 +47,14 @@ async def realtime_socket(socket: WebSocket) -> None:
         house.check_open()
         codec = new_codec(house, model, given)
         connection.frames = codec.encode
-        with house.sessions.ticket(connection.remote) as ticket:
-            first = await RealtimeLobby(connection, intake, ticket).enter()
-            house.check_open()
-            with house.budgets.session(None) as budget:
-                talk = RealtimeTalk(
-                    connection, intake, house, ticket.session, budget, overtakes=False
-                )
+        with (
+            house.budgets.session(visitor.user, visitor.allowance) as budget,
+            house.sessions.ticket(connection.remote, visitor.user) as ticket,
+        ):
+            async with session_counts(house.fellows, visitor.user, budget):
+                first = await RealtimeLobby(connection, intake, ticket).enter()
+                house.check_open()
+                talk = RealtimeTalk(connection, intake, house, ticket, budget, overtakes=False)
                 await talk.begin(codec, first)
 
 
@@ -67,9 +67,12 @@ class RealtimeTalk(Talk):
         house = self.house
         settings = _settings(codec.hello(), house)
         config = replace(
-            house.settings.session_config(), holds=False, follows_playback=False, greeting=""
-        )
-        identity = Identity(self.id, "realtime", self.connection.remote)
+            session_config(house.settings),
+            holds=False, follows_playback=False, comes_back=False, greeting="",
+        )  # fmt: skip
+        if self.user is not None:  # nobody else could ever ask for it
+            self.lease = await house.sessions.lease(self.id, self.user, None)
+        identity = Identity(self.id, "realtime", self.connection.remote, self.user)
         await self.run(self.make_session(identity, settings, config, PCM_HZ))
 
     async def read(self, session: Session) -> None:
@@ -87,24 +90,40 @@ class RealtimeTalk(Talk):
             session.figures.bytes_in += len(text_frame or data or b"")
 
     async def _obey(self, session: Session, text: str) -> None:
-        if is_append(text):
-            self.intake.check_frame(b"")
-        else:
-            self.intake.check_text()
         try:
             command = self._codec.decode(text)
-            if isinstance(command, realtime.Audio):
-                await self._hear(session, command.pcm)
-                return
+        except ClientError as error:
+            self.intake.check_text()
+            self.tell(Failed(error, ref=ref_of(text)))
+            return
+        if isinstance(command, Audio):
+            self.intake.check_frame(b"")
+            sound = _Microphone(self._codec, command.name)
+            for piece in command.pieces():
+                self.hear(session, piece, sound, CREDIT_S)
+                await session.room()  # before more is decoded
+            return
+        self.intake.check_text()
+        try:
             self.pay_for(command)
             await session.tell(command)
         except ClientError as error:
-            self.tell(Failed(error, ref=realtime.ref_of(text)))
+            self.tell(Failed(error, ref=ref_of(text)))
 
-    async def _hear(self, session: Session, pcm: bytes) -> None:
-        for start in range(0, len(pcm), PIECE_BYTES):
-            self.hear(session, pcm[start : start + PIECE_BYTES], PCM_HZ, CREDIT_S)
-            await session.room()
+
+@dataclass(frozen=True, slots=True)
+class _Microphone:
+    """One append's sound: only what was paid for is decoded."""
+
+    codec: realtime.Realtime
+    name: FormatName
+    rate_hz: int = PCM_HZ
+
+    def seconds(self, frame: bytes) -> float:
+        return len(frame) / second_bytes(self.name)
+
+    def pcm(self, frame: bytes) -> bytes:
+        return self.codec.pcm(frame, self.name)
 
 
 def _settings(chosen: Configure, house: House) -> Settings:

@@ -12,6 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
+def new_id() -> str:
+    """An id of ours."""
+    return f"req_{secrets.token_hex(8)}"
+
+
 class RequestIds:
     """ASGI middleware that binds `request` in the log context and answers with `x-request-id`."""
 
@@ -23,7 +28,7 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         given = next((value for key, value in scope["headers"] if key == b"x-request-id"), b"")
-        request_id = given.decode() if _SANE.fullmatch(given) else f"req_{secrets.token_hex(8)}"
+        request_id = given.decode() if _SANE.fullmatch(given) else new_id()
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
@@ -36,5 +41,7 @@ class RequestIds:
                 message = {**message, "headers": headers}
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request=request_id):
-            await self._app(scope, receive, send_with_id)
+        # Bound for good: the task ends with the request, and what uvicorn says of an error that
+        # passes here it says in this task.
+        structlog.contextvars.bind_contextvars(request=request_id)
+        await self._app(scope, receive, send_with_id)

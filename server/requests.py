@@ -17,7 +17,7 @@ from typing import Any, Literal
 import structlog
 from starlette.requests import ClientDisconnect
 
-from pipeline.errors import AtCapacity
+from pipeline.errors import AtCapacity, RateLimited
 from server.failures import failure_of
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,9 @@ Outcome = Literal["completed", "cancelled", "failed"]
 KEPT = 200
 """Requests that are over and still shown."""
 MOST_SKIPPED = 50
-"""Skipped stretches that a request is remembered with; all are counted."""
+"""Skipped stretches that are kept of a request, the first ones; of the others only how many."""
+RETRY_S = 5.0
+"""When to come back where too many are at work."""
 QUOTED = 80
 """Characters shown of a skipped stretch."""
 
@@ -57,6 +59,10 @@ class Tracked:
     """Seconds since the epoch."""
     _clock: Callable[[], float]
     _began: float
+    user: str | None = None
+    """Whose it is; None: nobody was asked."""
+    remote: str = "unknown"
+    """From where."""
     characters: int = 0
     """Of the text that is to be spoken, or that was heard."""
     audio_s: float = 0.0
@@ -72,6 +78,7 @@ class Tracked:
     """The error's, if it failed."""
     skipped: list[Skipped] = field(default_factory=list)
     skipped_count: int = 0
+    _last_skipped: Skipped | None = None
 
     def elapsed_s(self) -> float:
         """How long ago it came."""
@@ -88,9 +95,20 @@ class Tracked:
             self.ttfa_s = self.elapsed_s()
 
     def skip(self, start: int, end: int, text: str, reason: str) -> None:
-        """A stretch of its text is not voiced."""
-        self.skipped_count += 1
-        self.skipped.append(Skipped(start, end, text[:QUOTED], reason))
+        """A stretch of its text is not voiced. Neighbours for one reason are one stretch."""
+        last = self._last_skipped
+        joins = last is not None and (last.end, last.reason) == (start, reason)
+        if last is not None and joins:
+            start, text = last.start, last.text + text
+        self._last_skipped = Skipped(start, end, text[:QUOTED], reason)
+        self.skipped_count += not joins
+        if self.skipped_count <= MOST_SKIPPED:
+            self.skipped[self.skipped_count - 1 :] = [self._last_skipped]
+
+    @property
+    def skipped_more(self) -> int:
+        """Stretches that were skipped besides those that are kept."""
+        return self.skipped_count - len(self.skipped)
 
 
 class Requests:
@@ -126,17 +144,23 @@ class Requests:
         yield from reversed(self._over)
 
     @contextmanager
-    def tracked(self, request_id: str, work: Work) -> Iterator[Tracked]:
+    def tracked(
+        self, request_id: str, work: Work, user: str | None = None, remote: str = "unknown"
+    ) -> Iterator[Tracked]:
         """A request is at work for as long as the scope; how it is left is its outcome.
 
-        Raises `AtCapacity` when there are as many as there may be.
+        Raises `AtCapacity` when there are as many as there may be, and `RateLimited` when half of
+        those are this user's: nobody alone shuts all others out.
         """
         self.total += 1
         owner = f"{work}-{next(self._numbers)}"
-        tracked = Tracked(request_id, owner, work, time.time(), self._clock, self._clock())
+        tracked = Tracked(
+            request_id, owner, work, time.time(), self._clock, self._clock(), user, remote
+        )
         try:
             if len(self._active) >= self._most:
-                raise AtCapacity("too many requests are at work already", retry_after_s=5.0)
+                raise AtCapacity("too many requests are at work already", retry_after_s=RETRY_S)
+            self._check_share(user)
             self._active[owner] = tracked
             self._idle.clear()
             yield tracked
@@ -151,6 +175,16 @@ class Requests:
         finally:
             self._end(tracked)
 
+    def _check_share(self, user: str | None) -> None:
+        if user is None:
+            return
+        share = max(1, self._most // 2)
+        if sum(one.user == user for one in self._active.values()) >= share:
+            raise RateLimited(
+                f"at most {share} requests of one user's at once; wait for one to end",
+                retry_after_s=RETRY_S,
+            )
+
     async def idle(self) -> None:
         """Wait until none is at work."""
         await self._idle.wait()
@@ -161,7 +195,6 @@ class Requests:
         self._active.pop(tracked.owner, None)
         if not self._active:
             self._idle.set()
-        del tracked.skipped[MOST_SKIPPED:]
         self._over.append(tracked)
         self._tell(tracked)
         shown = describe(tracked)
@@ -175,6 +208,7 @@ def describe(tracked: Tracked) -> dict[str, Any]:
     """One request as `/admin/requests` shows it: nothing of its words but what was skipped."""
     return {
         "id": tracked.id,
+        "user": tracked.user,
         "route": ROUTES[tracked.work],
         "came_at": round(tracked.came_at, 3),
         "outcome": tracked.outcome or "active",

@@ -7,18 +7,19 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
-from pipeline.errors import GoingAway, StartError, first_error
-from server import logs, peer, settings
+from pipeline.errors import StartError, first_error
+from server import logs, peer, settings, settings_help
 from server.app import build_house, create_app
+from server.drain import drain
 from server.house import House
-from server.peer import HttpPeer, PeerProtocol
-from session.messages import GoingAway as GoingAwayEvent
+from server.peer import PeerProtocol, http_peer
 
 log = structlog.get_logger(__name__)
 
@@ -28,13 +29,12 @@ WS_MAX_BYTES = 16 * 1024 * 1024
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`serve` and its help, which lists every setting."""
-    lines = [f"  {name}\n      {text} [{default}]" for name, default, text in settings.describe()]
     parser = commands.add_parser(
         "serve",
         help="run the server",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Run the voice chat server.",
-        epilog="Settings, from the environment or a .env file:\n\n" + "\n".join(lines),
+        epilog=settings_help.epilog(),
     )
     parser.add_argument("--host", help="address to listen on (ANTIPHON_HOST)")
     parser.add_argument("--port", type=int, help="port to listen on (ANTIPHON_PORT)")
@@ -62,6 +62,8 @@ async def serve(chosen: settings.Settings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
     async with running(chosen, listener) as (house, stopped):
+        if not chosen.authenticates and not chosen.on_loopback:
+            log.warning("anybody_may_enter", host=chosen.host, mend="ANTIPHON_AUTH_SECRET")
         if house.stage == "ready":  # and was not told to stop while it loaded
             print(f"Antiphon is ready: http://{shown}:{port}/", flush=True)
         await stopped
@@ -69,30 +71,15 @@ async def serve(chosen: settings.Settings, listener: socket.socket) -> None:
 
 @asynccontextmanager
 async def running(
-    chosen: settings.Settings, listener: socket.socket
+    chosen: settings.Settings, listener: socket.socket, house: House | None = None
 ) -> AsyncIterator[tuple[House, asyncio.Task[None]]]:
     """A server on the bound socket: its house, once loaded, and the task that ends with it.
 
-    While it loads it answers already, with 503. Leaving the scope stops it. Raises `StartError`.
+    While it loads it answers already, with 503. Leaving the scope stops it. `house`: one with other
+    engines than the settings name. Raises `StartError`.
     """
-    house = build_house(chosen)
-    server = _Server(
-        uvicorn.Config(
-            create_app(house),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            http=HttpPeer,
-            ws=PeerProtocol,
-            ws_max_size=WS_MAX_BYTES,
-            ws_per_message_deflate=False,
-            ws_ping_interval=peer.PING_EVERY_S,
-            ws_ping_timeout=peer.PONG_WITHIN_S,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-        ),
-        house,
-    )
+    house = house or build_house(chosen)
+    server = _Server(stack(create_app(house), house.unread), house)
     try:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(server.serve([listener]))
@@ -107,6 +94,27 @@ async def running(
                 server.should_exit = True
     except ExceptionGroup as group:
         raise first_error(group) from group
+
+
+def stack(
+    app: ASGIApp, unread: Callable[[str, str], None] = lambda why, who: None
+) -> uvicorn.Config:
+    """What stands between an application and its sockets; `unread` is told of input that is no
+    HTTP, with a reason of the gate's and the peer's address."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        http=http_peer(unread),
+        ws=PeerProtocol,
+        ws_max_size=WS_MAX_BYTES,
+        ws_per_message_deflate=False,
+        ws_ping_interval=peer.PING_EVERY_S,
+        ws_ping_timeout=peer.PONG_WITHIN_S,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
 
 
 class _Server(uvicorn.Server):
@@ -136,15 +144,7 @@ class _Server(uvicorn.Server):
         self._drain = asyncio.get_running_loop().create_task(self._drained())
 
     async def _drained(self) -> None:
-        house = self._house
-        log.info("draining", sessions=len(house.sessions))
-        house.stage = "draining"
-        try:
-            async with asyncio.timeout(house.settings.drain_s):
-                await house.sessions.drain(GoingAwayEvent(reconnect_in_ms=1_000))
-                await house.requests.idle()
-        except TimeoutError:
-            await house.sessions.end_all(GoingAway("the server is going away"), "going away")
+        await drain(self._house)
         self.should_exit = True
 
 

@@ -25,9 +25,11 @@ from server import names
 from server.encoding import CONTENT_TYPES, Encoder, encoder, wav_header
 from server.endpoint import EVENTS, LATER_WAITS, Endpoint, event, failure_event, timing
 from server.exchange import Exchange
-from server.gate import check_origin
+from server.gate import Visitor
 from server.house import House
 from server.requests import Skipped, Tracked
+from server.scratch import Share
+from server.sharing import request_counts
 from server.speech_ask import Offer, SpeechAsk, read_ask
 from server.speech_cache import Key, Spoken
 
@@ -36,17 +38,16 @@ SLICE_BYTES = REPLY_HZ // 5 * 2
 SPOOL_BYTES = 1_000_000
 """A body that is sent whole is kept in memory up to this, else in a file that has no name."""
 BLOCK_BYTES = 65_536
-HEADER_SPANS = 100
 
 
-async def speech(exchange: Exchange, house: House, tracked: Tracked) -> None:
+async def speech(exchange: Exchange, house: House, tracked: Tracked, visitor: Visitor) -> None:
     """Answer `POST /v1/audio/speech`."""
     offer = offer_of(house)
     ask = read_ask(await exchange.body(offer.most_bytes), offer)
     tracked.characters = len(ask.text)
-    # Nobody is known yet: every request is a user of its own, with a share of what all may.
-    with house.budgets.session(None) as budget:
-        budget.take_characters(len(ask.text), time.monotonic())
+    with house.budgets.request(visitor.user, visitor.allowance) as budget:
+        async with request_counts(house.fellows, visitor.user, budget):
+            budget.take_characters(len(ask.text), time.monotonic())
     await exchange.during(_speak(exchange, house, tracked, ask))
 
 
@@ -58,7 +59,8 @@ async def _speak(exchange: Exchange, house: House, tracked: Tracked, ask: Speech
         elif ask.stream:
             await _send_stream(exchange, tracked, ask, pieces)
         else:
-            await _send_whole(exchange, tracked, ask, pieces)
+            with house.scratch.share() as share:
+                await _send_whole(exchange, tracked, ask, pieces, share)
 
 
 async def _audio(house: House, tracked: Tracked, ask: SpeechAsk) -> AsyncGenerator[bytes]:
@@ -73,7 +75,7 @@ async def _audio(house: House, tracked: Tracked, ask: SpeechAsk) -> AsyncGenerat
         return
     reading = Reading(
         ask.text, tracked.owner, ask.voice, house.pool, tracked,
-        later_wait_s=LATER_WAITS * house.settings.pool_wait_s,
+        later_wait_s=LATER_WAITS * house.settings.pool_wait_s, played=ask.events or ask.stream,
     )  # fmt: skip
     kept = bytearray()
     async with aclosing(reading.pieces()) as pieces:
@@ -81,7 +83,7 @@ async def _audio(house: House, tracked: Tracked, ask: SpeechAsk) -> AsyncGenerat
             if cache.takes(key):
                 kept += pcm
             yield pcm
-    if kept:
+    if kept and not tracked.skipped_more:
         cache.put(key, Spoken(bytes(kept), tuple(tracked.skipped)))
 
 
@@ -137,16 +139,21 @@ async def _send_events(exchange: Exchange, tracked: Tracked, pieces: AsyncIterat
         {"start": s.start, "end": s.end, "text": s.text, "reason": s.reason}
         for s in tracked.skipped
     ]
-    done = {"type": "speech.audio.done", "usage": usage, "skipped": skipped}
-    await exchange.finish(event(done))
+    done = {"usage": usage, "skipped": skipped, "skipped_more": tracked.skipped_more}
+    await exchange.finish(event({"type": "speech.audio.done", **done}))
 
 
 async def _send_whole(
-    exchange: Exchange, tracked: Tracked, ask: SpeechAsk, pieces: AsyncIterator[bytes]
+    exchange: Exchange,
+    tracked: Tracked,
+    ask: SpeechAsk,
+    pieces: AsyncIterator[bytes],
+    share: Share,
 ) -> None:
     with SpooledTemporaryFile(SPOOL_BYTES) as spool:
         async for data in pieces:
             tracked.first_output()
+            share.take(len(data))
             spool.write(data)
         length = spool.tell()
         if ask.format == "wav":
@@ -159,24 +166,17 @@ async def _send_whole(
             **timing(tracked, whole=True),
         }
         if tracked.skipped:
-            headers["x-skipped"] = spans(tracked.skipped)
+            headers["x-skipped"] = spans(tracked.skipped, tracked.skipped_more)
         await exchange.start(headers)
         while data := spool.read(BLOCK_BYTES):
             await exchange.send(data)
     await exchange.finish()
 
 
-def spans(skipped: list[Skipped]) -> str:
-    """Stretches of the text as "12-15,40-52": neighbours as one. Past `HEADER_SPANS` they
-    end with "..."."""
-    joined: list[list[int]] = []
-    for one in skipped:
-        if joined and joined[-1][1] == one.start:
-            joined[-1][1] = one.end
-        else:
-            joined.append([one.start, one.end])
-    shown = [f"{start}-{end}" for start, end in joined[:HEADER_SPANS]]
-    return ",".join([*shown, "..."] if len(joined) > HEADER_SPANS else shown)
+def spans(skipped: list[Skipped], more: int = 0) -> str:
+    """Stretches of the text as "12-15,40-52", and how many others there are: ",and 7 more"."""
+    shown = [f"{one.start}-{one.end}" for one in skipped]
+    return ",".join([*shown, f"and {more} more"] if more else shown)
 
 
 # --- what can be asked for ------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def offer_of(house: House) -> Offer:
 
 async def models(request: Request) -> Response:
     """The models that can be named, as OpenAI's API lists them; `serves` is what stands behind."""
-    house = _open_house(request)
+    house = await _open_house(request)
     voice, ear = house.engines.synthesizers[0].info, house.engines.transcriber.info
     own = {voice.model: voice.model, ear.model: ear.model}
     theirs = {
@@ -213,7 +213,7 @@ async def models(request: Request) -> Response:
 
 async def voices(request: Request) -> Response:
     """The voices that can be named, and OpenAI's names with the voices that stand for them."""
-    catalogue = _open_house(request).catalogue
+    catalogue = (await _open_house(request)).catalogue
     listed = [
         {"id": name, "name": name, "language": language}
         for name, language in catalogue.voices.items()
@@ -226,9 +226,9 @@ async def voices(request: Request) -> Response:
     return JSONResponse({"voices": listed, "default": catalogue.default_voice})
 
 
-def _open_house(request: Request) -> House:
+async def _open_house(request: Request) -> House:
     house: House = request.app.state.house
-    check_origin(request, house.settings.allowed_origins)
+    await house.gate.reader(request, house.sessions.lasts)
     house.check_open()
     return house
 

@@ -3,6 +3,7 @@ first. Pure."""
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +13,9 @@ from server.requests import Skipped
 
 LONGEST_TEXT = 300
 """Characters: a phrase or two, some 20 s. What is longer is hardly asked for twice."""
+OVERHEAD_BYTES = 1_000
+"""What an entry takes besides its bytes and texts: its objects, and its place in the table (some
+600, and 200 for each skipped stretch; sys.getsizeof, Python 3.11)."""
 
 
 class CacheWatcher(Protocol):
@@ -37,11 +41,20 @@ class Spoken:
     skipped: tuple[Skipped, ...]
 
 
+def size_of(key: Key, spoken: Spoken) -> int:
+    """Bytes of memory that an entry takes, rounded up."""
+    texts = [key.text, key.voice.voice, key.voice.language or "", key.model]
+    texts += [one.text for one in spoken.skipped] + [one.reason for one in spoken.skipped]
+    overhead = OVERHEAD_BYTES * (1 + len(spoken.skipped))
+    return overhead + sys.getsizeof(spoken.pcm) + sum(map(sys.getsizeof, texts))
+
+
 class SpeechCache:
     """The least recently used go when there is no more room."""
 
     def __init__(self, most_bytes: int, asked: CacheWatcher) -> None:
-        """`most_bytes` of audio; 0: nothing is kept, and nobody is told of what is not found."""
+        """`most_bytes` of audio, texts and what holds them; 0: nothing is kept, and nobody is told
+        of what is not found."""
         self._most = most_bytes
         self._asked = asked
         self._kept: OrderedDict[Key, Spoken] = OrderedDict()
@@ -63,12 +76,12 @@ class SpeechCache:
 
     def put(self, key: Key, spoken: Spoken) -> None:
         """Keep it, if it is to be kept."""
-        if not self.takes(key) or len(spoken.pcm) > self._most:
+        size = size_of(key, spoken)
+        if not self.takes(key) or size > self._most:
             return
         if (before := self._kept.pop(key, None)) is not None:
-            self.bytes -= len(before.pcm)
+            self.bytes -= size_of(key, before)
         self._kept[key] = spoken
-        self.bytes += len(spoken.pcm)
+        self.bytes += size
         while self.bytes > self._most:
-            _, oldest = self._kept.popitem(last=False)
-            self.bytes -= len(oldest.pcm)
+            self.bytes -= size_of(*self._kept.popitem(last=False))

@@ -21,6 +21,7 @@ from pipeline.errors import (
     BadAudio,
     RateLimited,
     SlowClient,
+    Unauthorized,
     Unavailable,
 )
 from pipeline.events import Failed
@@ -30,12 +31,18 @@ from server.house import House
 from server.intake import TOO_MUCH_AUDIO, Fatal, Intake
 from server.lobby import Left
 from server.outbox import STUCK_S, Outbox
+from server.sound import Sound
 from session.budgets import Budget
-from session.messages import Closing, Command, Event, Settings, Warned, characters_of
+from session.keeping import Lease
+from session.manager import Ticket
+from session.messages import Closing, Command, Event, Settings, Warned, Welcome, characters_of
 from session.records import Identity, SessionConfig
 from session.session import Session
 
 log = structlog.get_logger(__name__)
+
+MOST_PINGS = 20
+"""A peer that answers none of them, one after the other, is found to be gone elsewhere."""
 
 
 @asynccontextmanager
@@ -47,8 +54,12 @@ async def answered(connection: Connection, house: House) -> AsyncIterator[None]:
         await connection.close(left.code, left.reason)
     except Fatal as fatal:
         await connection.refuse(fatal.error)
+    except Unauthorized as error:
+        house.gate.tell(error, connection.socket)
+        await connection.refuse(error)
     except (Unavailable, RateLimited) as error:
         house.metrics.turned_away(error)
+        house.audit.note("refused", why=failure_of(error).code, remote=connection.remote)
         await connection.refuse(error)
     except WebSocketDisconnect:
         pass
@@ -62,7 +73,7 @@ class Talk(ABC):
         connection: Connection,
         intake: Intake,
         house: House,
-        session_id: str,
+        ticket: Ticket,
         budget: Budget,
         *,
         overtakes: bool = True,
@@ -71,8 +82,13 @@ class Talk(ABC):
         self.connection = connection
         self.intake = intake
         self.house = house
-        self.id = session_id
+        self.id, self.user = ticket.session, ticket.user
         self.budget = budget
+        self.lease: Lease | None = None
+        """By what its session is kept; None: it is not."""
+        self._welcomed = asyncio.Event()
+        self.identity: Identity | None = None
+        """Of the session, once there is one."""
         self.outbox = Outbox(dropped=house.metrics.dropped, cut=self._cut, overtakes=overtakes)
 
     @abstractmethod
@@ -86,10 +102,15 @@ class Talk(ABC):
             self.house.sessions.registered(session),
         ):
             log.info("session_started", remote=session.identity.remote)
+            who, note = session.identity, self.house.audit.note
+            note("connected", user=who.user, remote=who.remote, protocol=who.protocol)
+            self.house.outboxes.add(self.outbox)
             try:
                 await self._converse(session)
             finally:
+                self.house.outboxes.discard(self.outbox)
                 log.info("session_ended", **_figures(session))
+                note("disconnected", user=who.user, remote=who.remote, **_figures(session))
 
     def make_session(
         self,
@@ -101,6 +122,7 @@ class Talk(ABC):
     ) -> Session:
         """The session of this connection."""
         house = self.house
+        self.identity = identity
         return Session(
             identity,
             settings,
@@ -112,25 +134,32 @@ class Talk(ABC):
             send=self.tell,
             peer_answers=self.connection.answers,
             load=lambda: house.load.level,
+            ears=house.ears,
             limits=limits,
+            keeping=house.keeping,
+            lease=self.lease,
         )
 
     def tell(self, event: Event) -> None:
         """Put an event on its way to the client."""
         self.house.metrics.told(event)
+        if self.house.tracing is not None and self.identity is not None:
+            self.house.tracing.told(self.identity, event)
         self.outbox.put(event)
 
-    def hear(self, session: Session, data: bytes, rate_hz: int, credit_s: float) -> None:
+    def hear(self, session: Session, frame: bytes, sound: Sound, credit_s: float) -> None:
         """Take microphone audio within its bounds. Raises `Fatal` when they are passed for long."""
-        seconds = len(data) / 2 / rate_hz
-        if not self.intake.take_audio(seconds, credit_s):
-            self.house.metrics.dropped("microphone")
-            if self.intake.warns_of_drops():
-                self.tell(Warned(TOO_MUCH_AUDIO))
-            return
         try:
+            seconds = sound.seconds(frame)
+            if not seconds:
+                return
+            if not self.intake.take_audio(seconds, credit_s):
+                self.house.metrics.dropped("microphone")
+                if self.intake.warns_of_drops():
+                    self.tell(Warned(TOO_MUCH_AUDIO))
+                return
             self.budget.take_audio(seconds, time.monotonic())
-            session.hear(data)
+            session.hear(sound.pcm(frame))
         except (BadAudio, RateLimited) as error:
             if self.intake.tells_refused_audio():
                 self.tell(Failed(error))
@@ -147,7 +176,8 @@ class Talk(ABC):
             talk = tasks.create_task(self._talk(session))
             read = tasks.create_task(self._read(session))
             write = tasks.create_task(self._write(session))
-            talk.add_done_callback(lambda _: read.cancel())
+            confirm = tasks.create_task(self._confirm(session))
+            talk.add_done_callback(lambda _: (read.cancel(), confirm.cancel()))
             read.add_done_callback(lambda _: talk.cancel())
             write.add_done_callback(lambda _: (talk.cancel(), read.cancel()))
 
@@ -170,15 +200,25 @@ class Talk(ABC):
         except WebSocketDisconnect:
             return
 
+    async def _confirm(self, session: Session) -> None:
+        """A peer that answers a ping sent after the welcome has read the welcome."""
+        await self._welcomed.wait()
+        for _ in range(MOST_PINGS):
+            if await self.connection.answers():
+                await session.reached()
+                return
+
     async def _write(self, session: Session) -> None:
         try:
             while (event := await self.outbox.next()) is not None:
+                async with asyncio.timeout(STUCK_S):
+                    session.figures.bytes_out += await self.connection.send(event)
                 if isinstance(event, Closing):
                     code = failure_of(event.error).close if event.error else 1000
                     await self.connection.close(code, event.reason)
                     return
-                async with asyncio.timeout(STUCK_S):
-                    session.figures.bytes_out += await self.connection.send(event)
+                if isinstance(event, Welcome) and event.resumed:
+                    self._welcomed.set()
         except (SlowClient, TimeoutError):
             log.warning("slow_client_closed")
             await self.connection.close(1008, "you do not read what is sent to you")

@@ -20,20 +20,26 @@ from pipeline.transcribing import Passage, Transcribing
 from server import names
 from server.endpoint import EVENTS, LATER_WAITS, Endpoint, event, failure_event, timing
 from server.exchange import Exchange
+from server.gate import Visitor
 from server.house import House
 from server.requests import Tracked
+from server.sharing import request_counts
 from server.transcript import CONTENT_TYPES, Heard, body
 from server.transcription_ask import Ear, TranscriptionAsk, read_ask
 from server.upload import uploaded
 from session.budgets import Budget
 
 
-async def transcription(exchange: Exchange, house: House, tracked: Tracked) -> None:
+async def transcription(
+    exchange: Exchange, house: House, tracked: Tracked, visitor: Visitor
+) -> None:
     """Answer `POST /v1/audio/transcriptions`."""
     most_bytes = round(1_000_000 * house.settings.transcription_mb)
-    # Nobody is known yet: every request is a user of its own, with a share of what all may.
-    with house.budgets.session(None) as budget:
-        async with uploaded(exchange.request, most_bytes) as form:
+    with house.budgets.request(visitor.user, visitor.allowance) as budget:
+        async with (
+            request_counts(house.fellows, visitor.user, budget),
+            uploaded(exchange.request, most_bytes, house.scratch) as form,
+        ):
             fields = [(k, v) for k, v in form.multi_items() if isinstance(v, str)]
             ask = read_ask(fields, ear_of(house))
             file = _file(form, most_bytes)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from pipeline.errors import AtCapacity, BadMessage, SlowClient, TooMuchAudio
+from server.scratch import Scratch, Share
 
 log = structlog.get_logger(__name__)
 
@@ -26,12 +27,13 @@ FORM_BYTES = FIELDS * FIELD_BYTES
 
 
 @asynccontextmanager
-async def uploaded(request: Request, most_bytes: int) -> AsyncIterator[FormData]:
+async def uploaded(request: Request, most_bytes: int, scratch: Scratch) -> AsyncIterator[FormData]:
     """The form of a request; its file lies in memory up to 1 MB, past that in a temporary file
-    without a name, and is gone with the scope.
+    without a name, and is gone with the scope. `scratch` is what all of them may take.
 
     Raises `TooMuchAudio` for a file of more than `most_bytes`, `BadMessage` for what is no form,
-    `SlowClient` when it does not come, `AtCapacity` when the disk is full, `ClientDisconnect`.
+    `SlowClient` when it does not come, `AtCapacity` when there is no room for it, and
+    `ClientDisconnect`.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
@@ -39,22 +41,21 @@ async def uploaded(request: Request, most_bytes: int) -> AsyncIterator[FormData]
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most_bytes + FORM_BYTES:
         raise _too_large(most_bytes)  # before any of it is read
-    form = await _read(request, most_bytes)
-    try:
-        yield form
-    finally:
-        await form.close()
+    with scratch.share() as share:
+        form = await _read(request, most_bytes, share)
+        try:
+            yield form
+        finally:
+            await form.close()
 
 
-async def _read(request: Request, most_bytes: int) -> FormData:
-    came = 0
+async def _read(request: Request, most_bytes: int, share: Share) -> FormData:
 
     async def receive() -> Message:
-        nonlocal came
         async with asyncio.timeout(GAP_S):
             message = await request.receive()
-        came += len(message.get("body", b""))
-        if came > most_bytes + FORM_BYTES:
+        share.take(len(message.get("body", b"")))
+        if share.bytes > most_bytes + FORM_BYTES:
             raise _too_large(most_bytes)
         return message
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -9,15 +10,20 @@ from starlette.websockets import WebSocket
 
 from pipeline.errors import BadMessage, NotFound, RateLimited
 from pipeline.events import Failed
+from server.configs import session_config
 from server.connection import Connection
-from server.gate import check_origin
+from server.doorstep import comes_back, meet
 from server.house import House
 from server.intake import Intake
 from server.lobby import NativeLobby
+from server.sharing import session_counts
+from server.sound import ReplyFrames, microphone
 from server.talk import Talk, answered
 from server.wire import native
 from session import limits
-from session.messages import Closing, Configure, Event, Settings
+from session.budgets import Budget
+from session.manager import Ticket
+from session.messages import Closing, Configure, Event, Settings, chosen
 from session.records import Identity
 from session.session import Session
 
@@ -25,9 +31,9 @@ log = structlog.get_logger(__name__)
 
 _UNTOLD = tuple(kind for kind in native.UNTOLD if kind is not Closing)
 
-SHORT_BYTES = 320
-"""Audio frames shorter than 10 ms. A flood of them goes through the reader, which lets others run
-in between; of longer ones few fit into what may wait to be heard."""
+SHORT_S = 0.01
+"""Audio frames that are shorter. A flood of them goes through the reader, which lets others run in
+between; of longer ones few fit into what may wait to be heard."""
 
 LIMITS: dict[str, float] = {
     "frame_bytes": limits.FRAME_BYTES,
@@ -45,53 +51,80 @@ LIMITS: dict[str, float] = {
 async def voice_socket(socket: WebSocket) -> None:
     """The endpoint of `/ws`."""
     house: House = socket.app.state.house
-    check_origin(socket, house.settings.allowed_origins)
+    house.check_elsewhere()
+    visitor = await house.gate.socket(socket)
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(native.SUBPROTOCOL if native.SUBPROTOCOL in offered else None)
     connection, intake = Connection(socket, native.frames), Intake()
     async with answered(connection, house):
         house.check_open()
-        with house.sessions.ticket(connection.remote) as ticket:
-            lobby = NativeLobby(connection, intake, house.catalogue, ticket)
-            hello, first = await lobby.enter()
+        said = None
+        if visitor is None:
+            with house.doorstep.place():
+                said, visitor = await meet(connection, intake, house.gate, house.keeping)
+        sessions, back = house.sessions, False
+        if not sessions.admission.has_room and sessions.some_may_return:
+            with house.doorstep.place():
+                said, back = await comes_back(connection, intake, sessions, visitor.user, said)
             house.check_open()
-            with house.budgets.session(None) as budget:
-                talk = NativeTalk(connection, intake, house, ticket.session, budget)
-                await talk.begin(hello, first)
+        with (
+            house.budgets.session(visitor.user, visitor.allowance) as budget,
+            sessions.ticket(connection.remote, visitor.user, back=back) as ticket,
+        ):
+            async with session_counts(house.fellows, visitor.user, budget):
+                await _converse(connection, intake, house, ticket, budget, said, visitor.key)
+
+
+async def _converse(
+    connection: Connection,
+    intake: Intake,
+    house: House,
+    ticket: Ticket,
+    budget: Budget,
+    said: str | None,
+    key: bytes,
+) -> None:
+    lobby = NativeLobby(connection, intake, house.catalogue, ticket, said)
+    hello, first = await lobby.enter()
+    house.check_open()
+    talk = NativeTalk(connection, intake, house, ticket, budget)
+    await talk.begin(hello, first, key)
 
 
 class NativeTalk(Talk):
     """A conversation in the native protocol."""
 
-    async def begin(self, hello: native.Hello, first: bytes | None) -> None:
-        """Converse until one side ends it. Raises `RateLimited` for instructions too long."""
+    async def begin(self, hello: native.Hello, first: bytes | None, key: bytes) -> None:
+        """Converse until one side ends it. `key`: of the pass that it came in with.
+
+        Raises `RateLimited` for instructions too long.
+        """
         self.pay_for(hello.choices)
-        self._rate_hz, self._first = hello.rate_hz, first
-        if hello.resume is not None:
-            log.info("resume_unknown", session=self.id)
+        self._sound, self._first = microphone(hello.audio), first
+        self.connection.frames = ReplyFrames(hello.audio)
+        self.lease = await self.house.sessions.lease(self.id, self.user, hello.resume)
+        if self.lease is not None:
+            self.id = self.lease.session
+        self.house.gate.passes.began(key, self.id)
         await self.run(self._make_session(hello))
 
     def _make_session(self, hello: native.Hello) -> Session:
-        house, choices = self.house, hello.choices
-        settings = Settings(
-            voice=choices.voice or house.catalogue.default_voice,
-            instructions=(
-                house.settings.system_prompt
-                if choices.instructions is None
-                else choices.instructions
-            ),
-            speed=choices.speed or 1.0,
-            language=choices.language,
-            pace=choices.pace or "normal",
-            detection=choices.detection or "auto",
-            tools=choices.tools or (),
+        house = self.house
+        kept = self.lease.kept if self.lease is not None else None
+        before = kept.settings.voice if kept is not None else house.catalogue.default_voice
+        choices = self._with_own(hello.choices, before)
+        settings = chosen(
+            kept.settings
+            if kept is not None
+            else Settings(house.catalogue.default_voice, house.settings.system_prompt),
+            choices,
         )
         allowance = self.budget.allowance
         return self.make_session(
-            Identity(self.id, "native", self.connection.remote),
+            Identity(self.id, "native", self.connection.remote, self.user),
             settings,
-            house.settings.session_config(),
-            hello.rate_hz,
+            session_config(house.settings),
+            self._sound.rate_hz,
             LIMITS
             | {
                 "turns_per_minute": allowance.turns_per_minute,
@@ -99,9 +132,23 @@ class NativeTalk(Talk):
                 "audio_s_per_minute": allowance.audio_s_per_minute,
                 "sessions": allowance.sessions,
                 "idle_s": house.settings.idle_s,
+                "resume_s": house.settings.resume_s,
                 "history_tokens": house.settings.history_tokens,
                 "reply_tokens": house.settings.reply_tokens,
             },
+        )
+
+    def _with_own(self, choices: Configure, before: str) -> Configure:
+        """A voice or instructions of "" are the server's own: a choice is taken back. A language
+        without a voice is spoken by one of its own, the one from `before` if it is."""
+        catalogue, prompt = self.house.catalogue, self.house.settings.system_prompt
+        voice = catalogue.default_voice if choices.voice == "" else choices.voice
+        if choices.language and not choices.voice:
+            voice = catalogue.voice_for(choices.language, voice or before)
+        return replace(
+            choices,
+            voice=voice,
+            instructions=prompt if choices.instructions == "" else choices.instructions,
         )
 
     def tell(self, event: Event) -> None:
@@ -125,9 +172,9 @@ class NativeTalk(Talk):
 
     def _hear_at_once(self, session: Session, data: bytes) -> bool:
         """Hear a frame as it comes; False where there is something to wait for, or to end."""
-        if len(data) < SHORT_BYTES or not session.has_room:
-            return False
         try:
+            if not session.has_room or self._sound.seconds(data) < SHORT_S:
+                return False
             self._hear(session, data)
         except Exception:
             return False  # the reader comes to the same end, and can tell of it
@@ -139,7 +186,7 @@ class NativeTalk(Talk):
             session.figures.bytes_in += len(data)
             manual = session.settings.detection == "manual"
             credit_s = limits.MANUAL_CREDIT_S if manual else limits.AUDIO_CREDIT_S
-            self.hear(session, data, self._rate_hz, credit_s)
+            self.hear(session, data, self._sound, credit_s)
 
     async def _obey(self, session: Session, text: str) -> None:
         self.intake.check_text()
@@ -150,6 +197,8 @@ class NativeTalk(Talk):
             if isinstance(message, Configure):
                 self.house.catalogue.check(message)
             self.pay_for(message)
+            if isinstance(message, Configure):
+                message = self._with_own(message, session.settings.voice)
             await session.tell(message)
         except (BadMessage, NotFound, RateLimited) as error:
             self.tell(Failed(error, ref=native.ref_of(text)))

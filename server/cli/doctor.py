@@ -22,6 +22,7 @@ from pipeline.engines.ports import EngineInfo
 from pipeline.errors import ModelMissing, SettingsError, StartError
 from pipeline.models import DEFAULT_MODELS, locate
 from server import settings
+from server.configs import engine_config
 
 PACKAGES = (
     "starlette",
@@ -102,7 +103,7 @@ def _models(chosen: settings.Settings) -> Iterator[Finding]:
 
 def _language_models(chosen: settings.Settings) -> Iterator[Finding]:
     """Ask each as `serve` would. One that answers is enough for a start."""
-    config = chosen.engine_config()
+    config = engine_config(chosen)
     if chosen.llm_engine in ("llama-cpp", "scripted") or not config.llm_base_urls:
         yield Finding("language model", "in-process; ANTIPHON_LLM_BASE_URL names another")
         return

@@ -14,6 +14,7 @@ from rich.console import Console
 from pipeline.errors import AntiphonError
 from server.cli.one_turn import Answer, Json, TalkError, ask
 from server.cli.wav import read_wav, write_wav
+from server.settings_source import TALK_TOKEN
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -52,7 +53,11 @@ def run(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     try:
         question = args.text if args.text is not None else read_wav(args.file)
-        answer = asyncio.run(ask(args.url, question, on_message=Transcript(console).show))
+        # From the environment: a command line can be read by everybody on the machine.
+        token = os.environ.get(TALK_TOKEN)
+        shown = {"token": token} if token else None
+        show = Transcript(console).show
+        answer = asyncio.run(ask(args.url, question, settings=shown, on_message=show))
         _summary(console, answer, args.out)
         if answer.status != "completed":
             raise TalkError(f"the reply ended {answer.status}")

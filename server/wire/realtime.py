@@ -1,7 +1,11 @@
 """The OpenAI Realtime API (GA): its events <-> Commands and Events. Pure.
 
-A projection with little memory: the session object (`realtime_session`), the input audio buffer
-(`realtime_input`) and the response that is being given (`realtime_response`). Nothing is decided
+A client's frame: `decode` -> `realtime_in` (its type, its parts) -> a Command.
+A session's Event: `encode` -> what remembers it -> frames, of objects that `realtime_out` writes.
+
+A projection with little memory: the session object (`realtime_session`, of `realtime_forms`), the
+input audio buffer (`realtime_input`, its words in `realtime_words`) and the responses that are
+being given (`realtime_response`); both ways audio goes through `realtime_audio`. Nothing is decided
 here.
 """
 
@@ -11,15 +15,13 @@ import secrets
 from collections import deque
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from pipeline import events as ev
-from pipeline.errors import NotFound, NothingToCommit, TooMuchAudio
+from pipeline.errors import GoingAway, NoReplyUnderWay, NotFound, NothingToCommit, TooMuchAudio
 from server.wire import realtime_in as incoming
-from server.wire.realtime_audio import FormatName
+from server.wire.realtime_audio import Audio, AudioIn, FormatName
 from server.wire.realtime_forms import Mistake, voice_name
 from server.wire.realtime_input import InputBuffer
 from server.wire.realtime_out import error_object, item_object
@@ -34,13 +36,6 @@ APPEND_BYTES = 15 * 1024 * 1024
 """Of one append's audio, in base64."""
 MOST_ASKED = 64
 """Responses asked for whose settings are remembered until they begin."""
-
-
-@dataclass(frozen=True, slots=True)
-class Audio:
-    """Microphone audio: PCM of 24 kHz."""
-
-    pcm: bytes
 
 
 class Realtime:
@@ -59,8 +54,9 @@ class Realtime:
         self._updates: deque[Json] = deque()
         """The session objects that updates led to and that are not told yet."""
         self._input = InputBuffer()
-        self._response: Response | None = None
-        self._reply = 0
+        self._ear = AudioIn()
+        self._responses: dict[int, Response] = {}
+        """Those that are given, by their replies: one of the conversation's, and any beside it."""
 
     # --- what a client sends ---------------------------------------------------------------------
 
@@ -78,7 +74,7 @@ class Realtime:
         event = incoming.read_event(text)
         if not isinstance(event, incoming.Append) and len(text) > limits.TEXT_BYTES:
             raise Mistake(f"an event without audio has at most {limits.TEXT_BYTES} bytes")
-        ref = _ref(event)
+        ref = incoming.ref(event)
         match event:
             case incoming.Append(audio=data):
                 return self._append(data)
@@ -106,13 +102,32 @@ class Realtime:
                 return msg.TruncateItem(item_id, audio_ms, ref)
             case incoming.CreateResponse(response=response):
                 return self._ask(response, ref)
-            case incoming.CancelResponse():
-                return msg.CancelReply(must=True, ref=ref)
+            case incoming.CancelResponse(response_id=response_id):
+                return msg.CancelReply(must=True, reply=self._reply_of(response_id), ref=ref)
+
+    def _reply_of(self, response_id: str | None) -> int:
+        """The reply that a response is; 0: the conversation's, where none is named. Raises
+        `NoReplyUnderWay` for an id that was never given out."""
+        if response_id is None:
+            return 0
+        number = response_id.removeprefix(self._response_id(""))
+        if not number.isdecimal() or response_id != self._response_id(int(number)) or number == "0":
+            raise NoReplyUnderWay("there is no such response to cancel")
+        return int(number)
+
+    def _response_id(self, reply: int | str) -> str:
+        return f"resp_{self._token}_{reply}"
 
     def _append(self, data: bytes) -> Audio:
         if len(data) > APPEND_BYTES * 3 // 4:
             raise Mistake(f"an append has at most {APPEND_BYTES} bytes of base64", param="audio")
-        return Audio(self._input.append(data, _format_name(self.session.input_format)))
+        audio = Audio(data, _format_name(self.session.input_format))
+        self._input.append(audio.data, audio.name)
+        return audio
+
+    def pcm(self, piece: bytes, name: FormatName) -> bytes:
+        """The next piece of the client's audio, as PCM of 24 kHz."""
+        return self._ear.decode(piece, name)
 
     def _update(self, patch: Json) -> msg.Configure:
         session = copy(self.session)  # an update that is refused changes nothing
@@ -130,7 +145,9 @@ class Realtime:
     def _ask(self, response: Json | None, ref: str) -> msg.Respond:
         form = incoming.read_response(response)
         self._asks += 1
-        command = incoming.respond(form, self._asks, self._voices, ref)
+        command = incoming.respond(
+            form, self._asks, self._voices, self._catalogue.default_voice, ref
+        )
         self._asked[self._asks] = form
         while len(self._asked) > MOST_ASKED:
             del self._asked[next(iter(self._asked))]
@@ -158,8 +175,9 @@ class Realtime:
             case ev.SpeechStarted() | ev.SpeechStopped() | ev.Interrupted() | ev.UserTranscript():
                 yield from self._input.hear(
                     event,
-                    over_response=self._response is not None and self.session.interrupts,
+                    over_response=self._conversing and self.session.interrupts,
                     transcribes=self.session.transcribes,
+                    padding_ms=self.session.padding_ms,
                 )
             case msg.AudioCleared():
                 yield {"type": "input_audio_buffer.cleared"}
@@ -185,15 +203,20 @@ class Realtime:
                 yield {"type": "conversation.item.retrieved", "item": item_object(item)}
             case ev.Failed():
                 yield from self._failed(event)
-            case msg.Warned(error=TooMuchAudio() as error):
+            case (
+                msg.Warned(error=TooMuchAudio() as error) | msg.Closing(error=GoingAway() as error)
+            ):
                 yield {"type": "error", "error": error_object(error)}
+            case msg.GoingAway() if not self._input.items:  # whoever still waits for a session
+                stopping = GoingAway("the server is going away")
+                yield {"type": "error", "error": error_object(stopping)}
             case _:
                 yield from self._replied(event)
 
     def _added(self, added: msg.ItemAdded) -> Iterator[Json]:
         item, after = added.item, added.after
-        if item.reply and self._response is not None and item.reply == self._reply:
-            yield from self._response.add(item, after)
+        if (response := self._responses.get(item.reply)) is not None:
+            yield from response.add(item, after)
             return
         if item.role == "user" and item.turn:
             yield from self._input.committed(item, after)
@@ -204,12 +227,10 @@ class Realtime:
     def _replied(self, event: msg.Event) -> Iterator[Json]:
         """The reply's half."""
         if isinstance(event, ev.ReplyStarted):
-            self._reply = event.reply
-            self._response = Response(
-                f"resp_{self._token}_{event.reply}", self._shape(event.ask, event)
-            )
-            yield from self._response.created()
-        elif (response := self._response) is not None:
+            begun = Response(self._response_id(event.reply), self._shape(event.ask, event))
+            self._responses[event.reply] = begun
+            yield from begun.created()
+        elif (response := self._responses.get(getattr(event, "reply", 0))) is not None:
             match event:
                 case ev.ReplyText(text=text):
                     yield from response.say(text)
@@ -220,10 +241,15 @@ class Realtime:
                 case ev.ToolCalled(call=call, arguments=arguments):
                     yield from response.called(call, arguments)
                 case ev.ReplyDone():
-                    self._response = None
+                    del self._responses[event.reply]
                     yield from response.finish(event)
                 case _:
                     pass
+
+    @property
+    def _conversing(self) -> bool:
+        """A response of the conversation's is given."""
+        return any(one.shape.conversation is not None for one in self._responses.values())
 
     def _shape(self, ask: int, started: ev.ReplyStarted) -> Shape:
         form, session = self._asked.pop(ask, None) or incoming.ResponseForm(), self.session
@@ -241,8 +267,8 @@ class Realtime:
     def _failed(self, failed: ev.Failed) -> Iterator[Json]:
         if failed.ask:
             self._asked.pop(failed.ask, None)
-        if failed.reply is not None and self._response is not None:
-            self._response.error = failed.error  # its end tells it
+        if (response := self._responses.get(failed.reply or 0)) is not None:
+            response.error = failed.error  # its end tells it
             return
         if failed.turn is not None and failed.reply is None:
             self._input.not_understood(failed.turn, failed.error)
@@ -251,26 +277,6 @@ class Realtime:
             self._input.commit_failed()
         kind, _, event_id = (failed.ref or "").partition("|")
         yield {"type": "error", "error": error_object(failed.error, kind, event_id or None)}
-
-
-def _ref(event: incoming.ClientEvent) -> str:
-    """How an error finds its way back to the client's event: its type and its id."""
-    return f"{event.__struct_config__.tag}|{event.event_id or ''}"
-
-
-def ref_of(text: str) -> str | None:
-    """The `ref` of a frame that was refused; one that is too large is not looked at twice."""
-    if len(text) > limits.TEXT_BYTES:
-        return None
-    try:
-        raw: Any = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
-        return None
-    if not isinstance(raw, dict):
-        return None
-    kind, event_id = raw.get("type"), raw.get("event_id")
-    named = event_id if isinstance(event_id, str) and len(event_id) <= 512 else ""
-    return f"{kind if isinstance(kind, str) else ''}|{named}"
 
 
 def refusal(event: msg.Event) -> list[str | bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,9 +18,29 @@ PCM_HZ = 24_000
 _LAWS: dict[str, g711.Law] = {"audio/pcmu": "mu", "audio/pcma": "a"}
 
 
-def duration_s(data: bytes, name: FormatName) -> float:
-    """Seconds of audio in these bytes."""
-    return len(data) / (g711.RATE_HZ if name in _LAWS else 2 * PCM_HZ)
+def second_bytes(name: FormatName) -> int:
+    """How many bytes a second of audio is."""
+    return g711.RATE_HZ if name in _LAWS else 2 * PCM_HZ
+
+
+def check_whole(data: bytes, name: FormatName) -> None:
+    """Raises `BadAudio` for half a sample."""
+    if name not in _LAWS and len(data) % 2:
+        raise BadAudio("16-bit audio has an even number of bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Microphone audio, as it came. To be decoded in pieces: 15 MiB may be half an hour of it."""
+
+    data: bytes
+    name: FormatName = "audio/pcm"
+
+    def pieces(self) -> Iterator[bytes]:
+        """A second each, the last one less."""
+        size = second_bytes(self.name)
+        for start in range(0, len(self.data), size):
+            yield self.data[start : start + size]
 
 
 class AudioIn:
@@ -28,11 +50,9 @@ class AudioIn:
         self._resampler = Resampler(g711.RATE_HZ, PCM_HZ)
 
     def decode(self, data: bytes, name: FormatName) -> bytes:
-        """PCM of 24 kHz. Raises `BadAudio` for half a sample."""
+        """PCM of 24 kHz, of whole samples."""
         law = _LAWS.get(name)
         if law is None:
-            if len(data) % 2:
-                raise BadAudio("16-bit audio has an even number of bytes")
             return data
         samples = g711.decode(data, law).tobytes()
         return float_to_pcm16(self._resampler.feed(pcm16_to_float(samples)))

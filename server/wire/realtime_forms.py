@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from pipeline.engines.ports import Tool
 from pipeline.errors import BadMessage
-from server.wire.native import check_tools
+from server.wire.native_in import check_tools
 from session.messages import Modality
 
 Text = Annotated[str, Meta(max_length=100_000)]
@@ -42,7 +42,7 @@ Format = Pcm | Pcmu | Pcma
 
 
 class ServerVad(Struct, tag="server_vad"):
-    threshold: Annotated[float, Meta(gt=0, le=1)] | None = None
+    threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
     prefix_padding_ms: Annotated[int, Meta(ge=0, le=5_000)] | None = None
     silence_duration_ms: Annotated[int, Meta(ge=0, le=10_000)] | None = None
     idle_timeout_ms: Annotated[int, Meta(ge=5_000, le=30_000)] | None = None
@@ -98,6 +98,23 @@ class ChosenTool(Struct, tag="function"):
     name: Name
 
 
+class TokenLimits(Struct, omit_defaults=True):
+    post_instructions: Annotated[int, Meta(ge=0)] | None = None
+
+
+class RetentionRatio(Struct, tag="retention_ratio", omit_defaults=True):
+    retention_ratio: Annotated[float, Meta(ge=0, le=1)]
+    token_limits: TokenLimits | None = None
+
+
+class TracingConfiguration(Struct, omit_defaults=True):
+    group_id: Name | None = None
+    metadata: Any = None
+    workflow_name: Name | None = None
+
+
+Truncation = Literal["auto", "disabled"] | RetentionRatio
+Tracing = Literal["auto"] | TracingConfiguration
 ToolChoice = Literal["auto", "none", "required"] | ChosenTool
 ReplyTokens = Annotated[int, Meta(ge=1, le=MOST_REPLY_TOKENS)] | Literal["inf"]
 
@@ -113,8 +130,8 @@ class SessionForm(Struct):
     tools: list[FunctionTool] | None = None
     tool_choice: ToolChoice | None = None
     max_output_tokens: ReplyTokens | None = None
-    tracing: Any = None
-    truncation: Any = None
+    tracing: Tracing | None = None
+    truncation: Truncation | None = None
     include: list[Literal["item.input_audio_transcription.logprobs"]] | None = None
 
 

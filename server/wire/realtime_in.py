@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from server.names import stands_for
 from server.wire.realtime_forms import (
     AudioOutput,
     FunctionTool,
@@ -21,6 +22,7 @@ from server.wire.realtime_forms import (
     read_tools,
     voice_name,
 )
+from session import limits
 from session.conversation import Item, Role
 from session.messages import Modality, Respond
 
@@ -101,11 +103,6 @@ ClientEvent = (
 _decoder: msgspec.json.Decoder[ClientEvent] = msgspec.json.Decoder(ClientEvent)
 
 
-def is_append(text: str) -> bool:
-    """Whether this looks like audio, which comes oftener than anything else does."""
-    return '"input_audio_buffer.append"' in text[:200] or len(text) > 100_000
-
-
 def read_event(text: str | bytes) -> ClientEvent:
     """One frame. Raises `Mistake`."""
     try:
@@ -116,6 +113,26 @@ def read_event(text: str | bytes) -> ClientEvent:
         raise Mistake(
             f"Not an event of this API: {problem[:300]}", code, path.strip(".`") or None
         ) from None
+
+
+def ref(event: ClientEvent) -> str:
+    """How an error finds its way back to the client's event: its type and its id."""
+    return f"{event.__struct_config__.tag}|{event.event_id or ''}"
+
+
+def ref_of(text: str) -> str | None:
+    """The `ref` of a frame that was refused; one that is too large is not looked at twice."""
+    if len(text) > limits.TEXT_BYTES:
+        return None
+    try:
+        raw: Any = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
+        return None
+    if not isinstance(raw, dict):
+        return None
+    kind, event_id = raw.get("type"), raw.get("event_id")
+    named = event_id if isinstance(event_id, str) and len(event_id) <= 512 else ""
+    return f"{kind if isinstance(kind, str) else ''}|{named}"
 
 
 # --- items ----------------------------------------------------------------------------------------
@@ -218,8 +235,10 @@ def read_response(raw: dict[str, Any] | None) -> ResponseForm:
     return form
 
 
-def respond(form: ResponseForm, ask: int, voices: frozenset[str], ref: str) -> Respond:
-    """The command that asks for it. Raises `Mistake`."""
+def respond(
+    form: ResponseForm, ask: int, voices: frozenset[str], default: str, ref: str
+) -> Respond:
+    """The command that asks for it; `default` is the server's own voice. Raises `Mistake`."""
     voice = voice_name(form.output.voice)
     return Respond(
         ask,
@@ -227,8 +246,10 @@ def respond(form: ResponseForm, ask: int, voices: frozenset[str], ref: str) -> R
         tools=None if form.tools is None else read_tools(form.tools, "response.tools"),
         tool_choice=read_choice(form.tool_choice),
         modality=form.output_modalities[0] if form.output_modalities else None,
-        voice=voice if voice in voices else None,
-        reply_tokens=read_tokens(form.max_output_tokens) or None,
+        voice=None if voice is None else stands_for(voice, voices, default),
+        reply_tokens=(
+            None if form.max_output_tokens is None else read_tokens(form.max_output_tokens)
+        ),
         input=None if form.input is None else tuple(map(_input, form.input)),
         aside=form.conversation == "none",
         ref=ref,

@@ -13,8 +13,9 @@ from typing import Any
 
 from pipeline.errors import NothingToCommit
 from pipeline.events import Interrupted, SpeechStarted, SpeechStopped, UserTranscript
-from server.wire.realtime_audio import AudioIn, FormatName, duration_s
+from server.wire.realtime_audio import FormatName, check_whole, second_bytes
 from server.wire.realtime_out import error_object
+from server.wire.realtime_words import Words
 from session.conversation import Item, turn_item
 
 Json = dict[str, Any]
@@ -38,7 +39,6 @@ class InputBuffer:
     def __init__(self) -> None:
         self.items = ""
         """How the ids of the history's items begin."""
-        self._ear = AudioIn()
         self._buffered_s = 0.0
         """Audio that came since the last turn."""
         self._committed_s: deque[float] = deque(maxlen=MOST_COMMITS)
@@ -46,16 +46,21 @@ class InputBuffer:
         self._spoken_s = 0.0
         """How long the last turn was."""
         self._speech: _Speech | None = None
+        self._heard = 0
+        """The turn in which somebody spoke last."""
+        self._words = Words()
+        """Of that turn."""
+        self._earliest_ms = 0
+        """Up to here the audio belongs to the turns before."""
         self._failed: tuple[int, Exception] | None = None
         """The turn that was not understood, and why."""
 
     # --- what the client does with it ------------------------------------------------------------
 
-    def append(self, data: bytes, name: FormatName) -> bytes:
-        """Audio in the client's format, as PCM of 24 kHz. Raises `BadAudio` for half a sample."""
-        pcm = self._ear.decode(data, name)
-        self._buffered_s += duration_s(data, name)
-        return pcm
+    def append(self, data: bytes, name: FormatName) -> None:
+        """Audio came, in the client's format. Raises `BadAudio` for half a sample."""
+        check_whole(data, name)
+        self._buffered_s += len(data) / second_bytes(name)
 
     def commit(self) -> None:
         """It becomes a turn. Raises `NothingToCommit` when there is next to nothing in it."""
@@ -89,10 +94,15 @@ class InputBuffer:
         *,
         over_response: bool,
         transcribes: bool,
+        padding_ms: int,
     ) -> Iterator[Json]:
-        """`over_response`: one is given that words would end."""
+        """`over_response`: one is given that words would end; `padding_ms`: audio before a voice
+        that belongs to its turn."""
         match event:
             case SpeechStarted(turn, at_ms):
+                if turn != self._heard:
+                    self._heard, self._words = turn, Words()
+                    at_ms = max(self._earliest_ms, at_ms - padding_ms)
                 self._spoken_from_ms = at_ms
                 if self._speech is not None:
                     self._speech.stop_ms = None
@@ -101,6 +111,7 @@ class InputBuffer:
                 else:
                     yield self._speech_event("started", turn, "audio_start_ms", at_ms)
             case SpeechStopped(turn, at_ms):
+                self._earliest_ms = at_ms
                 self._spoken_s = max(0, at_ms - self._spoken_from_ms) / 1000
                 if self._speech is not None:
                     self._speech.stop_ms = at_ms
@@ -108,9 +119,11 @@ class InputBuffer:
                     yield self._speech_event("stopped", turn, "audio_end_ms", at_ms)
             case Interrupted():
                 yield from self._let_out()
-            case UserTranscript(final=False):
+            case UserTranscript(turn, text, final=False):
                 if not over_response:  # words, and no response any more that they could end
                     yield from self._let_out()
+                if transcribes and self._speech is None and turn == self._heard:
+                    yield from self._understood(turn, self._words.hear(text))
             case UserTranscript(turn, text, discarded=discarded, ended=ended):
                 self._speech = None
                 failed, self._failed = self._failed, None
@@ -145,14 +158,18 @@ class InputBuffer:
             return {"type": "error", "error": error_object(error)}
         cause = error_object(error)
         del cause["event_id"]
-        kind = "conversation.item.input_audio_transcription.failed"
-        item = turn_item(self.items, turn)
-        return {"type": kind, "item_id": item, "content_index": 0, "error": cause}
+        return self._transcription(turn, "failed", error=cause)
+
+    def _understood(self, turn: int, piece: str) -> Iterator[Json]:
+        if piece:
+            yield self._transcription(turn, "delta", delta=piece)
 
     def _transcribed(self, turn: int, text: str) -> Iterator[Json]:
-        told = {"item_id": turn_item(self.items, turn), "content_index": 0}
-        kind = "conversation.item.input_audio_transcription"
-        if text:
-            yield {"type": f"{kind}.delta", **told, "delta": text}
+        words = self._words if turn == self._heard else Words()
+        yield from self._understood(turn, words.finish(text))
         usage = {"type": "duration", "seconds": round(self._spoken_s, 3)}
-        yield {"type": f"{kind}.completed", **told, "transcript": text, "usage": usage}
+        yield self._transcription(turn, "completed", transcript=text, usage=usage)
+
+    def _transcription(self, turn: int, what: str, **fields: Any) -> Json:
+        kind = f"conversation.item.input_audio_transcription.{what}"
+        return {"type": kind, "item_id": turn_item(self.items, turn), "content_index": 0, **fields}

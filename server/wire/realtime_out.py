@@ -25,6 +25,10 @@ _CODES: dict[type[BaseException], str] = {
     errors.GoingAway: "session_expired",
 }
 """What clients know these by; all others are `server_error`, with our own code as it is."""
+_WORDS: dict[type[BaseException], str] = {
+    errors.NoReplyUnderWay: "Cancellation failed: no active response found",
+}
+"""Of the reference's own where clients go by them (LiveKit's plugin does)."""
 _NO_ITEM = {
     "conversation.item.retrieve": "item_retrieve_invalid_item_id",
     "conversation.item.delete": "item_delete_invalid_item_id",
@@ -50,7 +54,7 @@ def error_object(error: Exception, event: str = "", event_id: str | None = None)
     return {
         "type": failure_of(error).kind,
         "code": code_of(error, event),
-        "message": message_of(error),
+        "message": _WORDS.get(type(error)) or message_of(error),
         "param": error.param if isinstance(error, Mistake) else None,
         "event_id": event_id,
     }

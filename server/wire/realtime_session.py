@@ -12,6 +12,7 @@ import msgspec
 
 from pipeline.edges import ON
 from pipeline.endpointing import Pace
+from server.names import stands_for
 from server.wire.realtime_forms import (
     AudioInput,
     AudioOutput,
@@ -95,6 +96,13 @@ class RealtimeSession:
         return vad is None or vad.interrupt_response is not False
 
     @property
+    def padding_ms(self) -> int:
+        """Audio before a voice that belongs to its turn."""
+        vad = self._input.turn_detection
+        given = vad.prefix_padding_ms if isinstance(vad, ServerVad) else None
+        return PREROLL_MS if given is None else given
+
+    @property
     def max_output_tokens(self) -> int | str:
         return self._form.max_output_tokens or "inf"
 
@@ -113,7 +121,7 @@ class RealtimeSession:
         transcription = self._input.transcription
         instructions = form.instructions
         return Configure(
-            voice=self.voice if self.voice in known_voices else self._default_voice,
+            voice=stands_for(self.voice, known_voices, self._default_voice) or self._default_voice,
             instructions=self._default_instructions if instructions is None else instructions,
             speed=self._output.speed or 1.0,
             language=transcription.language if transcription else None,
@@ -126,8 +134,8 @@ class RealtimeSession:
             answers=vad is not None and vad.create_response is not False,
             interrupts=self.interrupts,
             silence_ms=server.silence_duration_ms or 0,
-            threshold=server.threshold or ON,
-            preroll_ms=PREROLL_MS if server.prefix_padding_ms is None else server.prefix_padding_ms,
+            threshold=ON if server.threshold is None else server.threshold,
+            preroll_ms=self.padding_ms,
             idle_timeout_ms=server.idle_timeout_ms or 0,
         )
 
@@ -156,8 +164,8 @@ class RealtimeSession:
             "tools": [msgspec.to_builtins(tool) for tool in form.tools or ()],
             "tool_choice": msgspec.to_builtins(form.tool_choice or "auto"),
             "max_output_tokens": self.max_output_tokens,
-            "tracing": form.tracing,
-            "truncation": form.truncation or "auto",
+            "tracing": msgspec.to_builtins(form.tracing),
+            "truncation": msgspec.to_builtins(form.truncation or "auto"),
             "include": form.include,
         }
 
@@ -202,7 +210,8 @@ def _shown_vad(vad: ServerVad | SemanticVad | None) -> dict[str, Any] | None:
     shown["create_response"] = vad.create_response is not False
     shown["interrupt_response"] = vad.interrupt_response is not False
     if isinstance(vad, ServerVad):
-        shown["threshold"] = vad.threshold or ON
+        if vad.threshold is None:
+            shown["threshold"] = ON
         if vad.prefix_padding_ms is None:
             shown["prefix_padding_ms"] = PREROLL_MS
     else:

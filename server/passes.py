@@ -1,0 +1,161 @@
+"""Passes: short-lived tokens for one session, for a page or a client that one does not trust.
+
+`POST /v1/sessions` and `POST /v1/realtime/client_secrets` give them out. Whoever shows one comes in
+once, as the user who asked for it, and again to go on with the session that it began. Only a hash
+of each is kept, in memory: a restart forgets them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any, Literal
+
+import msgspec
+
+from pipeline.errors import RateLimited, Unauthorized
+from session.budgets import Allowance
+
+Prefix = Literal["st_", "ek_"]
+"""A session token's, and a client secret's."""
+MOST_PASSES = 10_000
+MOST_BYTES = 16_000_000
+"""Of the settings that are kept with them."""
+MOST_OF_ONE = 100
+"""Unused ones of one user's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What its bearer comes in as, and with."""
+
+    user: str | None
+    """None: nobody is asked who they are."""
+    allowance: Allowance | None = None
+    session: dict[str, Any] = field(default_factory=dict)
+    """A Realtime session's settings."""
+    key: bytes = field(default=b"", compare=False, repr=False)
+    """By which it is known, once it was used."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    kept: Pass
+    expires_at: float
+    size: int
+
+
+@dataclass(slots=True)
+class _Used:
+    kept: Pass
+    session: str | None = None
+
+
+class Passes:
+    """Those that were given out and not used. The oldest go first when there are too many."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._used: OrderedDict[bytes, _Used] = OrderedDict()
+        self._given: OrderedDict[bytes, _Given] = OrderedDict()
+        self._of: Counter[str] = Counter()
+        self._bytes = 0
+
+    def give(self, prefix: Prefix, what: Pass, seconds: float) -> tuple[str, int]:
+        """A new one, and when it expires, in seconds since the epoch.
+
+        Raises `RateLimited` when its user has many that were not used.
+        """
+        now = self._clock()
+        self._forget_expired(now)
+        if what.user is not None and self._of[what.user] >= MOST_OF_ONE:
+            raise RateLimited(
+                f"at most {MOST_OF_ONE} tokens that were not used yet", retry_after_s=seconds
+            )
+        value = prefix + secrets.token_urlsafe(32)
+        expires_at = int(now + seconds)
+        size = len(msgspec.json.encode(what.session))
+        self._given[_hash(value)] = _Given(what, expires_at, size)
+        self._bytes += size
+        if what.user is not None:
+            self._of[what.user] += 1
+        while len(self._given) > MOST_PASSES or (self._bytes > MOST_BYTES and len(self._given) > 1):
+            self._forget(next(iter(self._given)))
+        return value, expires_at
+
+    def use(self, value: str) -> Pass:
+        """What a pass lets in with; from now on it lets nobody in any more.
+
+        Raises `Unauthorized` for one that has expired, was used, or never was.
+        """
+        given = self._forget(key := _hash(value))
+        if given is None:
+            raise Unauthorized("this token was used already, or never was one", "token_used")
+        if given.expires_at <= self._clock():
+            raise Unauthorized("this token has expired", "token_expired")
+        shown = replace(given.kept, key=key)
+        self._used[key] = _Used(replace(shown, session={}))
+        if len(self._used) > MOST_PASSES:
+            self._used.popitem(last=False)
+        return shown
+
+    def waits(self, value: str) -> bool:
+        """Whether it lets somebody in yet; asking does not use it up."""
+        given = self._given.get(_hash(value))
+        return given is not None and given.expires_at > self._clock()
+
+    def used(self, value: str) -> Pass | None:
+        """Who came in with a pass that was used: for whoever can show besides that it is the same
+        client again. The last `MOST_PASSES` are known."""
+        if (used := self._used.get(key := _hash(value))) is None:
+            return None
+        self._used.move_to_end(key)
+        return used.kept
+
+    def began(self, key: bytes, session: str) -> None:
+        """The session that whoever came in with the pass of this key has."""
+        if (used := self._used.get(key)) is not None:
+            used.session = session
+
+    def session(self, value: str) -> str | None:
+        """The session of whoever came in with a pass that was used."""
+        used = self._used.get(_hash(value))
+        return used.session if used is not None else None
+
+    def forget_user(self, user: str) -> None:
+        """All of a user's let nobody in any more."""
+        for key in [key for key, given in self._given.items() if given.kept.user == user]:
+            self._forget(key)
+
+    def _forget(self, key: bytes) -> _Given | None:
+        given = self._given.pop(key, None)
+        if given is None:
+            return None
+        self._bytes -= given.size
+        if (user := given.kept.user) is not None:
+            self._of[user] -= 1
+            if not self._of[user]:
+                del self._of[user]
+        return given
+
+    def _forget_expired(self, now: float) -> None:
+        """From the oldest on: one that lasts longer holds up only who came after it."""
+        while self._given:
+            key, first = next(iter(self._given.items()))
+            if first.expires_at > now:
+                return
+            self._forget(key)
+
+
+def is_pass(token: str) -> bool:
+    """Whether it looks like one. A JWT never does: it begins with a base64 `{`."""
+    return token.startswith(("st_", "ek_"))
+
+
+def _hash(value: str) -> bytes:
+    # Looking it up by its hash tells nobody, by how long that takes, how much of a guess was right.
+    return sha256(value.encode("utf-8", "surrogatepass")).digest()
