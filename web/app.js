@@ -1,9 +1,13 @@
 // The page: shows what the conversation does, and turns clicks and keys into its commands.
 
+import { showFigures } from "./figures.js";
+import { takeKept, watchOver } from "./lifeline.js";
 import { Orb, loudness } from "./orb.js";
-import { Problem } from "./problems.js";
+import { Problem, TOO_MANY, serverProblem } from "./problems.js";
+import { SettingsForm, helloOf, loadSettings } from "./settings.js";
 import { Transcript } from "./transcript.js";
 import { Voice } from "./voice.js";
+import { connectionOf, statusOf } from "./words.js";
 
 const find = (selector) => document.querySelector(selector);
 const page = {
@@ -18,7 +22,18 @@ const page = {
   composer: find(".composer"),
   text: find("#text"),
   log: find("[role=log]"),
+  sheet: find("#settings"),
+  copy: find(".copy"),
+  save: find(".save"),
 };
+
+const OFTEN = 3; // failures after which a lost line is worth a notice
+const WAY_ON = { talk: "Try again", reconnect: "Reconnect", token: "Enter a token" };
+
+/** What a reload needs. */
+function keepable() {
+  return { resume: antiphon.resume, token, clearing: antiphon.clearing };
+}
 
 /** The token from the address's fragment, which never leaves the browser and is removed at once. */
 function takeToken() {
@@ -27,87 +42,97 @@ function takeToken() {
   return token;
 }
 
-const CONNECTION = {
-  offline: "not connected",
-  connecting: "connecting…",
-  waiting: "waiting for a place",
-  ready: "connected",
-  lost: "disconnected",
-};
-const STATUS = {
-  idle: ["Tap and talk", "or write, below"],
-  connecting: ["One moment", "getting ready"],
-  listening: ["Listening", "say something"],
-  hearing: ["I hear you", "go on"],
-  thinking: ["Thinking", ""],
-  speaking: ["Speaking", "talk to cut in"],
-};
-const WAY_ON = { talk: "Try again", reconnect: "Reconnect" };
+function address() {
+  const url = new URL("ws", document.baseURI);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.hash = "";
+  return url;
+}
 
-const transcript = new Transcript(page.log);
+const kept = takeKept();
+let token = takeToken() ?? kept.token ?? null;
+const settings = loadSettings();
+const transcript = new Transcript(page.log.firstElementChild);
 const voice = new Voice(
   {
     changed: () => show(),
     heard: (turn, text, how) => transcript.heard(turn, text, how),
     typed: (id, text) => transcript.typed(id, text),
+    refused: (id) => transcript.refused(id),
     replyStarted: (reply) => transcript.replyStarted(reply),
     replyText: (reply, text) => transcript.replyText(reply, text),
+    replySpoken: (reply, playedMs, audioMs) => transcript.replySpoken(reply, playedMs, audioMs),
     replyCut: (reply, heard) => transcript.replyCut(reply, heard),
     replyDone: (reply, done) => transcript.replyDone(reply, done),
-    conversationStarted: () => transcript.begin(),
+    lineLost: () => transcript.cut(),
+    welcomed: ({ resumed, history: said }) => {
+      dismiss("line");
+      if (!resumed) transcript.begin();
+      else transcript.restore(said ?? []);
+    },
     problem: (problem) => notice(problem),
-    trouble: ({ message }) => notice(new Problem(message)),
+    trouble: (message) => notice(serverProblem(message)),
   },
-  takeToken(),
+  address(),
+  {
+    ...settings,
+    hello: {
+      ...helloOf(settings),
+      ...(token && { token }),
+      ...(kept.resume && { resume: kept.resume }),
+    },
+  },
 );
+const { antiphon } = voice;
+watchOver(voice.pulse, keepable, () => show());
 new Orb(find(".stage canvas"), () => ({
   phase: voice.phase,
   muted: voice.muted,
   held: voice.held,
   levels: voice.levels,
 }));
+const form = new SettingsForm(
+  page.sheet.querySelector("form"),
+  (chosen) => void voice.choose({ ...chosen, hello: helloOf(chosen) }),
+  () => (token ? { Authorization: `Bearer ${token}` } : {}),
+);
+showFigures(page.sheet.querySelector("details"), voice);
+
+// --- what is shown ------------------------------------------------------------------------------
 
 /** Set only what differs, so that a live region speaks once. */
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function status() {
-  if (voice.held) return ["Holding on", "go on, or wait"];
-  if (voice.muted && voice.phase === "listening") return ["Muted", "unmute to go on"];
-  if (voice.phase === "speaking" && voice.talking === "off") return ["Speaking", ""];
-  return STATUS[voice.phase];
-}
-
-function connection() {
-  if (!voice.place) return CONNECTION[voice.connection];
-  const { position, eta_s: eta } = voice.place;
-  return `number ${position} in line${eta === null ? "" : `, about ${eta} s`}`;
-}
-
 function show() {
   const on = voice.talking !== "off";
+  const push = voice.mode === "push";
   document.body.dataset.phase = voice.phase;
   document.body.dataset.connection = voice.connection;
+  document.body.dataset.mode = voice.mode;
   document.body.dataset.playedMs = String(Math.floor(voice.playedMs));
   document.body.toggleAttribute("data-empty", transcript.isEmpty);
-  const [words, hint] = status();
+  const [words, hint] = statusOf(voice);
   say(page.status, words);
   say(page.hint, hint);
-  say(page.connection, connection());
-  page.talk.ariaLabel = on ? "Stop talking" : "Start talking";
-  page.talk.classList.toggle("on", on);
-  page.mute.disabled = voice.talking !== "on";
-  page.mute.ariaPressed = String(voice.muted);
+  say(page.connection, connectionOf(voice));
+  page.talk.ariaLabel = push ? "Hold to talk" : on ? "Stop talking" : "Start talking";
+  page.talk.classList.toggle("on", on && !push);
+  page.mute.disabled = voice.talking !== "on" || push;
+  page.mute.classList.toggle("muted", voice.muted);
   say(page.mute.querySelector(".caption"), voice.muted ? "Unmute" : "Mute");
   page.cancel.disabled = !voice.canCancel;
+  page.copy.disabled = page.save.disabled = transcript.isEmpty;
   // Without sound the page's words are all there is: let a screen reader have them.
   page.log.ariaLive = voice.hasSound ? "off" : "polite";
 }
 
-function notice(problem) {
+/** `about`: what must come about for the notice to have been dealt with; "" for a click. */
+function notice(problem, about = "") {
   if (!(problem instanceof Problem)) console.error(problem);
   const act = page.notice.querySelector(".act");
+  page.notice.dataset.about = about;
   page.notice.hidden = false;
   page.notice.querySelector("p").textContent = problem.message;
   act.hidden = !problem.action;
@@ -115,42 +140,127 @@ function notice(problem) {
   act.onclick = () => {
     dismiss();
     if (problem.action === "talk") voice.talk();
-    else voice.connect().catch(notice);
+    else if (problem.action === "token") find("#token").showModal();
+    else void voice.connect();
   };
 }
 
-function dismiss() {
-  page.notice.hidden = true;
+function dismiss(about) {
+  if (about === undefined || page.notice.dataset.about === about) page.notice.hidden = true;
 }
 
+let failures = 0;
+antiphon.addEventListener("state", ({ detail: { state } }) => {
+  if (state === "ready") failures = 0;
+  else if (state === "lost" && (failures += 1) === OFTEN) {
+    const words = "The server cannot be reached. This page keeps trying.";
+    notice(new Problem(words, "reconnect"), "line");
+  }
+});
+
+// --- clicks and keys ----------------------------------------------------------------------------
+
 page.talk.addEventListener("click", () => {
+  if (voice.mode === "push") return;
   dismiss();
   if (voice.talking === "off") voice.talk();
   else voice.hush();
 });
+page.talk.addEventListener("pointerdown", (event) => {
+  if (voice.mode !== "push" || event.button !== 0) return;
+  dismiss();
+  page.talk.setPointerCapture(event.pointerId);
+  void voice.push();
+});
+for (const name of ["pointerup", "pointercancel"]) {
+  page.talk.addEventListener(name, () => voice.release());
+}
+page.talk.addEventListener("contextmenu", (event) => event.preventDefault()); // a long press
 page.mute.addEventListener("click", () => voice.setMuted(!voice.muted));
 page.cancel.addEventListener("click", () => voice.cancel());
-page.notice.querySelector(".dismiss").addEventListener("click", dismiss);
+page.notice.querySelector(".dismiss").addEventListener("click", () => dismiss());
 
-page.composer.addEventListener("submit", async (event) => {
+page.composer.addEventListener("submit", (event) => {
   event.preventDefault();
   const text = page.text.value.trim();
   if (!text) return;
   dismiss();
-  page.text.value = "";
-  const sent = await voice.say(text);
-  if (!sent && !page.text.value) page.text.value = text; // nothing that was written is lost
+  if (voice.say(text)) page.text.value = "";
+  else notice(TOO_MANY());
 });
 
+/** The space bar talks, unless it is meant for what has the focus. */
+function talksBySpace({ code, target, repeat }) {
+  if (code !== "Space" || voice.mode !== "push" || page.sheet.open) return false;
+  if (target === page.talk) return true;
+  return !repeat && !target.closest("input, textarea, select, button, summary, a, dialog");
+}
+
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") voice.cancel();
+  if (event.key === "Escape" && !find("dialog[open]")) voice.cancel();
+  if (!talksBySpace(event)) return;
+  event.preventDefault();
+  if (!event.repeat) void voice.push();
+});
+document.addEventListener("keyup", ({ code }) => {
+  if (code === "Space") voice.release();
+});
+addEventListener("blur", () => voice.release()); // the key's end would come to another window
+
+find(".choose").addEventListener("click", () => {
+  page.sheet.showModal();
+  void form.open();
+});
+page.sheet.addEventListener("close", () => {
+  if (voice.mode === "push") page.talk.focus(); // or the space bar would open the sheet again
+});
+page.sheet.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+page.sheet.querySelector(".forget").addEventListener("click", () => {
+  voice.clear();
+  transcript.empty();
+  page.sheet.close();
+  show();
+});
+for (const dialog of document.querySelectorAll("dialog")) {
+  dialog.querySelector(".close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close(); // beside it
+  });
+}
+find("#token form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const field = find("#token input");
+  token = field.value.trim();
+  field.value = "";
+  find("#token").close();
+  if (!token) return;
+  antiphon.introduce({ token });
+  void voice.connect();
+});
+
+page.copy.addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText(transcript.asText());
+    say(page.hint, "copied");
+  } catch {
+    notice(new Problem("The browser does not let this page copy. Save it as a file instead."));
+  }
+});
+page.save.addEventListener("click", () => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([transcript.asText()], { type: "text/plain" }));
+  link.download = `antiphon-${new Date().toISOString().slice(0, 16).replace(":", "")}.txt`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1_000);
 });
 
 function showLevel() {
   const level = voice.muted ? 0 : loudness(voice.levels.microphone);
   page.level.style.setProperty("--level", level.toFixed(3));
-  page.level.ariaValueNow = String(Math.round(100 * level));
+  page.level.dataset.level = Math.round(100 * level);
 }
 
 setInterval(showLevel, 100);
 show();
+if (kept.clearing) voice.clear();
+if (kept.resume) void voice.connect(); // this page was only reloaded

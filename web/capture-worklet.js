@@ -1,9 +1,9 @@
-// The microphone's side of the audio thread: whatever the device gives becomes frames of 20 ms,
-// mono, signed 16 bit, at the rate the connection wants, each with its level.
+// The microphone's side of the audio thread: whatever the device gives becomes frames, mono, signed
+// 16 bit, at the rate and of the length that the connection wants, each with its level.
 
 import { Resampler } from "./resampler.js";
 
-const FRAME_S = 0.02;
+const FRAME_MS = 20;
 
 class Capture extends AudioWorkletProcessor {
   constructor({ processorOptions: { rate } }) {
@@ -11,12 +11,24 @@ class Capture extends AudioWorkletProcessor {
     this.resampler = new Resampler(sampleRate, rate);
     this.mono = new Float32Array(128);
     this.resampled = new Float32Array(128 * Math.ceil(rate / sampleRate) + 2);
-    this.frame = new Int16Array(Math.round(rate * FRAME_S));
+    this.rate = rate;
+    this.frameMs = FRAME_MS; // of the next frame
+    this.#begin();
+    this.closed = false;
+    this.port.onmessage = ({ data }) => {
+      if (data === "close") this.closed = true;
+      else this.frameMs = data.frameMs;
+    };
+  }
+
+  #begin() {
+    this.frame = new Int16Array(Math.round((this.rate * this.frameMs) / 1000));
     this.filled = 0;
     this.energy = 0;
   }
 
   process([channels]) {
+    if (this.closed) return false; // or the browser would keep us for ever
     if (channels.length === 0) return true; // no source is connected at the moment
     const length = channels[0].length;
     if (length > this.mono.length) this.mono = new Float32Array(length);
@@ -45,10 +57,10 @@ class Capture extends AudioWorkletProcessor {
     this.filled += 1;
     if (this.filled < this.frame.length) return;
     const level = Math.sqrt(this.energy / this.filled);
-    const pcm = this.frame.slice().buffer;
-    this.port.postMessage({ pcm, level }, [pcm]);
-    this.filled = 0;
-    this.energy = 0;
+    const pcm = this.frame.buffer;
+    const frameMs = (1000 * this.filled) / this.rate;
+    this.port.postMessage({ pcm, level, frameMs }, [pcm]);
+    this.#begin();
   }
 }
 

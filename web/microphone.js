@@ -2,30 +2,38 @@
 
 import { MICROPHONE_GONE, NO_WORKLET, microphoneProblem } from "./problems.js";
 
-const CONSTRAINTS = {
-  echoCancellation: true,
-  noiseSuppression: true,
-  autoGainControl: true,
-  channelCount: 1,
-};
+const WANTED = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 
 export class Microphone {
   #stream;
   #source;
   #node;
 
-  /** Ask and start. `onFrame(pcm, level)`, level 0..1 (RMS); `onLost(Problem)`. Throws a Problem. */
-  static async open(context, rate, { onFrame, onLost }) {
+  /**
+   * Ask and start. `device`: the id of one of `devices`, or "" for the browser's choice; one that is
+   * gone gives way to another. `onFrame(pcm, level, frameMs)`, level 0..1 (RMS); `onLost(Problem)`. Throws a
+   * Problem.
+   */
+  static async open(context, rate, device, { onFrame, onLost }) {
     if (!context?.audioWorklet || !navigator.mediaDevices) throw NO_WORKLET();
+    const audio = { ...WANTED, channelCount: 1, ...(device && { deviceId: { ideal: device } }) };
     let stream;
     try {
-      stream = await navigator.mediaDevices.getUserMedia({ audio: CONSTRAINTS });
+      stream = await navigator.mediaDevices.getUserMedia({ audio });
       await context.audioWorklet.addModule(new URL("capture-worklet.js", import.meta.url));
+      return new Microphone(context, rate, stream, { onFrame, onLost });
     } catch (error) {
       for (const track of stream?.getTracks() ?? []) track.stop();
       throw microphoneProblem(error);
     }
-    return new Microphone(context, rate, stream, { onFrame, onLost });
+  }
+
+  /** Those that can be chosen from: { id, label }. Labels are known once one has been allowed. */
+  static async devices(kind = "audioinput") {
+    const all = (await navigator.mediaDevices?.enumerateDevices?.()) ?? [];
+    return all
+      .filter((device) => device.kind === kind && device.deviceId)
+      .map(({ deviceId, label }) => ({ id: deviceId, label }));
   }
 
   constructor(context, rate, stream, { onFrame, onLost }) {
@@ -35,7 +43,7 @@ export class Microphone {
       numberOfOutputs: 0,
       processorOptions: { rate },
     });
-    this.#node.port.onmessage = ({ data }) => onFrame(data.pcm, data.level);
+    this.#node.port.onmessage = ({ data }) => onFrame(data.pcm, data.level, data.frameMs);
     this.#source.connect(this.#node);
     stream.getAudioTracks()[0].onended = () => onLost(MICROPHONE_GONE());
   }
@@ -45,8 +53,14 @@ export class Microphone {
     for (const track of this.#stream.getAudioTracks()) track.enabled = !muted;
   }
 
+  /** How long the frames are from now on. */
+  set frameMs(frameMs) {
+    this.#node.port.postMessage({ frameMs });
+  }
+
   close() {
     this.#node.port.onmessage = null;
+    this.#node.port.postMessage("close");
     this.#source.disconnect();
     for (const track of this.#stream.getTracks()) {
       track.onended = null;

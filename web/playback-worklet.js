@@ -1,11 +1,10 @@
 // The loudspeaker's side of the audio thread: replies wait in a ring of bounded size and leave it
 // at the device's rate. Counts every sample that leaves, by reply, so that what was heard is known.
 
+import { JitterBuffer } from "./jitter.js";
 import { Resampler } from "./resampler.js";
 
 const RING_S = 30; // the server sends about 1 s ahead; what does not fit is dropped and reported
-const START_S = 0.04; // of audio in the ring before a reply starts
-const REFILL_S = 0.12; // and before it goes on, once the ring has run dry
 const FADE_S = 0.015;
 const LEVEL_EVERY_S = 0.03;
 const REPORT_EVERY_S = 0.25;
@@ -20,14 +19,16 @@ class Playback extends AudioWorkletProcessor {
     this.replies = []; // in order: { reply, waiting, played, ended }
     this.gone = -1; // the last reply that was played to its end or dropped
     this.resampler = new Resampler(rate, sampleRate);
-    this.inputs = new Float32Array(this.resampler.wanted(128) + 2);
+    this.inputs = new Float32Array(Math.ceil((128 * rate) / sampleRate) + 1); // the most that 128 want
     this.running = false; // false: filling up before the (next) start
-    this.enough = START_S * rate;
+    this.jitter = new JitterBuffer();
+    this.drySince = null; // when the ring ran dry in the middle of a reply
     this.gain = 1;
     this.held = false;
     this.flushing = null; // the reply that fades out to be dropped
     this.energy = 0;
     this.frames = 0; // since the last level
+    this.closed = false;
     this.clock = 0; // frames since the last report
     this.port.onmessage = ({ data }) => this.#obey(data);
   }
@@ -35,7 +36,10 @@ class Playback extends AudioWorkletProcessor {
   #obey({ order, reply, pcm }) {
     if (order === "play") this.#store(reply, new Int16Array(pcm));
     else if (order === "end" && reply > this.gone) this.#entry(reply).ended = true;
-    else if (order === "hold") this.held = true;
+    else if (order === "hold") {
+      this.held = true;
+      this.drySince = null; // from here on nothing is missing
+    } else if (order === "close") this.closed = true;
     else if (order === "resume") this.held = false;
     else if (order === "flush" && this.replies.some((entry) => entry.reply === reply)) {
       this.flushing = reply;
@@ -53,6 +57,11 @@ class Playback extends AudioWorkletProcessor {
 
   #store(reply, samples) {
     const entry = this.#entry(reply);
+    this.jitter.arrived(currentTime, samples.length / this.rate);
+    if (this.drySince !== null) {
+      this.jitter.starved(currentTime - this.drySince);
+      this.drySince = null;
+    }
     const count = Math.min(samples.length, this.ring.length - this.size);
     let write = (this.read + this.size) % this.ring.length;
     for (let i = 0; i < count; i += 1) {
@@ -66,6 +75,7 @@ class Playback extends AudioWorkletProcessor {
   }
 
   process(_inputs, [[out]]) {
+    if (this.closed) return false; // or the browser would keep us, and the ring, for ever
     if (this.replies.length === 0) return true; // the array comes zeroed
     const silent = this.gain === 0;
     if (silent && this.flushing !== null) this.#drop();
@@ -76,9 +86,11 @@ class Playback extends AudioWorkletProcessor {
   }
 
   #ready() {
-    if (!this.running) this.running = this.size >= this.enough || this.replies[0].ended;
+    if (!this.running) {
+      this.running = this.size >= this.jitter.targetS * this.rate || this.replies[0].ended;
+    }
     // Nothing leaves while the ring fills up, so there is nothing to fade.
-    if (!this.running && (this.held || this.flushing !== null)) this.gain = 0;
+    if (!this.running && (this.held || this.flushing !== null)) this.#silence();
     return this.running;
   }
 
@@ -96,7 +108,7 @@ class Playback extends AudioWorkletProcessor {
     this.#fade(out);
     if (taken < wanted && !this.replies.at(-1).ended) {
       this.running = false;
-      this.enough = REFILL_S * this.rate;
+      this.drySince = currentTime;
     }
   }
 
@@ -119,6 +131,12 @@ class Playback extends AudioWorkletProcessor {
       this.gain = target === 0 ? Math.max(0, moved) : Math.min(1, moved);
       out[i] *= this.gain;
     }
+    if (this.gain === 0) this.#silence();
+  }
+
+  #silence() {
+    this.gain = 0;
+    if (this.held) this.port.postMessage({ event: "held" });
   }
 
   /** Drop the reply that has faded out, and any that came before it. */
@@ -149,7 +167,8 @@ class Playback extends AudioWorkletProcessor {
   #rest() {
     this.running = false;
     this.held = false;
-    this.enough = START_S * this.rate;
+    this.drySince = null;
+    this.jitter.rested();
     this.gain = 1;
     this.resampler.reset();
     this.port.postMessage({ event: "level", level: 0 });
@@ -165,11 +184,11 @@ class Playback extends AudioWorkletProcessor {
       this.frames = 0;
     }
     this.clock += out.length;
-    if (this.clock >= REPORT_EVERY_S * sampleRate && this.replies.length > 0) {
-      const { reply, played } = this.replies[0];
-      if (played > 0) this.port.postMessage({ event: "position", reply, samples: played });
-      this.clock -= REPORT_EVERY_S * sampleRate;
-    }
+    if (this.clock < REPORT_EVERY_S * sampleRate || this.replies.length === 0) return;
+    this.clock = 0;
+    const { reply, played } = this.replies[0];
+    const figures = { ...this.jitter.figures, bufferedS: this.size / this.rate };
+    if (played > 0) this.port.postMessage({ event: "position", reply, samples: played, figures });
   }
 }
 

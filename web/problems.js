@@ -1,6 +1,6 @@
 // What can go wrong, each as a sentence a person understands and, where there is one, a way on.
 
-/** `action` is what a button may offer: "talk" (ask again), "reconnect", or null. */
+/** `action` is what a button may offer: "talk" (ask again), "reconnect", "token", or null. */
 export class Problem extends Error {
   constructor(sentence, action = null) {
     super(sentence);
@@ -34,22 +34,48 @@ export function microphoneProblem(error) {
 export const MICROPHONE_GONE = () =>
   new Problem("The microphone was unplugged or taken away. You can still write.", "talk");
 
-const CLOSED = {
-  1000: "The conversation rested for a while and was ended.",
-  1008: "The server ended the conversation: it got more than it can take.",
-  1009: "The server ended the conversation: a message was too large.",
-  1011: "Something failed on the server.",
-  1012: "The server is restarting. Give it a moment.",
-  1013: "Every place is taken right now. Try again in a minute.",
-  4401: "This server asks for a token. Open the page with #token=… at the end of its address.",
-  4403: "This server does not take visitors from this page.",
-  4009: "This conversation went on in another window.",
+export const SOUND_WAITS = () =>
+  new Problem("Another program has the sound at the moment. Tap the orb to go on.");
+
+export const TOO_MANY = () =>
+  new Problem("Twenty messages wait already. Give the line a moment, then send this one.");
+
+/** What the server says, where its own words would not help the one who reads them. */
+const CODES = {
+  AT_CAPACITY: "There is no place right now. This page keeps trying.",
+  TIMEOUT: "The server is busy and did not come to it. Say it again.",
+  STT_FAILED: "That could not be understood. Say it again, or write it.",
+  LLM_FAILED: "No answer could be found. Ask again.",
+  TTS_FAILED: "The answer could not be spoken to its end; it can be read.",
+  GPU_OOM: "The server is busy and did not come to it. Say it again.",
+  SLOW_CLIENT: "The line is slow: some of the answer was lost.",
+  TOO_MUCH_AUDIO: "The line came in bursts: some of what you said was lost.",
+  GOING_AWAY: "The server is restarting. This page keeps trying.",
+  INTERNAL: "Something failed on the server. Say it again.",
 };
 
-/** The sentence for a socket that closed, by its close code. */
-export function closeProblem(code, wasOpen) {
-  const unknown = wasOpen
-    ? "The connection to the server was lost."
-    : "The server cannot be reached. Is it running?";
-  return new Problem(CLOSED[code] ?? unknown, "reconnect");
+/** The sentence for an `error` or a `warning`. */
+export function serverProblem({ code, message, retry_after_ms: retryMs }) {
+  if (code === "RATE_LIMITED") {
+    const wait = retryMs ? ` Go on in ${Math.ceil(retryMs / 1000)} s.` : "";
+    return new Problem(`That was a lot for one minute.${wait}`);
+  }
+  return new Problem(CODES[code] ?? `The server says: ${message}.`);
+}
+
+const CLOSED = {
+  1000: ["The conversation was ended by the server.", "reconnect"],
+  1008: ["The server ended the conversation: it got more than it can take.", "reconnect"],
+  1009: ["The server ended the conversation: a message was too large.", "reconnect"],
+  4009: ["This conversation went on in another window.", "reconnect"],
+  4401: ["This server asks for a token.", "token"],
+  4403: ["This server does not take visitors from this page.", null],
+};
+
+/** The sentence for a connection that closed for good, by its close code and reason. */
+export function closeProblem(code, reason) {
+  if (reason === "idle") {
+    return new Problem("The conversation rested for a while and was ended.", "reconnect");
+  }
+  return new Problem(...(CLOSED[code] ?? ["The conversation was ended.", "reconnect"]));
 }

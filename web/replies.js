@@ -1,28 +1,38 @@
 // What Antiphon says: which reply is due, which is audible, which was cut, how much was heard.
 // Works without a loudspeaker too: then replies are read, and nothing is reported as played.
 
+import { OPUS_HZ, ReplySamples, untagged } from "./opus.js";
 import { Speaker } from "./speaker.js";
 
 export class Replies {
   #speaker = null;
   #cut = -1; // the last reply that was cut: what still arrives of it is not played
   #heardMs = new Map(); // of replies that are playing
+  #lengthsMs = new Map(); // of those whose audio has all come
   #observer;
+  #packed; // audio comes as packets of Opus, in tagged frames
+  #samples = null; // of the reply whose packets come
+  #decoding = 0; // that reply
+  #decoded = null; // a promise: all of it is
 
   /**
-   * `context`: a prepared AudioContext, or null for no sound; `rate`: of the audio to come, Hz.
-   * The observer: played(reply, playedMs, newMs, done), level(0..1), changed().
+   * `context`: a prepared AudioContext, or null for no sound; `audio`: as `welcome` has it. The
+   * observer: played(reply, playedMs, newMs, done, audioMs), level(0..1), held(), figures(speaker's),
+   * changed(), failed() when the audio cannot be decoded here.
    */
-  constructor(context, rate, observer) {
+  constructor(context, audio, observer) {
     this.#observer = observer;
+    this.#packed = audio?.codec === "opus";
     this.current = null; // the reply whose audio may come or play
     this.audible = null; // the reply that plays
     this.held = false; // it waits to know whether it was interrupted
     if (!context) return;
-    this.#speaker = new Speaker(context, rate, {
+    this.#speaker = new Speaker(context, this.#packed ? OPUS_HZ : audio.rate, {
       onPosition: (reply, playedMs) => this.#report(reply, playedMs, false),
       onDone: (reply, playedMs) => this.#report(reply, playedMs, true),
       onLevel: (level) => observer.level(level),
+      onHeld: () => observer.held(),
+      onFigures: (figures) => observer.figures(figures),
     });
   }
 
@@ -35,17 +45,29 @@ export class Replies {
     this.held = false;
   }
 
-  /** Audio belongs to the reply that started last. */
-  play(pcm) {
-    if (!this.#speaker || this.current === null || this.current <= this.#cut) return;
-    this.#speaker.play(this.current, pcm);
-    if (this.audible === this.current) return;
-    this.audible = this.current;
-    this.#observer.changed();
+  /** A frame of audio. An untagged one belongs to the reply that started last. */
+  play(frame) {
+    if (!this.#speaker || this.current === null) return;
+    if (!this.#packed) {
+      this.#sound(this.current, frame);
+      return;
+    }
+    const { reply, packet } = untagged(frame);
+    if (reply <= this.#cut) return;
+    if (reply !== this.#decoding) {
+      this.#samples?.close();
+      this.#decoding = reply;
+      this.#decoded = null;
+      const failed = () => this.#observer.failed();
+      this.#samples = new ReplySamples((pcm) => this.#sound(reply, pcm), failed);
+    }
+    this.#samples.decode(packet);
   }
 
   /** All its audio has come. */
-  end(reply) {
+  async end(reply, audioMs) {
+    if (audioMs !== undefined) this.#lengthsMs.set(reply, audioMs);
+    if (reply === this.#decoding) await (this.#decoded ??= this.#samples.end());
     this.#speaker?.end(reply);
   }
 
@@ -77,7 +99,17 @@ export class Replies {
   }
 
   close() {
+    this.#samples?.close();
     this.#speaker?.close();
+    this.#speaker = null;
+  }
+
+  #sound(reply, pcm) {
+    if (!this.#speaker || reply <= this.#cut) return;
+    this.#speaker.play(reply, pcm);
+    if (this.audible === reply) return;
+    this.audible = reply;
+    this.#observer.changed();
   }
 
   #report(reply, playedMs, done) {
@@ -86,6 +118,8 @@ export class Replies {
     if (done) this.#heardMs.delete(reply);
     else this.#heardMs.set(reply, played);
     if (done && reply === this.audible) this.audible = null;
-    this.#observer.played(reply, Math.floor(played), played - before, done);
+    const audioMs = this.#lengthsMs.get(reply) ?? null;
+    if (done) this.#lengthsMs.delete(reply);
+    this.#observer.played(reply, Math.floor(played), played - before, done, audioMs);
   }
 }

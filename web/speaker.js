@@ -8,6 +8,11 @@ export class Speaker {
   #rate;
   #handlers;
 
+  /** The browser can choose where sound goes. */
+  static get canChoose() {
+    return "setSinkId" in (globalThis.AudioContext?.prototype ?? {});
+  }
+
   /** Load the worklet, once a context. Throws a Problem where the browser has none. */
   static async prepare(context) {
     if (!context?.audioWorklet) throw NO_WORKLET();
@@ -16,7 +21,8 @@ export class Speaker {
 
   /**
    * `rate`: of the audio to come, Hz. Handlers: onPosition(reply, playedMs) every 250 ms while a
-   * reply plays, onDone(reply, playedMs) at its end or flush, onLevel(level), level 0..1 (RMS).
+   * reply plays, onDone(reply, playedMs) at its end or flush, onLevel(level), level 0..1 (RMS),
+   * onHeld() when it has fallen silent to wait, onFigures({bufferedS, targetS, jitterS, ranDry}).
    */
   constructor(context, rate, handlers) {
     this.#context = context;
@@ -56,14 +62,15 @@ export class Speaker {
 
   close() {
     this.#node.port.onmessage = null;
+    this.#node.port.postMessage({ order: "close" });
     this.#node.disconnect();
   }
 
-  #hear({ event, reply, samples, level }) {
-    if (event === "level") {
-      this.#handlers.onLevel(level);
-      return;
-    }
+  #hear({ event, reply, samples, level, figures }) {
+    if (event === "level") this.#handlers.onLevel(level);
+    else if (event === "held") this.#handlers.onHeld();
+    if (samples === undefined) return;
+    if (figures) this.#handlers.onFigures(figures);
     // What has left the worklet is still on its way to the loudspeaker for this long.
     const latencyMs = 1000 * (this.#context.outputLatency || this.#context.baseLatency || 0);
     const playedMs = (1000 * samples) / this.#rate;

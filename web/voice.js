@@ -1,58 +1,94 @@
-// One person's conversation: joins connection, microphone and replies, and keeps its state.
+// One person's conversation: joins line, microphone and replies, and keeps its state.
 // Knows nothing of the page; tells an observer what happened.
 
-import { Connection, MICROPHONE_HZ } from "./connection.js";
+import { Antiphon } from "./antiphon.js";
 import { Microphone } from "./microphone.js";
+import { Problem, SOUND_WAITS, closeProblem } from "./problems.js";
+import { Pulse } from "./pulse.js";
 import { Replies } from "./replies.js";
 import { Speaker } from "./speaker.js";
+import { Uplink } from "./uplink.js";
+
+const ONSET = 0.02; // RMS: a voice, over what a quiet room gives
+const QUIET_MS = 300; // then the next sound is a new onset
 
 /**
  * The observer's methods:
  *   changed()                       something that the getters below show is different
  *   heard(turn, text, {final, discarded, ref})   what the user said or typed
  *   typed(id, text)                 a typed turn on its way; `heard` with that ref confirms it
+ *   refused(id)                     it was not taken
  *   replyStarted(reply, turn), replyText(reply, text)
+ *   replySpoken(reply, playedMs, audioMs)   so much of it was heard; of so much, null if unknown
  *   replyCut(reply, heard)          only `heard` of its text reached the user
  *   replyDone(reply, {status, text, heard, latency_ms})
- *   conversationStarted()           a new one, without memory of what is on the page
+ *   lineLost()                      what was under way will not come to its end
+ *   welcomed({resumed, history})    a conversation: a new one, or the one that was lost
  *   problem(Problem)                something failed here
  *   trouble({type, code, message})  the server's error or warning
  */
 export class Voice {
   #observer;
-  #token;
-  #connection;
-  #context = null;
   #microphone = null;
-  #replies = new Replies(null, 0, {});
-  #opening = null; // the promise of a connection under way
+  #context = null;
+  #replies = new Replies(null, null, {});
+  #uplink;
+  #sending = new Set(); // ids of typed turns that nobody has taken
   #hearing = false;
   #thinking = false;
-  #typed = 0;
+  #onset = null; // of the user's voice: { at, told }
+  #quietFrames = 0;
+  #audio = null; // of replies, as `welcome` had it
 
-  constructor(observer, token) {
+  constructor(
+    observer,
+    address,
+    { hello, mode = "free", microphone = "", loudspeaker = "", line = "auto" },
+  ) {
     this.#observer = observer;
-    this.#token = token;
-    this.#connection = new Connection({
-      onMessage: (message) => this.#receive(message),
-      onAudio: (pcm) => this.#replies.play(pcm),
-      onClose: (problem) => this.#lost(problem),
+    this.antiphon = new Antiphon(address, {
+      ...hello,
+      turn_detection: mode === "push" ? "manual" : "auto",
     });
-    this.connection = "offline"; // offline, connecting, waiting, ready, lost
+    this.antiphon.addEventListener("message", ({ detail }) => this.#receive(detail));
+    this.antiphon.addEventListener("audio", ({ detail }) => this.#replies.play(detail));
+    this.antiphon.addEventListener("state", ({ detail }) => this.#line(detail));
+    this.pulse = new Pulse(this.antiphon, {
+      busy: () => this.talking === "on",
+      told: (roundTripMs) => this.#uplink.answered(roundTripMs),
+    });
+    this.#uplink = new Uplink(this.antiphon, line, (frameMs) => {
+      if (this.#microphone) this.#microphone.frameMs = frameMs;
+    });
+    this.mode = mode; // free: hands-free; push: push to talk
+    this.devices = { microphone, loudspeaker };
     this.place = null; // in the waiting room: { position, eta_s }
+    this.leaving = false; // the server is going away
+    this.retryMs = null; // until the next try to connect
     this.talking = "off"; // off, asking, on
     this.muted = false;
+    this.pushing = false;
     this.playedMs = 0; // of all replies since the page was opened
     this.levels = { microphone: 0, speaker: 0 }; // RMS, 0..1
+    this.figures = { frames: 0, heldAfterMs: null, speaker: null };
   }
 
   /** idle, connecting, listening, hearing, thinking or speaking. */
   get phase() {
-    if (this.talking === "asking" || this.#opening) return "connecting";
-    if (this.#hearing) return "hearing";
+    if (this.talking === "asking" || this.#isAwaited()) return "connecting";
+    if (this.#hearing || this.pushing) return "hearing";
     if (this.#replies.audible !== null) return "speaking";
     if (this.#thinking) return "thinking";
     return this.talking === "on" ? "listening" : "idle";
+  }
+
+  get connection() {
+    return this.antiphon.state;
+  }
+
+  /** How the audio goes over this connection: { codec, frameMs }. */
+  get sound() {
+    return { codec: this.#uplink.codec, frameMs: this.#uplink.frameMs };
   }
 
   get hasSound() {
@@ -75,19 +111,15 @@ export class Voice {
     this.#observer.changed();
     try {
       this.#wakeSound();
-      const microphone = await Microphone.open(this.#context, MICROPHONE_HZ, {
-        onFrame: (pcm, level) => this.#speak(pcm, level),
-        onLost: (problem) => this.#fail(problem),
-      });
+      const microphone = await this.#openMicrophone();
       if (this.talking === "off") microphone.close(); // hushed while the browser was asking
       else {
         this.#microphone = microphone;
+        this.talking = "on";
         this.muted = false;
-        await this.connect();
-        if (this.talking === "asking") {
-          this.talking = "on";
-          this.#connection.send({ type: "unmute" });
-        }
+        microphone.muted = this.mode === "push";
+        await this.connect(); // a new line is told by `#line`, one that was there here
+        if (this.mode === "free") this.antiphon.send({ type: "unmute" });
       }
     } catch (problem) {
       this.#fail(problem);
@@ -99,113 +131,195 @@ export class Voice {
   hush() {
     this.#closeMicrophone();
     this.cancel();
-    this.#connection.send({ type: "mute" });
+    this.antiphon.send({ type: "mute" });
     this.#observer.changed();
   }
 
   setMuted(muted) {
-    if (!this.#microphone) return;
+    if (!this.#microphone || this.mode === "push") return;
     this.muted = muted;
     this.#microphone.muted = muted;
     this.levels.microphone = 0;
     this.#hearing &&= !muted;
-    this.#connection.send({ type: muted ? "mute" : "unmute" });
+    this.antiphon.send({ type: muted ? "mute" : "unmute" });
+    this.#observer.changed();
+  }
+
+  /** Push to talk: the turn begins here and ends at `release`. A reply is stopped by it. */
+  async push() {
+    if (this.mode !== "push" || this.pushing) return;
+    this.pushing = true;
+    this.cancel();
+    if (this.talking === "off") await this.talk();
+    if (!this.pushing || !this.#microphone) {
+      this.pushing = false; // released, or denied, while the browser was asking
+      this.#observer.changed();
+      return;
+    }
+    this.#microphone.muted = false;
+    this.antiphon.send({ type: "unmute" });
+    this.#observer.changed();
+  }
+
+  release() {
+    if (!this.pushing) return;
+    this.pushing = false;
+    if (this.#microphone) this.#microphone.muted = true;
+    this.levels.microphone = 0;
+    if (this.connection === "ready") {
+      this.#thinking = true;
+      // The last of it may still be in a coder.
+      void this.#uplink.flush().then(() => this.antiphon.send({ type: "commit" }));
+    }
     this.#observer.changed();
   }
 
   /** Stop the reply. */
   cancel() {
     if (!this.canCancel) return;
-    this.#connection.send({ type: "cancel" });
+    this.antiphon.send({ type: "cancel" });
     this.#thinking = false;
     this.#replies.cut(this.#replies.current);
     this.#observer.changed();
   }
 
-  /** A typed turn; connects by itself. Resolves to whether it was sent. */
-  async say(text) {
-    this.#wakeSound();
-    try {
-      await this.connect();
-    } catch (problem) {
-      this.#fail(problem);
-      return false;
-    }
-    this.#typed += 1;
-    const id = `typed-${this.#typed}`;
-    this.#connection.send({ type: "text", text, id });
-    this.#thinking = true;
+  /** A typed turn; it leaves when there is a connection. False when too many wait. */
+  say(text) {
+    const id = this.antiphon.say(text);
+    if (id === null) return false;
+    this.#sending.add(id);
+    if (this.connection === "ready") this.#thinking = true;
     this.#observer.typed(id, text);
-    this.#observer.changed();
+    this.#wakeSound();
+    void this.connect();
     return true;
   }
 
-  /** Connect unless there is a connection; one attempt at a time. Rejects with a Problem. */
+  /** Connect, or try again at once. */
   async connect() {
-    if (this.connection === "ready") return;
-    this.#opening ??= this.#open();
-    try {
-      await this.#opening;
-    } finally {
-      this.#opening = null;
-      this.#observer.changed();
+    // Ready before the welcome: the first audio may come right behind it.
+    await this.#prepareSound();
+    if (this.connection === "ready" && this.#context && !this.hasSound) {
+      this.#reset(this.#context, this.#audio); // the line was there before the first click
     }
+    await this.#uplink.choose();
+    this.antiphon.connect();
   }
 
-  async #open() {
-    this.connection = "connecting";
+  /** Forget the conversation, here and there. */
+  clear() {
+    this.cancel();
+    this.#sending.clear();
+    this.#thinking = false;
+    this.antiphon.clear();
+  }
+
+  /** What the user chose; what is left out stays. Devices change at once, the voice next time. */
+  async choose({ hello, mode, microphone, loudspeaker, line }) {
+    if (mode !== this.mode) {
+      this.release();
+      this.mode = mode;
+      if (this.#microphone) this.#microphone.muted = mode === "push";
+      this.muted = false;
+      this.antiphon.send({ type: mode === "push" ? "mute" : "unmute" });
+    }
+    this.antiphon.configure({ ...hello, turn_detection: mode === "push" ? "manual" : "auto" });
+    const moved = microphone !== this.devices.microphone;
+    this.devices = { microphone, loudspeaker };
+    this.#useLoudspeaker();
+    if (moved && this.#microphone) await this.#changeMicrophone();
+    await this.#uplink.change(line);
     this.#observer.changed();
-    const audio = { rate: MICROPHONE_HZ, codec: "pcm16", framing: "raw" };
-    const token = this.#token ? { token: this.#token } : {};
+  }
+
+  #isAwaited() {
+    if (this.connection === "connecting") return true;
+    const wanted = this.talking !== "off" || this.#sending.size > 0;
+    return wanted && (this.connection === "lost" || this.connection === "waiting");
+  }
+
+  async #openMicrophone() {
+    const microphone = await Microphone.open(this.#context, Uplink.RATE_HZ, this.devices.microphone, {
+      onFrame: (pcm, level, frameMs) => this.#speak(pcm, level, frameMs),
+      onLost: (problem) => this.#fail(problem),
+    });
+    microphone.frameMs = this.#uplink.frameMs;
+    return microphone;
+  }
+
+  async #changeMicrophone() {
     try {
-      // Ready before the welcome: the first audio may come right behind it.
-      const hasSound = await this.#prepareSound();
-      const welcome = await this.#connection.open({ audio, ...token });
-      this.#reset(hasSound ? this.#context : null, welcome.audio.rate);
-      this.connection = "ready";
-      if (!welcome.resumed) this.#observer.conversationStarted();
+      const microphone = await this.#openMicrophone();
+      microphone.muted = this.muted || this.mode === "push";
+      this.#microphone?.close();
+      this.#microphone = microphone;
     } catch (problem) {
-      this.connection = "lost";
-      throw problem;
-    } finally {
-      this.place = null;
+      this.#fail(problem);
     }
   }
 
   #wakeSound() {
-    if (!this.#context && window.AudioContext) this.#context = new AudioContext();
+    if (!this.#context && window.AudioContext) {
+      this.#context = new AudioContext({ latencyHint: "interactive" });
+      this.#context.onstatechange = () => {
+        // A telephone call takes the sound away, and gives it back without a word.
+        if (this.#context.state === "interrupted") this.#observer.problem(SOUND_WAITS());
+      };
+      this.#useLoudspeaker();
+    }
     // Not awaited: without a click it would stay pending, and text works without sound.
-    if (this.#context?.state === "suspended") void this.#context.resume();
+    if (this.#context && this.#context.state !== "running") void this.#context.resume();
+  }
+
+  #useLoudspeaker() {
+    if (!this.#context || !Speaker.canChoose) return;
+    if ((this.#context.sinkId ?? "") === this.devices.loudspeaker) return;
+    this.#context.setSinkId(this.devices.loudspeaker).catch(() => {
+      this.#observer.problem(new Problem("That loudspeaker is not there; the usual one plays."));
+    });
   }
 
   async #prepareSound() {
+    if (!this.#context) return; // nobody has clicked yet; the next connection has sound
     try {
       await Speaker.prepare(this.#context);
-      return true;
     } catch (problem) {
+      this.#context = null;
       this.#observer.problem(problem); // replies are read; the server estimates their playback
-      return false;
     }
   }
 
-  #speak(pcm, level) {
-    if (this.muted || this.connection !== "ready") return;
+  #speak(pcm, level, frameMs) {
+    if (this.muted || (this.mode === "push" && !this.pushing)) return;
     this.levels.microphone = level;
-    this.#connection.sendAudio(pcm);
+    this.#noteOnset(level, frameMs);
+    if (this.#uplink.hear(pcm, frameMs)) this.figures.frames += 1;
+  }
+
+  /** When a voice began, to say how fast a reply fell silent for it. */
+  #noteOnset(level, frameMs) {
+    if (level < ONSET) {
+      this.#quietFrames += 1;
+      if (this.#quietFrames * frameMs > QUIET_MS) this.#onset = null;
+      return;
+    }
+    this.#quietFrames = 0;
+    this.#onset ??= { at: performance.now() - frameMs, told: false };
   }
 
   #receive(message) {
     const { type, turn, reply } = message;
-    if (type === "waiting") {
-      this.connection = "waiting";
-      this.place = message;
-    } else if (type === "speech_started") this.#hearing = true;
+    if (type === "waiting") this.place = message;
+    else if (type === "welcome") this.#enter(message);
+    else if (type === "going_away") this.leaving = true;
+    else if (type === "speech_started") this.#hearing = true;
     else if (type === "speech_stopped") {
       this.#hearing = false;
       this.#thinking = true;
     } else if (type === "transcript") {
       if (message.final) this.#hearing = false;
       if (message.discarded) this.#thinking = false;
+      this.#sending.delete(message.ref);
       this.#observer.heard(turn, message.text, message);
     } else if (type === "reply_started") {
       this.#thinking = true;
@@ -222,37 +336,92 @@ export class Voice {
     } else if (type === "interrupted") {
       this.#replies.cut(reply);
       this.#observer.replyCut(reply, message.heard);
-    } else if (type === "reply_audio_end") this.#replies.end(reply);
+    } else if (type === "reply_audio_end") this.#replies.end(reply, message.audio_ms);
     else if (type === "reply_done") this.#finish(message);
-    else if (type === "error" || type === "warning") {
-      if (type === "error") this.#thinking = false;
-      this.#observer.trouble(message);
-    }
+    else if (type === "error" || type === "warning") this.#trouble(message);
     this.#observer.changed();
+  }
+
+  #trouble(message) {
+    if (message.type === "error") this.#thinking = false;
+    if (message.code === "NOT_FOUND" && this.connection === "connecting") {
+      this.antiphon.introduce({ voice: "", language: "" }); // this server has others
+      this.antiphon.reconnect();
+    }
+    if (this.#sending.has(message.ref) && !message.retry_after_ms) {
+      this.#sending.delete(message.ref);
+      this.#observer.refused(message.ref);
+    }
+    this.#observer.trouble(message);
   }
 
   #finish(message) {
     if (message.reply === this.#replies.current) this.#thinking = false;
     this.#replies.finish(message.reply, message.status);
     this.#observer.replyDone(message.reply, message);
+    const lull = !this.#hearing && !this.#thinking && !this.pushing && !this.canCancel;
+    if (lull) this.#uplink.changeInALull();
+  }
+
+  #enter(welcome) {
+    this.#audio = welcome.audio;
+    this.#uplink.begin(welcome.audio.codec);
+    this.#reset(this.#context, this.#audio);
+    this.#observer.welcomed(welcome);
+  }
+
+  #line({ state, code, reason, retryMs }) {
+    this.retryMs = retryMs;
+    if (state === "ready") {
+      const wanted = this.mode === "push" ? this.pushing : !this.muted;
+      const speaks = this.talking === "on" && wanted;
+      this.antiphon.send({ type: speaks ? "unmute" : "mute" });
+    }
+    if (state !== "waiting") this.place = null;
+    if (state === "ready" || state === "closed") this.leaving = false;
+    if (state === "lost") void this.#uplink.choose();
+    if (state === "lost" || state === "closed") {
+      this.#reset();
+      this.#observer.lineLost();
+    }
+    if (state === "closed") {
+      this.#closeMicrophone();
+      if (code !== null) this.#observer.problem(closeProblem(code, reason));
+    }
+    this.#observer.changed();
   }
 
   /** Start afresh, with a loudspeaker if there is a context. */
-  #reset(context = null, rate = 0) {
+  #reset(context = null, audio = null) {
     this.#hearing = false;
     this.#thinking = false;
     this.levels.speaker = 0;
+    this.figures.speaker = null;
     this.#replies.close();
-    this.#replies = new Replies(context, rate, {
-      played: (reply, playedMs, newMs, done) => {
+    this.#replies = new Replies(context, audio, {
+      played: (reply, playedMs, newMs, done, audioMs) => {
         this.playedMs += newMs;
         const report = { type: "playback", reply, played_ms: playedMs };
-        this.#connection.send(done ? { ...report, done } : report);
+        this.antiphon.send(done ? { ...report, done } : report);
+        this.#observer.replySpoken(reply, playedMs, audioMs);
         this.#observer.changed();
       },
       level: (level) => {
         this.levels.speaker = level;
       },
+      held: () => {
+        if (this.#onset === null || this.#onset.told) return;
+        this.#onset.told = true;
+        performance.clearMeasures("held"); // the browser would keep each
+        const { duration } = performance.measure("held", { start: this.#onset.at });
+        this.figures.heldAfterMs = Math.round(duration);
+      },
+      figures: (figures) => {
+        const before = this.figures.speaker?.ranDry ?? 0;
+        if (figures.ranDry > before) this.#uplink.ranDry();
+        this.figures.speaker = figures;
+      },
+      failed: () => this.#uplink.failed(),
       changed: () => {
         this.#thinking = false;
         this.#observer.changed();
@@ -261,23 +430,19 @@ export class Voice {
   }
 
   #closeMicrophone() {
+    this.#uplink.close();
     this.#microphone?.close();
     this.#microphone = null;
     this.talking = "off";
     this.muted = false;
+    this.pushing = false;
     this.#hearing = false;
     this.levels.microphone = 0;
   }
 
-  #lost(problem) {
-    this.connection = "lost";
-    this.#reset();
-    this.#fail(problem);
-  }
-
   #fail(problem) {
     this.#closeMicrophone();
-    this.#connection.send({ type: "mute" });
+    this.antiphon.send({ type: "mute" });
     this.#observer.problem(problem);
     this.#observer.changed();
   }
