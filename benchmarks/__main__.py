@@ -15,10 +15,14 @@ from pathlib import Path
 from benchmarks import (
     barge_in,
     edge,
+    faces,
+    hop,
     interjections,
     latency,
+    page,
     pool,
     speech,
+    throughput,
     transcription,
     users,
     wer,
@@ -31,19 +35,23 @@ PACKAGES = ("antiphon", "faster-whisper", "ctranslate2", "onnxruntime", "kokoro-
 
 WITH_SERVER: dict[str, Callable[..., dict[str, object]]] = {
     "latency": latency.main,
+    "faces": faces.main,
     "wer": wer.main,
     "barge_in": barge_in.main,
+    "page": page.main,
 }
 """Each measures the server at an address."""
-ALONE: dict[str, Callable[[], dict[str, object]]] = {
+ALONE: dict[str, Callable[..., dict[str, object]]] = {
     "transcription": transcription.main,
     "windows": windows.main,
     "pauses": pauses.main,
     "interjections": interjections.main,
     "users": users.main,
     "pool": pool.main,
+    "hop": hop.main,
     "edge": edge.main,
     "speech": speech.main,
+    "throughput": throughput.main,
 }
 """These need no server, or start their own."""
 
@@ -74,7 +82,12 @@ def main() -> int:
         metavar="NAME",
         help=f"{', '.join([*WITH_SERVER, *ALONE])} (default: all)",
     )
-    parser.add_argument("--turns", type=int, default=latency.TURNS, help="default: %(default)s")
+    parser.add_argument(
+        "--turns", type=int, help=f"default: {latency.TURNS}; of each of many users: {users.TURNS}"
+    )
+    parser.add_argument(
+        "--users", type=int, nargs="+", metavar="N", help="only these levels of the users' curve"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
     parser.add_argument("--url", help="a running server (default: start one for each benchmark)")
     args = parser.parse_args()
@@ -86,12 +99,14 @@ def main() -> int:
     print(f"{here['cpu']}, {here['cores']} cores; {here['versions']}\n")
     for name in args.names or names:
         if name in ALONE:
-            results[name] = ALONE[name]()
+            chosen = {"users": args.users, "turns": args.turns} if name == "users" else {}
+            results[name] = ALONE[name](**chosen)
             print()
             continue
         try:
             with nullcontext(args.url) if args.url else serving() as url:
-                more = {"turns": args.turns} if name == "latency" else {}
+                turns = args.turns or latency.TURNS
+                more = {"turns": turns} if name in ("latency", "faces") else {}
                 results[name] = WITH_SERVER[name](url, **more)
         except ServerFailed as failure:
             print(failure, file=sys.stderr)

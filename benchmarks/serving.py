@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,21 +65,30 @@ def running(**settings: str) -> Iterator[Running]:
     port = free_port()
     command = [sys.executable, "-m", "server", "serve", "--host", "127.0.0.1", "--port", str(port)]
     named = {f"ANTIPHON_{name.upper()}": value for name, value in settings.items()}
-    environment = {**os.environ, **named}
+    with process(command, f"http://127.0.0.1:{port}/readyz", named) as pid:
+        yield Running(port, pid)
+
+
+@contextmanager
+def process(
+    command: Sequence[str], ready_url: str, environ: Mapping[str, str], name: str = "the server"
+) -> Iterator[int]:
+    """A program that answers `ready_url` with 200 when it is ready; ended with the block. Gives its
+    process id. Raises `ServerFailed` as `running` does."""
     with tempfile.TemporaryDirectory(prefix="antiphon-bench-") as folder:
         log_file = Path(folder) / "server.log"
         with log_file.open("wb") as log:
             server = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+                command, cwd=ROOT, env={**os.environ, **environ}, stdout=log, stderr=log
             )
         try:
-            _wait_until_ready(server, f"http://127.0.0.1:{port}/readyz", log_file)
-            yield Running(port, server.pid)
+            _wait_until_ready(server, ready_url, log_file, name)
+            yield server.pid
         finally:
             _end(server)
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log_file: Path) -> None:
+def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log_file: Path, name: str) -> None:
     deadline = time.monotonic() + START_S
     # Another process tells of its readiness by HTTP only, so it is asked until it says yes.
     while time.monotonic() < deadline and server.poll() is None:
@@ -90,7 +99,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log_file: Path)
             time.sleep(POLL_S)
     tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-15:])
     state = "is not ready" if server.poll() is None else f"ended with {server.returncode}"
-    raise ServerFailed(f"the server {state}:\n{tail}")
+    raise ServerFailed(f"{name} {state}:\n{tail}")
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.backend import Backend, chat_backend
 from benchmarks.held import Held
 from benchmarks.serving import ROOT, Running, running
 
@@ -20,20 +21,28 @@ AT_ONCE = 24
 WARM_UP_S = 10.0
 SETTLE_S = 20.0
 MOST_GROWTH = 0.05
+NOTHING_OF = {
+    "bytes in outboxes": "antiphon_outbox_bytes",
+    "bytes of files": "antiphon_scratch_bytes",
+}
 SETTINGS = {
-    **dict.fromkeys(("stt_engine", "tts_engine", "llm_engine", "vad_engine"), "scripted"),
+    **dict.fromkeys(("stt_engine", "tts_engine", "vad_engine"), "scripted"),
+    "llm_engine": "openai",
     "max_sessions": "200",
     "stt_slots": "4",
     "tts_slots": "8",
     "log_level": "error",
 }
 
-METHOD = f"""A server with scripted engines in one process, {AT_ONCE} callers at a time in
-another, who speak a turn, type two, interrupt themselves three times, vanish in the middle of a
-turn, or leave before they are welcomed, and come again: kinds by chance, seeded. After
-{WARM_UP_S:g} s of it the server is at rest once, and what it holds then is the baseline.
-Resident memory is looked at every second; its growth in the second half is the median of the
-last tenth of the looks against that of the tenth after the middle."""
+METHOD = f"""A server with scripted engines in one process, its language model over HTTP;
+{AT_ONCE} callers at a time in another, who speak a turn, type two, interrupt themselves three
+times, vanish in the middle of a turn, or leave before they are welcomed, and come again: kinds by
+chance, seeded. After {WARM_UP_S:g} s of it the server is at rest once, and what it holds then is
+the baseline. Resident memory is looked at every second; its growth in the second half is the median
+of the last tenth of the looks against that of the tenth after the middle. At rest nobody is here,
+nothing is claimed, busy, stopping or waiting, no outbox holds a byte, no file is kept, and no
+connection to the language model is busy; tasks, threads, children and descriptors are those of the
+baseline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +58,10 @@ class Soak:
     """At the baseline, after the middle, and at the end."""
     before: Held
     after: Held
+    tasks: tuple[int, int]
+    """Of the event loop, at the baseline and at the end."""
     left: str
-    """What `/status` still shows at the end; "" when nothing."""
+    """What is still held at the end; "" when nothing."""
 
     @property
     def wrong(self) -> list[str]:
@@ -62,6 +73,8 @@ class Soak:
             before, after = getattr(self.before, what), getattr(self.after, what)
             if after > before:
                 found.append(f"{after} {what}, {before} before")
+        if self.tasks[1] > self.tasks[0]:
+            found.append(f"{self.tasks[1]} tasks, {self.tasks[0]} before")
         return found + ([self.left] if self.left else [])
 
 
@@ -79,20 +92,22 @@ def growth(rss_mb: Sequence[float]) -> tuple[float, float, float]:
 
 def soak(minutes: float) -> Soak:
     """Run it. Raises `ServerFailed` when the server does not start."""
-    with running(**SETTINGS) as server:
+    with chat_backend() as model, running(**SETTINGS, llm_base_url=model.url) as server:
         warm, _ = _crowd(server, WARM_UP_S)
-        left = _at_rest(server)
-        before = Held.of(server.pid)
+        _at_rest(server, model)
+        before, tasks = Held.of(server.pid), _metrics(server)["antiphon_tasks"]
         counts, looks = _crowd(server, minutes * 60)
-        left = _at_rest(server)
-        after = Held.of(server.pid)
+        left = _at_rest(server, model)
+        after, tasks_after = Held.of(server.pid), _metrics(server)["antiphon_tasks"]
+        if not model.served:
+            left += "; nobody asked the language model"
     grown, middle, end = growth(looks)
     failures = {
         what: count for counted in (warm, counts) for what, count in counted.items() if ":" in what
     }
     return Soak(
         minutes, sum(counts.values()), failures, grown,
-        (before.rss_mb, middle, end), before, after, left,
+        (before.rss_mb, middle, end), before, after, (round(tasks), round(tasks_after)), left,
     )  # fmt: skip
 
 
@@ -111,25 +126,40 @@ def _crowd(server: Running, seconds: float) -> tuple[dict[str, int], list[float]
     return said["counts"], looks
 
 
-def _at_rest(server: Running) -> str:
+def _at_rest(server: Running, model: Backend) -> str:
     """Wait until nothing is under way; what still is after 20 s, in words."""
     deadline = time.monotonic() + SETTLE_S
-    while (left := _left(server)) and time.monotonic() < deadline:
+    while (left := _left(server, model)) and time.monotonic() < deadline:
         time.sleep(0.2)
     time.sleep(0.5)  # the connection that asked is closed, too
     return left
 
 
-def _left(server: Running) -> str:
+def _left(server: Running, model: Backend) -> str:
     with urllib.request.urlopen(f"{server.url}/status", timeout=10) as answer:
         status = json.load(answer)
     lines = []
     if sessions := status["sessions"]["active"] + status["sessions"]["waiting"]:
         lines.append(f"{sessions} sessions")
+    if requests := status["requests"]["active"]:
+        lines.append(f"{requests} requests")
     for kind, state in status["pool"].items():
         for what in ("claimed", "busy", "stopping", "waiting"):
             lines += [f"{kind}: {state[what]} {what}"] if state[what] else []
+    metrics = _metrics(server)
+    for what, name in NOTHING_OF.items():
+        lines += [f"{metrics[name]:g} {what}"] if metrics[name] else []
+    if model.busy:
+        lines.append(f"{model.busy} connections to the language model")
     return "; ".join(lines)
+
+
+def _metrics(server: Running) -> dict[str, float]:
+    """The metrics without labels, by name."""
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    pairs = (line.rsplit(" ", 1) for line in lines if "{" not in line and line[:1] != "#")
+    return {name: float(value) for name, value in pairs}
 
 
 def main() -> int:
@@ -148,6 +178,7 @@ def main() -> int:
     for what in ("threads", "children", "fds"):
         before, after = getattr(result.before, what), getattr(result.after, what)
         print(f"{what:9} {before} before, {after} after")
+    print(f"{'tasks':9} {result.tasks[0]} before, {result.tasks[1]} after")
     for what in result.wrong:
         print(f"WRONG: {what}")
     return 1 if result.wrong else 0

@@ -8,15 +8,18 @@ asks any server that speaks OpenAI's `/v1/audio/speech`, to set the same questio
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 
+from benchmarks.bare import Bare, bare, clauses
 from benchmarks.serving import running
 from benchmarks.wer import WordErrors, word_errors
 from pipeline.audio import Resampler, pcm16_to_float
@@ -42,11 +45,27 @@ ROW = (
 LONG = " ".join(ROW * 2)
 """Some 300 words."""
 
+VOICE_ALONE = {
+    "llm_engine": "scripted",
+    "stt_engine": "scripted",
+    "vad_engine": "scripted",
+    "speech_cache_mb": "0",
+}
+"""A server's settings: no other model is loaded beside the voice, and it makes everything anew."""
+
 METHOD = f"""PCM, streamed, on loopback, one process asking. Time to first audio (TTFA) runs from
 the request to its first byte of audio. One request warms the server up and is not counted. A gap is
-a time in which a client that plays as it receives, without a buffer, has nothing to play. "At once"
-asks for the first so many of {len(ROW)} different sentences. WER: transcribed again by Whisper
-tiny.en."""
+a time in which a client that plays as it receives, without a buffer, has nothing to play: what of
+the answer has come by then, played from its first byte on, is over. "In a row": right before each
+request its first clause is made by an engine of the same settings in the asking process, so that
+what the machine does to both can be told from what the server does; each finds the processor's
+caches full of the other's copy of the model. "At once" asks for the first so many of {len(ROW)}
+different sentences. WER: transcribed again by Whisper tiny.en, each answer by itself. Tracked: the
+server's own register (GET /admin/requests) has each answer under its id, completed, with its times
+and the seconds of audio that came."""
+
+MOST_WER = 0.15
+"""Of each answer; more, and something is missing."""
 
 
 @dataclass
@@ -54,6 +73,8 @@ class Answer:
     """One request: when its audio came, in seconds from asking."""
 
     text: str
+    id: str = ""
+    """Its `x-request-id`."""
     came: list[tuple[float, int]] = field(default_factory=list)
     pcm: bytearray = field(default_factory=bytearray)
 
@@ -70,13 +91,20 @@ class Answer:
         return len(self.pcm) / 2 / RATE_HZ
 
     @property
-    def gap_s(self) -> float:
-        """The time that playback stood still."""
-        until, dry = self.ttfa_s, 0.0
+    def gaps_s(self) -> list[tuple[float, float]]:
+        """When playback stood still, in seconds of the audio, and for how long each time."""
+        until, played, gaps = self.ttfa_s, 0.0, []
         for at, size in self.came:
-            dry += max(0.0, at - until)
+            if at > until:
+                gaps.append((round(played, 2), round(at - until, 3)))
             until = max(until, at) + size / 2 / RATE_HZ
-        return dry
+            played += size / 2 / RATE_HZ
+        return gaps
+
+    @property
+    def gap_s(self) -> float:
+        """The time that playback stood still, in all."""
+        return sum(length for _, length in self.gaps_s)
 
 
 async def ask(client: httpx.AsyncClient, text: str, voice: str) -> Answer:
@@ -85,6 +113,7 @@ async def ask(client: httpx.AsyncClient, text: str, voice: str) -> Answer:
     body = {"model": "tts-1", "input": text, "voice": voice, "response_format": "pcm"}
     async with client.stream("POST", "/v1/audio/speech", json={**body, "stream": True}) as reply:
         reply.raise_for_status()
+        answer.id = reply.headers.get("x-request-id", "")
         async for data in reply.aiter_raw():
             answer.came.append((time.perf_counter() - began, len(data)))
             answer.pcm += data
@@ -96,25 +125,76 @@ async def together(client: httpx.AsyncClient, texts: tuple[str, ...], voice: str
     return list(await asyncio.gather(*(ask(client, text, voice) for text in texts)))
 
 
-async def errors_in(answers: list[Answer]) -> WordErrors:
-    """How many words are not heard in what was made."""
+async def errors_in(answers: list[Answer]) -> list[WordErrors]:
+    """How many words are not heard in what was made, of each answer."""
     ear = FasterWhisperTranscriber(default_models_dir(), "tiny.en", 1, 2)
     await ear.start()
-    total = WordErrors(0, 0)
     try:
-        for answer in answers:
-            resampler = Resampler(RATE_HZ, SPEECH_HZ)
-            audio = resampler.feed(pcm16_to_float(bytes(answer.pcm)))
-            window = SpeechWindow(np.concatenate((audio, resampler.flush())))
-            heard = await ear.transcribe(window, Stop())
-            total += word_errors(answer.text, heard.text)
+        return [await _errors_in(answer, ear) for answer in answers]
     finally:
         await ear.close()
-    return total
 
 
-async def measure(url: str, voice: str = VOICE) -> dict[str, object]:
-    """Ask the server at `url`, print, and return what `--json` writes."""
+async def _errors_in(answer: Answer, ear: FasterWhisperTranscriber) -> WordErrors:
+    resampler = Resampler(RATE_HZ, SPEECH_HZ)
+    audio = resampler.feed(pcm16_to_float(bytes(answer.pcm)))
+    window = SpeechWindow(np.concatenate((audio, resampler.flush())))
+    heard = await ear.transcribe(window, Stop())
+    return word_errors(answer.text, heard.text)
+
+
+def untracked(answers: list[Answer], register: list[dict[str, Any]]) -> list[str]:
+    """What `/admin/requests` lacks, or has otherwise than it came, of these answers; in words."""
+    shown = {entry["id"]: entry for entry in register}
+    complaints = []
+    for answer in answers:
+        entry = shown.get(answer.id)
+        if entry is None:
+            complaints.append(f"{answer.id}: not there")
+            continue
+        queue, ttfa, total = (entry["times_ms"][name] for name in ("queue", "ttfa", "total"))
+        if entry["outcome"] != "completed":
+            complaints.append(f"{answer.id}: {entry['outcome']}")
+        elif None in (queue, ttfa, total) or not 0 <= queue <= ttfa <= total:
+            complaints.append(f"{answer.id}: {entry['times_ms']}")
+        elif ttfa > 1000 * answer.ttfa_s:
+            complaints.append(f"{answer.id}: {ttfa} ms to the first audio, came sooner")
+        elif abs(entry["audio_s"] - answer.audio_s) > 0.001:
+            complaints.append(f"{answer.id}: {entry['audio_s']} s, {answer.audio_s:.3f} came")
+    return complaints
+
+
+async def _tracked(client: httpx.AsyncClient, answers: list[Answer]) -> dict[str, object]:
+    """Hold the server's register against what came, and print. A peer may have none."""
+    register = await client.get("/admin/requests")
+    if register.status_code != 200:
+        return {}
+    complaints = untracked(answers, register.json())
+    count = len(answers) - len(complaints)
+    print(f"  {'tracked':24} {count} of {len(answers)}", *complaints, sep="\n    ")
+    return {"tracked": count, "of": len(answers), "complaints": complaints}
+
+
+def _wer(answers: dict[str, list[Answer]], errors: list[WordErrors]) -> dict[str, object]:
+    """Print the errors of all, and the worst answer of each question."""
+    total = sum(errors, WordErrors(0, 0))
+    print(f"  {'transcribed again':24} {total}")
+    result: dict[str, object] = {"wer": round(total.rate, 4)}
+    left = iter(errors)
+    for name, asked in answers.items():
+        each = [next(left).rate for _ in asked]
+        missing = sum(rate > MOST_WER for rate in each)
+        print(
+            f"  {'':24} {name}: the worst answer {max(each):.1%}, {missing} of {len(each)} over "
+            f"{MOST_WER:.0%}"
+        )
+        result[name] = [round(rate, 4) for rate in each]
+    return result
+
+
+async def measure(url: str, voice: str = VOICE, beside: Bare | None = None) -> dict[str, object]:
+    """Ask the server at `url`, print, and return what `--json` writes. `beside`: an engine of the
+    same settings."""
     result: dict[str, object] = {}
     async with httpx.AsyncClient(base_url=url, timeout=300) as client:
         await ask(client, "Good morning to all of you.", voice)
@@ -123,13 +203,14 @@ async def measure(url: str, voice: str = VOICE) -> dict[str, object]:
         _say("15 words, ten times", alone)
         result["sentence_ttfa_s"] = [round(value, 3) for value in alone]
 
-        row = [await ask(client, text, voice) for text in ROW]
-        ttfas = [answer.ttfa_s for answer in row]
-        _say("ten in a row", ttfas)
-        print(f"  {'':24} the tenth {ttfas[-1] / ttfas[0]:.2f} x the first")
-        result["row_ttfa_s"] = [round(value, 3) for value in ttfas]
+        row, engine_s = [], []
+        for text in ROW:
+            if beside is not None:
+                engine_s.append(await beside.first_s(text))
+            row.append(await ask(client, text, voice))
+        result["row"] = _row([answer.ttfa_s for answer in row], engine_s)
 
-        heard = list(row)
+        heard = {"in a row": row}
         for count in (2, 4, 8):
             began = time.perf_counter()
             answers = await together(client, ROW[:count], voice)
@@ -147,17 +228,20 @@ async def measure(url: str, voice: str = VOICE) -> dict[str, object]:
                 "rtf_inverse": round(made_s / took_s, 2),
                 "gap_s": round(sum(answer.gap_s for answer in answers), 3),
             }
-            heard += answers
+            heard[f"{count} at once"] = answers
 
         long = await ask(client, LONG, voice)
         print(
             f"  {f'{len(LONG.split())} words':24} {long.audio_s:.1f} s of audio in "
-            f"{long.total_s:.1f} s, playback stood still for {long.gap_s:.2f} s"
+            f"{long.total_s:.1f} s, playback stood still {len(long.gaps_s)} times, "
+            f"for {long.gap_s:.2f} s in all"
         )
-        result["long"] = {"audio_s": round(long.audio_s, 2), "gap_s": round(long.gap_s, 3)}
-    errors = await errors_in(heard)
-    print(f"  transcribed again        {errors}")
-    result["wer"] = round(errors.rate, 4)
+        for at, length in long.gaps_s:
+            print(f"  {'':24} after {at:.1f} s for {length:.3f} s")
+        result["long"] = {"audio_s": round(long.audio_s, 2), "gaps_s": long.gaps_s}
+        all_of_them = [answer for answers in heard.values() for answer in answers]
+        result["register"] = await _tracked(client, [*all_of_them, long])
+    result["wer"] = _wer(heard, await errors_in(all_of_them))
     return result
 
 
@@ -169,15 +253,39 @@ def _say(what: str, ttfas_s: list[float]) -> None:
     )
 
 
+def _row(ttfas_s: list[float], engine_s: list[float]) -> dict[str, object]:
+    """Print ten in a row, each beside its first clause by the engine alone."""
+    _say("ten in a row", ttfas_s)
+    against = [value / ttfas_s[0] for value in ttfas_s]
+    print(f"  {'':24} of the first: tenth {against[-1]:.2f}, longest {max(against):.2f}")
+    row: dict[str, object] = {"ttfa_s": [round(value, 3) for value in ttfas_s]}
+    if engine_s:
+        alone = [value / engine_s[0] for value in engine_s]
+        over = [ttfa - engine for ttfa, engine in zip(ttfas_s, engine_s, strict=True)]
+        print(f"  {'':24} engine alone: tenth {alone[-1]:.2f}, longest {max(alone):.2f}")
+        for text, ttfa, engine in zip(ROW, ttfas_s, engine_s, strict=True):
+            print(f"  {clauses(text)[0]:>24} {ttfa:.3f} s, engine {engine:.3f}")
+        print(
+            f"  {'':24} what the server adds: p50 {statistics.median(over):.3f} s, "
+            f"longest {max(over):.3f}"
+        )
+        row["engine_s"] = [round(value, 3) for value in engine_s]
+    return row
+
+
+async def _measure_beside(url: str) -> dict[str, object]:
+    async with bare((min(2, os.cpu_count() or 1),), VOICE) as beside:
+        return await measure(url, beside=beside)
+
+
 def main() -> dict[str, object]:
     """Run the benchmark on a server of its own; returns what `--json` writes."""
     print(f"Speech over HTTP\n{METHOD}\n")
-    # The voice alone: no other model is loaded beside it.
-    with running(llm_engine="scripted", stt_engine="scripted", vad_engine="scripted") as server:
-        return asyncio.run(measure(server.url))
+    with running(**VOICE_ALONE) as server:
+        return asyncio.run(_measure_beside(server.url))
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(f"python -m benchmarks.{Path(__file__).stem} URL [VOICE]")
-    asyncio.run(measure(sys.argv[1], *sys.argv[2:3]))
+    asyncio.run(measure(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else VOICE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 from benchmarks.client import calling
@@ -27,19 +28,19 @@ def engines() -> list[str]:
     return ["kokoro-onnx", *(["piper"] if find_spec("piper") else [])]
 
 
-async def _level(url: str, users: int) -> Calls:
-    turns = TURNS if users > 1 else 2 * TURNS
+async def _level(url: str, users: int, turns: int) -> Calls:
+    turns = turns if users > 1 else 2 * turns
     return await crowd(
         lambda: calling(url, instructions=INSTRUCTIONS), callers=users, turns=turns, quiet=True
     )
 
 
-def curve(engine: str) -> list[dict[str, object]]:
+def curve(engine: str, levels_of: Sequence[int], turns: int) -> list[dict[str, object]]:
     """One level after the other with this voice; printed as they come."""
     levels = []
     with serving(tts_engine=engine) as url:
-        for users in USERS:
-            calls = asyncio.run(_level(url, users))
+        for users in levels_of:
+            calls = asyncio.run(_level(url, users, turns))
             level = {"users": users, **calls.summary()}
             levels.append(level)
             p50, p95 = calls.quantiles_ms
@@ -54,7 +55,8 @@ def curve(engine: str) -> list[dict[str, object]]:
     return levels
 
 
-def main() -> dict[str, object]:
-    """Measure every voice that is installed; returns what `--json` writes."""
+def main(users: Sequence[int] | None = None, turns: int | None = None) -> dict[str, object]:
+    """Measure every voice that is installed, at these levels or at all; returns what `--json`
+    writes."""
     print(f"Users against latency\n{METHOD}\n")
-    return {engine: curve(engine) for engine in engines()}
+    return {engine: curve(engine, users or USERS, turns or TURNS) for engine in engines()}

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from benchmarks.pauses.sentences import Kind, Take
 from benchmarks.pauses.voice import TimedKokoro, Voiced
 from pipeline.audio import Resampler, fade
-from pipeline.engines.kokoro_onnx import MODEL, RATE_HZ
+from pipeline.engines.kokoro_onnx import MODEL
+from pipeline.engines.kokoro_sound import RATE_HZ
 from pipeline.engines.ports import SPEECH_HZ, Float32
 
 RECIPE = 1

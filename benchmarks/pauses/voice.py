@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from pipeline.engines import g2p
-from pipeline.engines.kokoro_onnx import LANGUAGES, MODEL, RATE_HZ, VOICES, load_style
+from pipeline.engines.kokoro_onnx import MODEL
+from pipeline.engines.kokoro_sound import LANGUAGES, RATE_HZ, VOICES, load_style
 from pipeline.engines.onnx import load_session
 from pipeline.engines.ports import Float32
 from pipeline.models import locate

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,15 +17,16 @@ from benchmarks import latency
 from benchmarks.__main__ import machine
 from benchmarks.client import calling
 from benchmarks.crowd import ARRIVAL_S, Calls, crowd
+from benchmarks.peers import command
 from benchmarks.peers.pipecat import processes
 from benchmarks.peers.pipecat.line import pipecat_line
 from benchmarks.peers.pipecat.options import MODELS, TTS, BotOptions, Models, Tts
-from benchmarks.serving import ROOT, ServerFailed
-from pipeline.engines import kokoro_onnx, llama_cpp
+from benchmarks.serving import ServerFailed
+from pipeline.engines import kokoro_onnx, kokoro_sound, llama_cpp
 from pipeline.models import locate
+from server.configs import engine_config
 from server.settings import load
 
-PYTHON = ROOT / ".venv-pipecat" / "bin" / "python"
 WHISPER = "whisper-tiny.en"
 VOICE = "af_heart"
 
@@ -69,7 +67,7 @@ def peer(python: Path, tts: Tts, models: Models) -> Iterator[tuple[processes.Pro
     Raises `ServerFailed` when one does not come up, `ModelMissing` when a model is not there.
     """
     ours = load(env_file=None)
-    models_dir = ours.engine_config().models_dir
+    models_dir = engine_config(ours).models_dir
     with (
         tempfile.TemporaryDirectory(prefix="antiphon-pipecat-") as folder,
         processes.language_model(
@@ -77,7 +75,7 @@ def peer(python: Path, tts: Tts, models: Models) -> Iterator[tuple[processes.Pro
         ) as language_model,
     ):
         voices = Path(folder) / "voices.npz"
-        _write_voice(locate(models_dir, kokoro_onnx.VOICES) / f"{VOICE}.bin", voices)
+        _write_voice(locate(models_dir, kokoro_sound.VOICES) / f"{VOICE}.bin", voices)
         options = BotOptions(
             tts=tts,
             models=models,
@@ -96,7 +94,7 @@ def peer(python: Path, tts: Tts, models: Models) -> Iterator[tuple[processes.Pro
 
 def _write_voice(style: Path, archive: Path) -> None:
     """Our file of one voice, as kokoro-onnx wants voices: an .npz archive of arrays by name."""
-    voices: dict[str, Any] = {style.stem: kokoro_onnx.load_style(style)}
+    voices: dict[str, Any] = {style.stem: kokoro_sound.load_style(style)}
     np.savez(archive, **voices)
 
 
@@ -135,22 +133,13 @@ def _print(calls: Calls, memory: dict[str, float]) -> None:
 
 def main() -> int:
     """Run what is asked for; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.pipecat", description=__doc__)
+    parser = command.parser("pipecat", __doc__)
     parser.add_argument("--turns", type=int, default=latency.TURNS, help="default: %(default)s")
     parser.add_argument("--tts", nargs="+", choices=TTS, default=TTS, help="default: all")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="default: both")
     parser.add_argument("--callers", nargs="+", type=int, default=[1], help="default: 1")
     parser.add_argument("--seed", type=int, default=0, help="of the arrivals")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
-    parser.add_argument(
-        "--python",
-        type=Path,
-        default=Path(os.environ.get("PIPECAT_PYTHON") or PYTHON),
-        help="Pipecat's environment (default: %(default)s; `make bench-peers` makes it)",
-    )
-    args = parser.parse_args()
-    if not args.python.exists():
-        parser.error(f"there is no {args.python}: `make bench-peers` makes it, --python names it")
+    args = command.parse(parser)
     here = machine()
     print(f"{here['cpu']}, {here['cores']} cores\n{METHOD}\n")
     runs = [
@@ -165,7 +154,5 @@ def main() -> int:
         print(failure, file=sys.stderr)
         return 1
     print(f"versions: {results[-1]['versions']}")
-    if args.json:
-        document = {"machine": here, "method": METHOD, "runs": results}
-        args.json.write_text(json.dumps(document, indent=2) + "\n")
+    command.write(args.json, {"machine": here, "method": METHOD, "runs": results})
     return 0

@@ -1,0 +1,1 @@
+"""fastkokoro, a speech server for Kokoro on ONNX Runtime, in an environment of its own."""
