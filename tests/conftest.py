@@ -14,6 +14,13 @@ import pytest_asyncio
 from pipeline.errors import ModelMissing
 from pipeline.models import DEFAULT_MODELS, default_models_dir, locate
 from tests.support import SCRIPTED, ServerProcess, server_process
+from tests.valkey import Valkey, valkey
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _data_dir(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test keeps anything in its developer's home."""
+    os.environ.setdefault("ANTIPHON_DATA_DIR", str(tmp_path_factory.mktemp("data")))
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +64,20 @@ def real_server(models_dir: Path) -> Iterator[ServerProcess]:
     """A server with the default engines and models, in a process of its own."""
     with server_process(ANTIPHON_MODELS_DIR=str(models_dir)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def a_redis() -> Iterator[Valkey]:
+    """A Redis that tests share one after the other; each gets it empty, by `redis_url`."""
+    with valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(a_redis: Valkey) -> str:
+    """Where an empty Redis is."""
+    from redis import Redis
+
+    with Redis.from_url(a_redis.url) as client:
+        client.flushall()
+    return a_redis.url

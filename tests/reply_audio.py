@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from pipeline.clauses import Clause, ClauseCutter
+from pipeline.clauses import Clause, ClauseCutter, ClausePolicy
 from pipeline.engines.ports import Float32, Synthesizer
 from pipeline.pool import TTS, ResourcePool
 from pipeline.signals import Draft, DraftVoiced, Event
@@ -81,7 +81,7 @@ def largest_step_at_silence(audio: Float32) -> float:
     return float(np.abs(padded[inside]).max())
 
 
-async def spoken(engine: Synthesizer, text: str, voice: str) -> SpokenReply:
+async def spoken(engine: Synthesizer, text: str, voice: str, policy: ClausePolicy) -> SpokenReply:
     """Voice a text through the real stages: cut in clauses, leased from a pool, taken in order."""
     clauses: list[tuple[str, Float32]] = []
 
@@ -93,12 +93,13 @@ async def spoken(engine: Synthesizer, text: str, voice: str) -> SpokenReply:
 
     async with ResourcePool({TTS: [engine]}) as pool:
         speaking = Speaking(Draft(1, 1, text), "anna", VoiceChoice(voice), pool, post)
-        await speaking.run(_clauses(text))
+        await speaking.run(clauses_of(text, policy))
     assert not speaking.skipped
     return SpokenReply(voice, tuple(clauses))
 
 
-async def _clauses(text: str) -> AsyncIterator[Clause]:
-    cutter = ClauseCutter()
+async def clauses_of(text: str, policy: ClausePolicy) -> AsyncIterator[Clause]:
+    """The text as it is cut when all of it comes at once."""
+    cutter = ClauseCutter(policy)
     for clause in [*cutter.feed(text), *cutter.finish()]:
         yield clause

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,9 @@ from server.serve import bound, running
 from server.settings import load
 
 ROOT = Path(__file__).parents[1]
+NO_AUDIT = {"ANTIPHON_AUDIT_MB": "0"}
 SCRIPTED = {
+    **NO_AUDIT,
     "ANTIPHON_STT_ENGINE": "scripted",
     "ANTIPHON_TTS_ENGINE": "scripted",
     "ANTIPHON_LLM_ENGINE": "scripted",
@@ -45,10 +48,17 @@ class ServerProcess:
 @contextmanager
 def server_process(**environ: str) -> Iterator[ServerProcess]:
     """`antiphon serve` on a free port, ready; it must end with 0 when it is told to stop."""
+    data = tempfile.TemporaryDirectory()
     process = subprocess.Popen(
         [sys.executable, "-m", "server", "serve", "--host", "127.0.0.1", "--port", "0"],
         cwd=ROOT,
-        env={**os.environ, "ANTIPHON_LOG_LEVEL": "warning", **environ},
+        env={
+            **os.environ,
+            "ANTIPHON_LOG_LEVEL": "warning",
+            "ANTIPHON_DATA_DIR": data.name,
+            **NO_AUDIT,
+            **environ,
+        },
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -62,6 +72,7 @@ def server_process(**environ: str) -> Iterator[ServerProcess]:
         process.send_signal(signal.SIGTERM)
         status = process.wait(timeout=45)
         process.stdout.close()
+        data.cleanup()
     assert status == 0, f"the server ended with {status}"
 
 
@@ -84,8 +95,8 @@ class LiveServer:
 @asynccontextmanager
 async def live_server(**environ: str) -> AsyncIterator[LiveServer]:
     """A server with scripted engines in this event loop."""
-    chosen = load({**SCRIPTED, **environ}, env_file=None)
-    with bound("127.0.0.1", 0) as listener:
+    with tempfile.TemporaryDirectory() as data, bound("127.0.0.1", 0) as listener:
+        chosen = load({**SCRIPTED, "ANTIPHON_DATA_DIR": data, **environ}, env_file=None)
         async with running(chosen, listener) as (house, _):
             yield LiveServer(house, listener.getsockname()[1])
 

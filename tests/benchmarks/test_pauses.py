@@ -16,7 +16,7 @@ from benchmarks.pauses.speech import Pause, Spoken, parted, with_pauses
 from benchmarks.pauses.tally import Result, cut_at, heard_end, outcome, result
 from benchmarks.pauses.voice import Voiced
 from pipeline import endpointing, turn
-from pipeline.engines.kokoro_onnx import RATE_HZ
+from pipeline.engines.kokoro_sound import RATE_HZ
 from pipeline.utterance import FRAME, SPEECH_HZ
 
 DELAYS = Delays(words_s=0.08, vote_s=0.03, reply_s=0.3)

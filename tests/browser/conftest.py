@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -67,10 +68,12 @@ class Wire:
 
 @dataclass
 class Visit:
-    """One page, opened by one visitor."""
+    """One page, opened by one visitor. In no test may it complain, or ask another host."""
 
     page: Page
     server: str
+    forgiven: str = "(?!)"
+    """What it may say in the console: a browser tells there of connections that fail."""
     wire: Wire = field(default_factory=Wire)
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
@@ -88,6 +91,15 @@ class Visit:
     def _request(self, request: Request) -> None:
         self.requests.append(request.url)
 
+    def check(self) -> None:
+        """No error, no warning (a violated policy is one), nothing from anywhere else."""
+        complaints = [text for text in self.complaints if not re.search(self.forgiven, text)]
+        assert complaints == []
+        hosts = {
+            "/".join(url.split("/")[:3]) for url in self.requests if not url.startswith("blob:")
+        }
+        assert hosts == {self.server.rstrip("/")}
+
     def part(self, name: str) -> Locator:
         return self.page.get_by_test_id(name)
 
@@ -102,6 +114,16 @@ class Visit:
 Visitor = Callable[..., Awaitable[Visit]]
 
 
+def write_wav(path: Path, sound: np.ndarray[Any, Any]) -> Path:
+    """Write samples (-1..1, at `MICROPHONE_HZ`) as a microphone's recording."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(MICROPHONE_HZ)
+        file.writeframes((sound * 32767).astype("<i2").tobytes())
+    return path
+
+
 @pytest.fixture(scope="session")
 def microphone_wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of a voice-like sound between silences: harmonics in syllables of about 0.2 s."""
@@ -110,13 +132,7 @@ def microphone_wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
     voice = sum(np.sin(k * phase) / k for k in range(1, 14)) * np.abs(np.sin(2 * np.pi * 2.2 * t))
     before, after = np.zeros(MICROPHONE_HZ), np.zeros(30 * MICROPHONE_HZ)
     sound = np.concatenate([before, 0.6 * voice / np.abs(voice).max(), after])
-    path = tmp_path_factory.mktemp("microphone") / "voice.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(MICROPHONE_HZ)
-        file.writeframes((sound * 32767).astype("<i2").tobytes())
-    return path
+    return write_wav(tmp_path_factory.mktemp("microphone") / "voice.wav", sound)
 
 
 @pytest.fixture
@@ -134,15 +150,38 @@ async def browser(microphone_wav: Path) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def visit(browser: Browser, scripted_server: Server) -> Visitor:
-    """Opens the page: `await visit()`, or with `microphone=False` for one who denies it."""
+def server(scripted_server: Server) -> Server:
+    """Where the page comes from; a module may have another."""
+    return scripted_server
 
-    async def open_page(*, microphone: bool = True) -> Visit:
-        context = await browser.new_context()
+
+@pytest.fixture
+async def visit(browser: Browser, server: Server) -> AsyncIterator[Visitor]:
+    """Opens the page: `await visit()`, or with `microphone=False` for one who denies it.
+
+    What else is named goes to the browser's context: a size, a colour scheme.
+    """
+    visits: list[Visit] = []
+
+    async def open_page(
+        path: str = "/",
+        *,
+        microphone: bool = True,
+        at: str | None = None,
+        script: str = "",
+        forgiven: str = "(?!)",
+        **options: Any,
+    ) -> Visit:
+        context = await browser.new_context(**options)
         if microphone:
             await context.grant_permissions(["microphone"])
-        visitor = Visit(await context.new_page(), scripted_server.url)
-        await visitor.page.goto(scripted_server.url)
+        if script:
+            await context.add_init_script(script)
+        visitor = Visit(await context.new_page(), at or server.url, forgiven)
+        visits.append(visitor)
+        await visitor.page.goto(visitor.server.rstrip("/") + path)
         return visitor
 
-    return open_page
+    yield open_page
+    for visitor in visits:
+        visitor.check()

@@ -188,6 +188,7 @@ class ChatBackend:
         for task in self._handlers:
             task.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
+        await asyncio.sleep(0)  # what is cut is gone with the loop's next turn
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
@@ -203,8 +204,11 @@ class ChatBackend:
         finally:
             self.connections -= 1
             writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+        try:
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+        finally:
+            writer.transport.abort()  # when cut with much still to be sent
 
     async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         lines = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")

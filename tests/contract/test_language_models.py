@@ -42,7 +42,8 @@ async def fleet(_: pytest.FixtureRequest) -> AsyncIterator[LanguageModel]:
 
 @asynccontextmanager
 async def llama_cpp(test: pytest.FixtureRequest) -> AsyncIterator[LanguageModel]:
-    yield LlamaCppLanguageModel(test.getfixturevalue("models_dir"), 2, 2)
+    # One thread: two spin until both have come as far, and stand still on a busy machine.
+    yield LlamaCppLanguageModel(test.getfixturevalue("models_dir"), 2, 1)
 
 
 LANGUAGE_MODELS: list[object] = [
@@ -76,7 +77,7 @@ class TestEveryLanguageModel:
     async def test_answers_in_pieces_none_of_them_empty(self, model: LanguageModel) -> None:
         deltas = [delta async for delta in model.generate(asking("Say hello."), Stop())]
         assert len(deltas) > 1
-        assert all(delta.text or delta.cut_short for delta in deltas)
+        assert all(delta.text or delta.cut_short or delta.usage for delta in deltas)
 
     async def test_answers_several_at_once(self, model: LanguageModel) -> None:
         prompts = [asking(f"Count to {n}.", session=str(n)) for n in range(3)]
@@ -108,7 +109,10 @@ class TestLlamaCpp:
         short = [delta async for delta in model.generate(prompt, Stop())]
         await model.close()
         assert 1 <= len([delta for delta in short if delta.text]) <= 5
-        assert [delta.cut_short for delta in short] == [False] * (len(short) - 1) + [True]
+        assert short[-1].usage is not None
+        assert short[-1].usage.reply_tokens <= 5
+        cut_short = [delta.cut_short for delta in short[:-1]]
+        assert cut_short == [False] * (len(cut_short) - 1) + [True]
 
     async def test_goes_on_from_what_it_has_said(self, models_dir: Path) -> None:
         model = LlamaCppLanguageModel(models_dir, 1, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,7 @@ from pipeline.engines.ports import (
     Tool,
     ToolCall,
     ToolDelta,
+    Usage,
 )
 from pipeline.errors import LlmFailed, LlmStalled, PromptRefused, RateLimited, StartError
 from tests.contract.chat_backend import (
@@ -50,9 +52,20 @@ async def backend() -> AsyncIterator[ChatBackend]:
 
 @pytest.fixture
 async def model(backend: ChatBackend) -> AsyncIterator[OpenAILanguageModel]:
-    engine = OpenAILanguageModel(
-        backend.url, "some-model", "sk-secret", first_token_s=0.2, gap_s=0.2
-    )
+    async with started(OpenAILanguageModel(backend.url, "some-model", "sk-secret")) as engine:
+        yield engine
+
+
+@pytest.fixture
+async def hasty(backend: ChatBackend) -> AsyncIterator[OpenAILanguageModel]:
+    """One that soon takes silence for a stall."""
+    engine = OpenAILanguageModel(backend.url, "some-model", first_token_s=0.2, gap_s=0.2)
+    async with started(engine):
+        yield engine
+
+
+@asynccontextmanager
+async def started(engine: OpenAILanguageModel) -> AsyncIterator[OpenAILanguageModel]:
     await engine.start()
     yield engine
     await engine.close()
@@ -60,6 +73,51 @@ async def model(backend: ChatBackend) -> AsyncIterator[OpenAILanguageModel]:
 
 async def answer(model: OpenAILanguageModel, stop: Stop | None = None) -> str:
     return "".join([delta.text async for delta in model.generate(PROMPT, stop or Stop())])
+
+
+async def test_says_what_a_reply_came_to_where_the_server_counts(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    counted = b'data: {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 4}}\n\n'
+    backend.answer = sends(head(), chunk("Hi."), chunk(finish="stop"), counted, DONE)
+    last = [delta async for delta in model.generate(PROMPT, Stop())][-1]
+    assert isinstance(last, TextDelta)
+    assert last.usage == Usage(9, 4)
+
+
+async def test_a_server_that_does_not_know_how_to_count_is_asked_without(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    unknown = refuses(400, b'{"error": {"message": "unknown field: stream_options"}}')
+    good = backend.answer
+
+    async def strict(writer: asyncio.StreamWriter) -> None:
+        await (unknown if "stream_options" in backend.requests[-1] else good)(writer)
+
+    backend.answer = strict
+    assert await answer(model) == "Hello, you."
+    assert await answer(model) == "Hello, you."
+    assert ["stream_options" in request for request in backend.requests] == [True, False, False]
+
+
+async def test_several_may_learn_at_once_that_a_server_does_not_know_how_to_count(
+    backend: ChatBackend, model: OpenAILanguageModel
+) -> None:
+    unknown = refuses(400, b'{"error": {"message": "unknown field: stream_options"}}')
+    good, asked = backend.answer, 0
+
+    async def strict(writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 2:
+            await good(writer)
+            return
+        while asked < 2:  # neither is told before both have asked
+            await asyncio.sleep(0.001)
+        await unknown(writer)
+
+    backend.answer = strict
+    assert await asyncio.gather(answer(model), answer(model)) == ["Hello, you."] * 2
 
 
 async def test_asks_as_the_chat_format_has_it(
@@ -76,6 +134,7 @@ async def test_asks_as_the_chat_format_has_it(
             "max_tokens": 400,
             "temperature": 0.7,
             "stream": True,
+            "stream_options": {"include_usage": True},
         }
     ]
     assert backend.keys[-1] == "bearer sk-secret"
@@ -233,7 +292,7 @@ async def test_a_broken_stream_is_a_failure(
 
 @pytest.mark.parametrize("before", [b"", head(), head() + chunk("a")])
 async def test_a_backend_that_stalls_is_left(
-    backend: ChatBackend, model: OpenAILanguageModel, before: bytes
+    backend: ChatBackend, hasty: OpenAILanguageModel, before: bytes
 ) -> None:
     async def answer_and_stall(writer: asyncio.StreamWriter) -> None:
         writer.write(before)
@@ -241,24 +300,24 @@ async def test_a_backend_that_stalls_is_left(
 
     backend.answer = answer_and_stall
     with pytest.raises(LlmFailed, match="stalled"):
-        await answer(model)
+        await answer(hasty)
     await backend.left.wait()
 
 
 @pytest.mark.parametrize("end", [DONE, chunk(finish="stop")])
 async def test_what_happens_after_the_end_of_a_reply_does_not_fail_it(
-    backend: ChatBackend, model: OpenAILanguageModel, end: bytes
+    backend: ChatBackend, hasty: OpenAILanguageModel, end: bytes
 ) -> None:
     async def answer_and_stall(writer: asyncio.StreamWriter) -> None:
         writer.write(head() + chunk("a") + end)
         await backend.stall(writer)
 
     backend.answer = answer_and_stall
-    assert await answer(model) == "a"
+    assert await answer(hasty) == "a"
 
 
 async def test_comments_keep_no_stalled_reply_alive(
-    backend: ChatBackend, model: OpenAILanguageModel
+    backend: ChatBackend, hasty: OpenAILanguageModel
 ) -> None:
     async def comment_for_ever(writer: asyncio.StreamWriter) -> None:
         writer.write(head())
@@ -268,7 +327,7 @@ async def test_comments_keep_no_stalled_reply_alive(
 
     backend.answer = comment_for_ever
     with pytest.raises(LlmFailed, match="stalled"):
-        await answer(model)
+        await answer(hasty)
 
 
 async def test_stop_closes_the_connection_and_is_no_error(
@@ -308,7 +367,7 @@ async def test_a_reply_that_stalls_is_left_at_once_when_nobody_wants_it(
 
 
 async def test_empty_pieces_keep_no_stalled_reply_alive(
-    backend: ChatBackend, model: OpenAILanguageModel
+    backend: ChatBackend, hasty: OpenAILanguageModel
 ) -> None:
     async def nothing_for_ever(writer: asyncio.StreamWriter) -> None:
         writer.write(head() + chunk("a"))
@@ -318,7 +377,7 @@ async def test_empty_pieces_keep_no_stalled_reply_alive(
 
     backend.answer = nothing_for_ever
     with pytest.raises(LlmStalled, match="nothing for"):
-        await answer(model)
+        await answer(hasty)
 
 
 @pytest.mark.parametrize("every_s", [0.0, 0.001])
@@ -361,7 +420,7 @@ async def test_a_flood_without_text_is_ended(
 
 
 async def test_a_reader_that_takes_its_time_is_not_a_stall(
-    backend: ChatBackend, model: OpenAILanguageModel
+    backend: ChatBackend, hasty: OpenAILanguageModel
 ) -> None:
     taken, heard = asyncio.Event(), ""
 
@@ -371,7 +430,7 @@ async def test_a_reader_that_takes_its_time_is_not_a_stall(
         writer.write(reply("b"))
 
     backend.answer = one_and_later_the_rest
-    async for delta in model.generate(PROMPT, Stop()):
+    async for delta in hasty.generate(PROMPT, Stop()):
         heard += delta.text
         await asyncio.sleep(0.25)  # longer than the gap
         taken.set()
@@ -397,9 +456,10 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_each_fault_has_its_reason_and_leaves_nothing_behind(
-    backend: ChatBackend, model: OpenAILanguageModel, fault: str
+    backend: ChatBackend, model: OpenAILanguageModel, hasty: OpenAILanguageModel, fault: str
 ) -> None:
     backend.answer, reason = FAULTS[fault]
+    model = hasty if fault.startswith("stalls") else model
     for _ in range(5):
         with pytest.raises(LlmFailed, match=reason):
             await answer(model)
@@ -420,7 +480,7 @@ async def test_a_refused_connection_has_its_reason(
 
 
 async def test_a_stall_after_stop_is_nobodys_error(
-    backend: ChatBackend, model: OpenAILanguageModel
+    backend: ChatBackend, hasty: OpenAILanguageModel
 ) -> None:
     async def one_and_stall(writer: asyncio.StreamWriter) -> None:
         writer.write(head() + chunk("a"))
@@ -428,7 +488,7 @@ async def test_a_stall_after_stop_is_nobodys_error(
 
     backend.answer = one_and_stall
     stop = Stop()
-    async for _ in model.generate(PROMPT, stop):
+    async for _ in hasty.generate(PROMPT, stop):
         stop.set()
 
 

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 
 from pipeline.config import ScriptConfig
-from pipeline.engines import g2p
-from pipeline.engines.kokoro_onnx import (
+from pipeline.engines import g2p, g2p_east
+from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
+from pipeline.engines.kokoro_sound import (
     FADE_MS,
     LONGEST_PHONEMES,
     RATE_HZ,
-    KokoroOnnxSynthesizer,
     finish,
     load_style,
 )
 from pipeline.engines.ports import Float32, SpeechRequest, Stop, Synthesizer
 from pipeline.engines.scripted import ScriptedSynthesizer
 from pipeline.errors import ModelMissing, NotFound, TtsFailed, Unspeakable
+from tests.kokoro_torch import kokoro_torch
 from tests.piper_voice import piper
 
 Build = Callable[[pytest.FixtureRequest], Synthesizer]
@@ -28,6 +29,7 @@ Build = Callable[[pytest.FixtureRequest], Synthesizer]
 SYNTHESIZERS: dict[str, Build] = {
     "scripted": lambda _: ScriptedSynthesizer(ScriptConfig(tts_first_s=0, tts_rtf=0)),
     "kokoro-onnx": lambda test: KokoroOnnxSynthesizer(test.getfixturevalue("models_dir"), 2),
+    "kokoro": lambda _: kokoro_torch(),
     "piper": lambda test: piper(test.getfixturevalue("models_dir")),
 }
 NEED_MODELS = {"kokoro-onnx", "piper"}
@@ -136,7 +138,9 @@ class TestKokoro:
         assert languages["af_heart"] == "en-us"
         assert languages["bf_emma"] == "en-gb"
         assert languages["ff_siwis"] == "fr-fr"
-        assert not any(name[0] in "jz" for name in languages)
+        for letter, language in (("j", "ja"), ("z", "zh")):
+            spoken = any(name[0] == letter for name in languages)
+            assert spoken == g2p_east.is_here(language)
 
     async def test_leaves_only_a_breath_of_silence_around_a_clause(
         self, kokoro: KokoroOnnxSynthesizer

@@ -19,6 +19,7 @@ from pipeline.engines.ports import SPEECH_HZ, Engine, Float32, SpeechWindow, Sto
 from pipeline.engines.scripted import ScriptedTranscriber
 from pipeline.engines.whisper_rules import WhisperProfile
 from pipeline.errors import GpuOutOfMemory, ModelMissing, SttFailed
+from tests.realtimestt import realtimestt
 
 Clip = Callable[[str], Float32]
 
@@ -72,13 +73,26 @@ async def whisper(models_dir: Path) -> AsyncIterator[FasterWhisperTranscriber]:
         yield engine
 
 
-@pytest.fixture(params=["scripted", pytest.param("faster-whisper", marks=pytest.mark.models)])
+TRANSCRIBERS: dict[str, Callable[[pytest.FixtureRequest], Transcriber]] = {
+    "scripted": lambda _: ScriptedTranscriber(ScriptConfig(stt_s=0)),
+    "faster-whisper": lambda test: FasterWhisperTranscriber(
+        test.getfixturevalue("models_dir"), "tiny.en", 1, 1
+    ),
+    "faster-whisper in batches": lambda test: FasterWhisperTranscriber(
+        test.getfixturevalue("models_dir"), "tiny.en", 1, 1, batch=8
+    ),
+    "realtimestt": lambda test: realtimestt(test.getfixturevalue("models_dir")),
+}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[] if name == "scripted" else [pytest.mark.models])
+        for name in TRANSCRIBERS
+    ]
+)
 async def transcriber(request: pytest.FixtureRequest) -> AsyncIterator[Transcriber]:
-    engine: Transcriber = (
-        FasterWhisperTranscriber(request.getfixturevalue("models_dir"), "tiny.en", 1, 1)
-        if request.param == "faster-whisper"
-        else ScriptedTranscriber(ScriptConfig(stt_s=0))
-    )
+    engine = TRANSCRIBERS[request.param](request)
     async with running(engine):
         yield engine
 
@@ -127,7 +141,8 @@ class TestEveryTranscriber:
         assert asked.tokens >= len(asked.words)
 
     def test_says_what_it_is(self, transcriber: Transcriber) -> None:
-        assert transcriber.info.name in {"scripted", "faster-whisper"}
+        assert transcriber.info.name in TRANSCRIBERS
+        assert transcriber.info.model
 
 
 async def test_the_scripted_one_hears_its_script(clip: Clip) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 
 from benchmarks.client import calling
 from benchmarks.clips import clips, clips_without_pauses
 from benchmarks.wer import WordErrors, word_errors, words
+from pipeline.audio import Resampler, float_to_pcm16, pcm16_to_float
+from pipeline.voicing import REPLY_HZ
 from server.cli.one_turn import ask
 from server.cli.wav import read_wav
+from server.encoding import OpusPackets
+from server.wire.tagged import tag
 from tests.e2e.conftest import HearAgain
 from tests.support import ServerProcess, call
 
@@ -36,6 +41,27 @@ async def test_spoken_clips_are_understood_push_to_talk(real_server: ServerProce
             await caller.say("bye")
         total += word_errors(clip.words, transcript["text"])
     assert total.words == 66
+    assert total.rate <= 0.10, str(total)
+
+
+async def test_what_is_spoken_as_opus_is_understood_as_well(real_server: ServerProcess) -> None:
+    """Packets of 20 ms at 32 kbit/s, tagged."""
+    total = WordErrors(0, 0)
+    hello = {"audio": {"codec": "opus", "framing": "tagged"}, "turn_detection": "manual"}
+    for clip in clips()[1:4]:
+        recording = read_wav(clip.path)
+        resampler = Resampler(recording.rate_hz, REPLY_HZ)
+        sound = pcm16_to_float(recording.samples.tobytes())
+        pcm = float_to_pcm16(np.concatenate([resampler.feed(sound), resampler.flush()]))
+        opus = OpusPackets()
+        async with call(real_server.ws_url, hello) as caller:
+            for packet in [*opus.feed(pcm), *opus.finish()]:
+                await caller.socket.send(tag(0, 0, packet))
+            await caller.say("commit")
+            transcript = await caller.until("transcript", final=True)
+            assert not caller.of("error")
+            await caller.say("bye")
+        total += word_errors(clip.words, transcript["text"])
     assert total.rate <= 0.10, str(total)
 
 

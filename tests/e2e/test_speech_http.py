@@ -10,16 +10,15 @@ import numpy as np
 import openai
 import pytest
 
-from benchmarks.speech import ROW, Answer, ask, errors_in
+from benchmarks.speech import MOST_WER, ROW, Answer, ask, errors_in, untracked
 from pipeline.voicing import REPLY_HZ
 from server.encoding import Format
 from tests.server.speech_client import SPEECH
-from tests.server.test_encoding import FORMATS, decoded
+from tests.server.test_encoding import FORMATS, assert_clean, decoded
 from tests.support import ServerProcess
 
 pytestmark = pytest.mark.models
 
-MOST_WER = 0.15
 HARD = {
     "numbers": "On 3.14.2026 at 10:30 it cost $1,234.56, about 12% of 10,000,000.",
     "abbreviations": "Dr. Smith vs. Mr. Jones, e.g. on Main St. at 5 p.m., etc.",
@@ -45,12 +44,13 @@ async def test_what_is_asked_for_one_after_the_other_and_at_once_is_heard(
         row = [await ask(http, text, "af_heart") for text in ROW[:4]]
         crowd = await asyncio.gather(*(ask(http, text, "af_heart") for text in ROW[:4]))
         after = (await http.get("/status")).json()["requests"]
-        tracked = (await http.get("/admin/requests")).json()[:8]
+        register = (await http.get("/admin/requests")).json()
     assert after["total"] == before + 8
-    assert {each["outcome"] for each in tracked} == {"completed"}
+    assert untracked([*row, *crowd], register) == []
     for alone, beside in zip(row, crowd, strict=True):
-        assert beside.audio_s == pytest.approx(alone.audio_s, rel=0.05)
-    assert (await errors_in([*row, *crowd])).rate <= MOST_WER
+        # On a slow machine one that is alone is said in shorter clauses, with a pause after each.
+        assert beside.audio_s == pytest.approx(alone.audio_s, rel=0.2)
+    assert max(errors.rate for errors in await errors_in([*row, *crowd])) <= MOST_WER
 
 
 @pytest.mark.parametrize("text", HARD.values(), ids=HARD)
@@ -79,6 +79,7 @@ async def test_openais_client_reads_every_format(real_server: ServerProcess, nam
         ) as stream:
             data = b"".join([chunk async for chunk in stream.iter_bytes()])
     assert 0.5 * REPLY_HZ < len(whole) == len(decoded(name, data))
+    assert_clean(name, data)
 
 
 async def test_a_blend_is_neither_of_its_voices(real_server: ServerProcess) -> None:

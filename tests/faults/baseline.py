@@ -66,6 +66,12 @@ def left_in(house: House, *, hung: int = 0) -> str:
     lines = []
     if len(house.sessions):
         lines.append(f"{len(house.sessions)} sessions")
+    if house.sessions.admission.waiting:
+        lines.append(f"{house.sessions.admission.waiting} in the waiting room")
+    if house.requests.active:
+        lines.append(f"{house.requests.active} requests")
+    if house.scratch.bytes:
+        lines.append(f"{house.scratch.bytes} bytes of files")
     for name, state in house.pool.status().items():
         for what in ("claimed", "busy", "waiting"):
             count = getattr(state, what)

@@ -43,6 +43,8 @@ class Bystander:
     heard: str
     answer: str
     turns: list[Turn] = field(default_factory=list)
+    bears: set[str] = field(default_factory=set)
+    """Codes of warnings that it may be told: of a fault that is everybody's."""
     _enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def converse(self) -> None:
@@ -74,22 +76,28 @@ class Bystander:
             note.message
             for note in self.caller.notes
             if note.message["type"] in ("warning", "error", "reply_paused", "interrupted")
+            and note.message.get("code") not in self.bears
         ]
         assert not troubles, f"the bystander was told {troubles}"
 
 
 @asynccontextmanager
 async def bystander(
-    ws_url: str, *, heard: str = HEARD, answer: str = ANSWER, speed: float = 1.0
+    ws_url: str, *, heard: str = HEARD, answer: str = ANSWER, greeting: str = "", speed: float = 1.0
 ) -> AsyncIterator[Bystander]:
     """A bystander at a server for as long as the block, to the end of a turn; checked then.
 
-    `heard` and `answer` are what the server's scripted engines hear and say.
+    `heard` and `answer` are what the server's scripted engines hear and say; its `greeting` is
+    heard out before the first turn.
     """
     async with (
         calling(ws_url, voice="tone", pace="quick", speed=speed) as caller,
         asyncio.TaskGroup() as group,
     ):
+        if greeting:
+            async with asyncio.timeout(20):
+                while 1 not in caller.replies or not caller.replies[1].status:
+                    await asyncio.sleep(0.01)
         person = Bystander(caller, heard, answer)
         talk = group.create_task(person.converse())
         try:

@@ -117,16 +117,19 @@ class Mischief:
 
         self._patch.setattr(ScriptedEndOfTurn, "probability", probability)
 
-    def sensing(self, fault: Callable[[Float32, Float32], tuple[Float32, Float32]]) -> None:
-        """Batches with the victim's speech in them are judged by `fault`."""
+    def sensing(self, fault: Callable[[], float]) -> None:
+        """The victim's frames have the probability that `fault` gives; raising, it fails whatever
+        batch they are in."""
         good = ScriptedVoiceActivity.score
 
         def score(
             engine: ScriptedVoiceActivity, frames: Float32, states: Float32
         ) -> tuple[Float32, Float32]:
-            if is_shouted(frames.reshape(-1)):
-                return fault(frames, states)
-            return good(engine, frames, states)
+            probabilities, states = good(engine, frames, states)
+            for row, frame in enumerate(frames):
+                if is_shouted(frame):
+                    probabilities[row] = fault()
+            return probabilities, states
 
         self._patch.setattr(ScriptedVoiceActivity, "score", score)
 

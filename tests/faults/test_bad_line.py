@@ -6,7 +6,8 @@ Where the line stalls it does so for 3 s of real time; the scenes of a test run 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,23 +17,33 @@ import pytest
 
 from benchmarks.client import Caller, Reply, calling
 from benchmarks.wer import words
+from pipeline.config import ScriptConfig
+from pipeline.engines.ports import SPEECH_HZ, SpeechWindow, Stop, Transcript
+from pipeline.engines.scripted import ScriptedTranscriber
 from pipeline.manager import SpeechPipelineManager
 from server.cli.wav import Recording, read_wav
 from tests.faults.line import Direction, Line, Weather, line_to
-from tests.support import ROOT, LiveServer, call, live_server, murmur, silence
+from tests.faults.trial import Trial, trial
+from tests.support import ROOT, call, live_server, murmur, silence
 
 STALL_S = 3.0
 JITTER = Weather(jitter_ms=200)
 WAYS: tuple[tuple[Direction, ...], ...] = (("up", "down"), ("up",), ("down",))
 """A dead line, and the two that are half dead: to the server, to the client."""
 GREETING = "A long greeting, so that there is time for things to happen while it is spoken."
-HEARD = "this is a scripted transcript"
+SCRIPT = ScriptConfig()
+HEARD = SCRIPT.stt_text
 REAL = {
     "ANTIPHON_STT_ENGINE": "auto",
     "ANTIPHON_TTS_ENGINE": "auto",
     "ANTIPHON_LLM_ENGINE": "auto",
     "ANTIPHON_VAD_ENGINE": "silero",
 }
+
+
+def a_trial(**settings: str) -> AbstractAsyncContextManager[Trial]:
+    """A server with its usual pacing and the scripted engines' own words."""
+    return trial(script=SCRIPT, speed=4.0, ANTIPHON_SEND_AHEAD_MS="1000", **settings)
 
 
 def spoken(*parts: bytes) -> Recording:
@@ -75,8 +86,35 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     return made
 
 
+COUGH_PCM = murmur(0.2)
+COUGH = spoken(COUGH_PCM)
+WORD_S = 0.4
+"""Of sound: the scripted ear, where a test has it know coughs, takes less for one."""
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What was transcribed, in samples, by an ear that knows coughs."""
+    asked: list[int] = []
+    transcribe = ScriptedTranscriber.transcribe
+
+    async def knowing(self: ScriptedTranscriber, window: SpeechWindow, stop: Stop) -> Transcript:
+        asked.append(len(window.audio))
+        if np.count_nonzero(np.abs(window.audio) > 0.01) < WORD_S * SPEECH_HZ * 0.9:
+            return Transcript("", "en", no_speech=1.0)
+        return await transcribe(self, window, stop)
+
+    monkeypatch.setattr(ScriptedTranscriber, "transcribe", knowing)
+    return asked
+
+
 def told(caller: Caller, kind: str) -> list[dict[str, Any]]:
     return [dict(note.message) for note in caller.notes if note.message["type"] == kind]
+
+
+def finals(messages: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What was understood of each turn."""
+    return [one["text"] for one in messages if one["type"] == "transcript" and one["final"]]
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -114,7 +152,7 @@ class Scene:
             await asyncio.sleep(STALL_S)
 
 
-async def whichever_way(server: LiveServer, play: Callable[[Scene], Awaitable[None]]) -> None:
+async def whichever_way(server: Trial, play: Callable[[Scene], Awaitable[None]]) -> None:
     """Play a scene on lines that stall both ways and one way, all at once."""
 
     async def on_a_line(ways: tuple[Direction, ...], seed: int) -> None:
@@ -153,7 +191,7 @@ async def test_a_turn_over_a_bad_line_is_the_turn_over_a_good_one(made: Made) ->
             "reply": (reply.text, reply.status, received(reply)),
         }
 
-    async with live_server() as server, asyncio.TaskGroup() as turns:
+    async with a_trial() as server, asyncio.TaskGroup() as turns:
         good = turns.create_task(turn(server.port, Weather(), Weather()))
         bad = {name: turns.create_task(turn(server.port, *ways)) for name, ways in WEATHERS.items()}
     assert good.result()["finals"] == [HEARD]
@@ -163,7 +201,7 @@ async def test_a_turn_over_a_bad_line_is_the_turn_over_a_good_one(made: Made) ->
 
 async def test_all_of_a_long_burst_after_a_stall_is_heard() -> None:
     async with (
-        live_server() as server,
+        a_trial() as server,
         line_to(server.port) as line,
         call(line.ws_url, {}) as caller,
     ):
@@ -191,7 +229,7 @@ async def test_a_stall_in_the_middle_of_speech_ends_no_turn(made: Made) -> None:
         assert turn.reply.status == "completed"
         assert made.for_(caller) == [received(turn.reply)]
 
-    async with live_server() as server:
+    async with a_trial() as server:
         await whichever_way(server, play)
 
 
@@ -208,7 +246,7 @@ async def test_a_stall_in_the_middle_of_a_reply_loses_none_of_it(made: Made) -> 
         assert len(audio) == pytest.approx(end["audio_ms"] * 48, abs=48)
         assert not told(caller, "warning")
 
-    async with live_server(ANTIPHON_GREETING=GREETING) as server:
+    async with a_trial(ANTIPHON_GREETING=GREETING) as server:
         await whichever_way(server, play)
 
 
@@ -229,13 +267,89 @@ async def test_who_cuts_in_as_the_line_stalls_is_heard_after_it(made: Made) -> N
         assert cut_audio.startswith(received(caller.replies[1]))
         assert whole_audio == received(answer.reply)
 
+    async with a_trial(ANTIPHON_GREETING=GREETING) as server:
+        await whichever_way(server, play)
+
+
+async def test_a_cough_as_the_line_stalls_ends_no_reply(made: Made, windows: list[int]) -> None:
+    async def play(scene: Scene) -> None:
+        caller = scene.caller
+        await until(lambda: 1 in caller.replies and received(caller.replies[1]))
+        coughing = asyncio.ensure_future(caller.say(COUGH))
+        await until_told(caller, "reply_paused")
+        await scene.stall()
+        await until_told(caller, "reply_done")
+        coughing.cancel()
+        (done,) = told(caller, "reply_done")
+        assert (done["status"], done["heard"]) == ("completed", GREETING)
+        assert made.for_(caller) == [received(caller.replies[1])]
+        assert len(told(caller, "reply_paused")) == len(told(caller, "reply_resumed"))
+        assert not told(caller, "interrupted")
+        assert not any(finals(note.message for note in caller.notes))
+
     async with live_server(ANTIPHON_GREETING=GREETING) as server:
         await whichever_way(server, play)
+    assert windows
+
+
+# --- push to talk ---------------------------------------------------------------------------------
+
+
+PUSHED = [murmur(0.8) + silence(0.3) + murmur(0.8), silence(0.2) + murmur(1.2), COUGH_PCM]
+
+
+async def test_what_is_pushed_over_a_bad_line_is_heard_from_push_to_commit(
+    windows: list[int],
+) -> None:
+    async def push(port: int, up: Weather, down: Weather) -> None:
+        async with (
+            line_to(port, up=up, down=down, seed=3) as line,
+            call(line.ws_url, {"turn_detection": "manual"}) as caller,
+        ):
+            for pcm in PUSHED:
+                await caller.speak(pcm)
+                await caller.say("commit")
+            for number in range(1, len(PUSHED) + 1):
+                await caller.until("transcript", turn=number, final=True)
+            done = await caller.play()
+            assert finals(caller.messages) == [HEARD, HEARD, ""]
+            assert (done["turn"], done["status"]) == (2, "completed")
+
+    async with live_server() as server, asyncio.TaskGroup() as callers:
+        for weather in WEATHERS.values():
+            callers.create_task(push(server.port, *weather))
+    everything = [len(pcm) // 2 for pcm in PUSHED for _ in WEATHERS]
+    assert sorted(windows) == sorted(everything), "none lost, none that is another turn's"
+
+
+async def test_a_stall_while_somebody_pushes_ends_no_turn(windows: list[int]) -> None:
+    async def push(port: int, ways: tuple[Direction, ...]) -> None:
+        async with (
+            line_to(port, up=JITTER, down=JITTER) as line,
+            call(line.ws_url, {"turn_detection": "manual"}) as caller,
+        ):
+            await caller.speak(murmur(0.8))
+            with line.stalled(*ways):
+                await caller.speak(murmur(0.4))
+                await asyncio.sleep(STALL_S)
+            await caller.speak(murmur(0.4))
+            await caller.say("commit")
+            await caller.until("transcript", final=True)
+            assert (await caller.play())["status"] == "completed"
+            assert finals(caller.messages) == [HEARD]
+
+    async with live_server() as server, asyncio.TaskGroup() as callers:
+        for ways in WAYS:
+            callers.create_task(push(server.port, ways))
+    assert windows == [round(1.6 * SPEECH_HZ)] * len(WAYS), "all of it, and in one turn"
+
+
+# --- typed ----------------------------------------------------------------------------------------
 
 
 async def test_what_is_typed_into_a_stall_is_answered_once_and_in_order() -> None:
     async with (
-        live_server() as server,
+        a_trial() as server,
         line_to(server.port, up=JITTER, down=JITTER) as line,
         call(line.ws_url, {}) as caller,
     ):

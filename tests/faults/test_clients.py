@@ -215,6 +215,7 @@ async def test_a_storm_against_a_full_house_is_refused_in_order() -> None:
         async with house.call() as last_place:
             for _ in range(50):
                 async with house.connect() as refused:
+                    await refused.say("hello")
                     assert (await refused.until("error"))["code"] == "AT_CAPACITY"
                     assert await refused.closed() == 1013
             await last_place.say("text", text="still here")

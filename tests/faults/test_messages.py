@@ -222,27 +222,24 @@ async def test_instructions_over_the_bound_are_refused_by_name(kind: str) -> Non
 # --- frames that are none -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("bad", "code"),
-    [
-        pytest.param(frame(TEXT, b"\xff\xfe{"), 1007, id="not UTF-8"),
-        pytest.param(
-            frame(TEXT, bytes(50), rsv=0b100), 1002, id="compressed, which nobody agreed on"
-        ),
-        pytest.param(frame(0x3, b"?"), 1002, id="a reserved opcode"),
-        pytest.param(
-            frame(CONTINUATION, b"?"), 1002, id="the end of a message without its beginning"
-        ),
-        pytest.param(frame(PING, bytes(126)), 1002, id="a ping that is too long"),
-        pytest.param(frame(PING, b"", fin=False), 1002, id="half a ping"),
-        pytest.param(b"\x81\x02{}", 1002, id="without a mask"),
-    ],
-)
-async def test_a_frame_that_is_none_closes(bad: bytes, code: int) -> None:
-    async with trial(nobody_by=True) as house, raw(house.port) as victim:
-        await victim.hello()
-        await victim.send(bad)
-        assert await victim.close_code() == code
+NO_FRAMES = {
+    "not UTF-8": (frame(TEXT, b"\xff\xfe{"), 1007),
+    "compressed, which nobody agreed on": (frame(TEXT, bytes(50), rsv=0b100), 1002),
+    "a reserved opcode": (frame(0x3, b"?"), 1002),
+    "the end of a message without its beginning": (frame(CONTINUATION, b"?"), 1002),
+    "a ping that is too long": (frame(PING, bytes(126)), 1002),
+    "half a ping": (frame(PING, b"", fin=False), 1002),
+    "without a mask": (b"\x81\x02{}", 1002),
+}
+
+
+async def test_a_frame_that_is_none_closes() -> None:
+    async with trial() as house:
+        for name, (bad, code) in NO_FRAMES.items():
+            async with raw(house.port) as victim:
+                await victim.hello()
+                await victim.send(bad)
+                assert await victim.close_code() == code, name
 
 
 async def test_a_compression_bomb_is_not_unpacked() -> None:
@@ -296,17 +293,22 @@ async def test_a_flood_of_settings_and_clears() -> None:
 # --- audio that is no speech ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sound", ["noise", "square", "extremes"])
-async def test_audio_at_the_end_of_its_scale(sound: str) -> None:
-    made = {
+async def test_audio_at_the_end_of_its_scale() -> None:
+    sounds = {
         "noise": np.random.default_rng(0).integers(-32_768, 32_767, 16_000, np.int16),
         "square": np.where(np.arange(16_000) // 40 % 2, 32_767, -32_768).astype(np.int16),
         "extremes": np.full(16_000, -32_768, np.int16),
-    }[sound]
-    async with trial(nobody_by=True) as house, house.call(pace="quick") as victim:
-        await victim.speak(made.tobytes() + silence(1.0))
-        await victim.until("transcript", final=True)
-        await goes_on(victim)
+    }
+
+    async def make(house: Trial, sound: bytes) -> None:
+        async with house.call(pace="quick") as victim:
+            await victim.speak(sound + silence(1.0))
+            await victim.until("transcript", final=True)
+            await goes_on(victim)
+
+    async with trial() as house, asyncio.TaskGroup() as all_of_them:
+        for name, sound in sounds.items():
+            all_of_them.create_task(make(house, sound.tobytes()), name=name)
 
 
 async def test_speech_without_end_is_bounded() -> None:

@@ -184,7 +184,7 @@ async def test_sigterm_in_a_storm_of_newcomers_ends_with_0() -> None:
 
 
 async def test_a_broken_pipe_is_no_reason_to_die() -> None:
-    async with process() as server:
+    async with process() as server, a_bystander(server):
         server.running.send_signal(signal.SIGPIPE)
         await served(server)
 
@@ -234,7 +234,8 @@ async def test_a_full_disk_for_records(tmp_path: Path) -> None:
     async with process(ANTIPHON_RECORD_DIR=str(tmp_path)) as server:
         # As a full disk: every write past the first bytes fails.
         resource.prlimit(server.running.pid, resource.RLIMIT_FSIZE, (100, 100))
-        async with call(server.ws_url, {"speed": 4.0}) as caller:
+        async with a_bystander(server) as by, call(server.ws_url, {"speed": 4.0}) as caller:
+            by.bears.add("INTERNAL")  # nor can what is said be saved
             for _ in range(2):
                 await caller.say("text", text="words " * 2_000)
                 assert (await caller.play())["status"] == "completed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,7 +17,7 @@ from pipeline.errors import TtsFailed
 from tests.faults.baseline import settled
 from tests.faults.mischief import Mischief, piece
 from tests.faults.raw import Raw, raw
-from tests.faults.test_engines import SAID_TO_BE_SO, UNFORESEEN
+from tests.faults.test_engines import BREAKS, BROKEN_AT, breaking
 from tests.faults.trial import VICTIM, Trial, trial
 
 SPEECH = "/v1/audio/speech"
@@ -57,27 +58,18 @@ async def recovers(house: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- engines --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("chunks", [0, 1, 3], ids=["first chunk", "second chunk", "fourth chunk"])
-@pytest.mark.parametrize(("error", "code"), [SAID_TO_BE_SO, UNFORESEEN])
 async def test_a_voice_that_breaks_in_the_first_clause_is_an_http_error(
-    mischief: Mischief,
-    monkeypatch: pytest.MonkeyPatch,
-    chunks: int,
-    error: type[Exception],
-    code: str,
+    mischief: Mischief, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fault(request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]:
-        for _ in range(chunks):
-            yield piece()
-        raise error("no voice today")
-
-    mischief.voicing(fault)
     async with trial() as house, victim(house) as http:
         house.bugs.add("engine_call_failed")
-        answer = await http.post(SPEECH, json=body())
-        assert (answer.status_code, answer.json()["error"]["code"]) == (502, code)
-        assert await outcome(house) == ("failed", code)
-        await recovers(house, monkeypatch)
+        for error, (before, name) in itertools.product(BREAKS, BROKEN_AT.items()):
+            mischief.voicing(breaking(error, before))
+            answer = await http.post(SPEECH, json=body())
+            told = answer.status_code, answer.json()["error"]["code"]
+            assert told == (502, "TTS_FAILED"), (error, name)
+            assert await outcome(house) == ("failed", "TTS_FAILED")
+            await recovers(house, monkeypatch)
 
 
 def breaking_later(mischief: Mischief) -> None:
@@ -219,6 +211,18 @@ async def test_a_reset_in_the_middle_of_the_body() -> None:
         assert await outcome(house) == ("cancelled", None)
 
 
+async def test_a_body_that_breaks_the_rules_of_its_chunks() -> None:
+    head = f"POST {SPEECH} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with trial() as house:
+        for body_of_chunks in (b"ZZ\r\n", b"5\r\n{'inp-ZZ\r\n", b"-1\r\n"):
+            async with raw(house.port) as client:
+                await client.send(head.encode())
+                await settled(lambda: "" if house.house.requests.active else "it has not come yet")
+                await client.send(body_of_chunks)
+                assert b" 400 " in await client.reader.readuntil(b"\r\n\r\n")
+            assert await outcome(house) == ("cancelled", None)
+
+
 async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server.exchange, "BODY_S", 0.2)
     async with trial() as house, raw(house.port) as client:
@@ -256,6 +260,21 @@ async def test_a_client_that_stops_reading_holds_no_engine_and_little_memory() -
             claims = house.house.pool.claims(next(iter(house.house.requests)).owner)
             assert claims["tts"] == 0
             assert house.house.requests.active == 1
+            client.reset()
+        assert await outcome(house) == ("cancelled", None)
+
+
+async def test_a_client_that_reads_slowly_sets_the_pace() -> None:
+    async with trial() as house:
+        async with raw(house.port, receive_buffer=4_096) as client:
+            await stops_reading(client, input=LONG)
+            unread_s = []
+            for read_s in (0, 10, 20, 30):
+                if read_s:
+                    await client.reader.readexactly(10 * 48_000)
+                unread_s.append(await standing_still(lambda: made_s(house)) - read_s)
+            # A clause and what buffers hold, as much after half a minute as at the beginning.
+            assert max(unread_s) < 8, unread_s
             client.reset()
         assert await outcome(house) == ("cancelled", None)
 

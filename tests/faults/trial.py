@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -80,9 +81,32 @@ class Trial:
 
 
 @asynccontextmanager
-async def trial(*, nobody_by: bool = False, **environ: str) -> AsyncIterator[Trial]:
-    """A server under trial; `nobody_by`: without the bystander, when nobody could be spared."""
-    chosen = load({**SCRIPTED, **SMALL, **environ}, env_file=None)
+async def trial(
+    *,
+    nobody_by: bool = False,
+    script: ScriptConfig = SCRIPT,
+    speed: float = 1.0,
+    **environ: str,
+) -> AsyncIterator[Trial]:
+    """A server under trial, its engines following `script`.
+
+    `nobody_by`: without the bystander, when nobody could be spared; `speed`: its voice's.
+    """
+    with tempfile.TemporaryDirectory() as data:
+        own = {"ANTIPHON_DATA_DIR": data, **environ}
+        async with _trial(nobody_by, script, speed, {**SCRIPTED, **SMALL, **own}) as ours:
+            yield ours
+
+
+@asynccontextmanager
+async def _trial(
+    nobody_by: bool, script: ScriptConfig, speed: float, environ: dict[str, str]
+) -> AsyncIterator[Trial]:
+    chosen = load(environ, env_file=None)
+
+    def scripted(config: EngineConfig) -> Engines:
+        return build(replace(config, script=script))
+
     loop = asyncio.get_running_loop()
     unhandled: list[dict[str, Any]] = []
     before_handler = loop.get_exception_handler()
@@ -92,7 +116,7 @@ async def trial(*, nobody_by: bool = False, **environ: str) -> AsyncIterator[Tri
         with (
             structlog.testing.capture_logs() as logged,
             bound("127.0.0.1", 0) as listener,
-            mock.patch("server.app.build", _scripted),
+            mock.patch("server.app.build", scripted),
         ):
             # The kernel would hold megabytes for a client that does not read.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
@@ -103,7 +127,10 @@ async def trial(*, nobody_by: bool = False, **environ: str) -> AsyncIterator[Tri
                 if nobody_by:
                     yield ours
                 else:
-                    async with bystander(ours.ws_url) as ours.bystander:
+                    async with bystander(
+                        ours.ws_url, heard=script.stt_text, answer=script.llm_text,
+                        greeting=chosen.greeting, speed=speed,
+                    ) as ours.bystander:  # fmt: skip
                         yield ours
                 ours.bystander = None
                 await settled(lambda: left_in(house, hung=ours.hung))
@@ -117,10 +144,6 @@ async def trial(*, nobody_by: bool = False, **environ: str) -> AsyncIterator[Tri
         assert not unexpected, f"our own faults in the log: {unexpected}"
     finally:
         loop.set_exception_handler(before_handler)
-
-
-def _scripted(config: EngineConfig) -> Engines:
-    return build(replace(config, script=SCRIPT))
 
 
 async def _warm(ours: Trial) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.assistant import MOST_ASKS
 from pipeline.errors import LlmFailed, NothingToCommit
 from pipeline.events import (
     Failed,
@@ -34,7 +35,7 @@ from pipeline.signals import (
     Look,
     SaidNothing,
 )
-from pipeline.turn import MOST_ASKS, Phase, TurnConfig
+from pipeline.turn import Phase, TurnConfig
 from tests.pipeline.test_turn import Scene
 
 REALTIME = TurnConfig(holds=False, follows_playback=False)
@@ -89,16 +90,6 @@ def test_cancelled_before_it_began_it_begins_and_ends() -> None:
     assert not scene.machine.answering
 
 
-def test_one_aside_waits_for_the_reply_that_is_under_way() -> None:
-    scene = Scene()
-    scene.step(Ask(1))
-    scene.step(Ask(2, aside=True))
-    assert [draft.ask for draft in scene.all(Draft)] == [1]
-    scene.answer(seconds=0.2)
-    scene.wait(1.0)
-    assert scene.last(ReplyStarted).aside
-
-
 def test_one_waits_for_the_reply_that_began_meanwhile() -> None:
     scene = Scene()
     scene.step(Ask(1))
@@ -137,7 +128,7 @@ def test_so_many_may_wait_and_forgetting_forgets_them() -> None:
     scene = Scene()
     scene.step(Ask(1))
     for ask in range(2, MOST_ASKS + 10):
-        scene.step(Ask(ask, aside=True))
+        scene.step(Ask(ask, waits=True))
     assert scene.machine.asked == MOST_ASKS
     scene.step(Forget())
     assert scene.machine.asked == 0

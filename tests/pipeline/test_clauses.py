@@ -64,6 +64,37 @@ def sentences(text: str) -> list[str]:
     return cut_texts("Go! " + text, EAGER)[1:]
 
 
+# --- Room ---------------------------------------------------------------------------------------
+
+
+def cut_with_room(text: str, room: int | None, policy: ClausePolicy | None = None) -> list[str]:
+    cutter = ClauseCutter(policy)
+    cutter.room = room
+    return [clause.text for clause in (*cutter.feed(text), *cutter.finish())]
+
+
+def test_where_there_is_little_room_a_clause_ends_between_two_words() -> None:
+    text = "Then we could go, perhaps, an extraordinarily long way."
+    assert cut_with_room(text, 12) == [
+        "Then we could", " go,", " perhaps,", " an extraordinarily", " long way.",
+    ]  # fmt: skip
+
+
+def test_room_changes_nothing_of_the_first_clause_nor_makes_any_longer() -> None:
+    assert cut_with_room("So we went on and on. " * 20, 10_000) == cut_texts(
+        "So we went on and on. " * 20
+    )
+    assert cut_with_room("Then we could go.", 1)[0] == "Then we could"
+
+
+@settings(max_examples=30, deadline=None)
+@given(texts, policies, st.integers(0, 60))
+def test_with_any_room_every_character_is_in_one_clause(
+    text: str, policy: ClausePolicy, room: int
+) -> None:
+    assert "".join(cut_with_room(text, room, policy)) == text
+
+
 # --- Nothing is lost ----------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 """A reply's audio is clean, on its samples: no click, no static, no gap, one loudness.
 
-A dozen replies of several clauses, through the real stages and the real voices.
+A dozen replies, cut as conversations are, through the real stages and the real voices.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.clauses import IN_A_CROWD, IN_CONVERSATION
 from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
 from pipeline.engines.piper import VOICE
 from pipeline.engines.ports import Float32, Synthesizer
@@ -42,6 +43,8 @@ REPLIES = (
 )
 KOKORO_VOICES = ("af_heart", "am_michael", "bf_emma")
 
+POLICIES = (IN_CONVERSATION, IN_A_CROWD)
+
 Build = Callable[[Path], tuple[Synthesizer, tuple[str, ...]]]
 ENGINES: dict[str, Build] = {
     "kokoro-onnx": lambda models: (KokoroOnnxSynthesizer(models, 2), KOKORO_VOICES),
@@ -57,7 +60,7 @@ def replies(request: pytest.FixtureRequest, models_dir: Path) -> list[SpokenRepl
         await engine.start()
         try:
             return [
-                await spoken(engine, text, voices[number % len(voices)])
+                await spoken(engine, text, voices[number % len(voices)], POLICIES[number % 2])
                 for number, text in enumerate(REPLIES)
             ]
         finally:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engines import g2p
+from pipeline.engines import g2p, g2p_east
 
 SIGNS = st.text(alphabet="abc ,.!?ˈː", max_size=80)
 
@@ -59,9 +59,31 @@ def test_any_text_gives_signs_that_the_model_knows(text: str) -> None:
 
 def test_threads_do_not_corrupt_each_other() -> None:
     texts = [(f"number {n} of many words", lang) for n in range(40) for lang in ("en-us", "es")]
+    texts += [
+        ("私は3人の子供がいます。", lang) for lang in g2p_east.PACKAGES if g2p_east.is_here(lang)
+    ]
     alone = [g2p.phonemes(*text) for text in texts]
-    with ThreadPoolExecutor(4) as threads:
+    with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(lambda text: g2p.phonemes(*text), texts)) == alone
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "said"),
+    [
+        ("ja", "東京に住んでいます。", "toːkʲoː ɲi sɨnde imasɨ."),
+        ("ja", "3人", "saɴ ɲiɴ"),
+        ("ja", "ABCを見ました", "ˌAbˌisˈi o mʲi maɕita"),
+        ("zh", "你好，世界！", "ni↓xau↓, ʂɨ↘ʨje↘!"),
+        ("zh", "3个", "sa→nkɤ↘"),
+        ("zh", "。", ""),
+    ],
+)
+def test_japanese_and_mandarin_are_read_by_readers_of_their_own(
+    language: str, text: str, said: str
+) -> None:
+    if not g2p_east.is_here(language):
+        pytest.skip("the extra languages is not installed: make setup EXTRAS=languages")
+    assert g2p.phonemes(text, language) == said
 
 
 @given(SIGNS, st.integers(min_value=1, max_value=20))

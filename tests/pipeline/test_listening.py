@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from functools import wraps
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from pipeline.engines.ports import Float32
 from pipeline.errors import SttFailed
 from pipeline.listening import ROOM_S, Listening
 from pipeline.signals import Heard
+from tests import virtual_time
 
 WHO: ContextVar[str] = ContextVar("who", default="nobody")
 
@@ -24,10 +26,14 @@ class Ear:
         self.go.set()
         self.broken = False
         self.behind: list[bool] = []
+        self.forgot_at: list[int] = []
 
     def probability(self, frame: Float32, *, behind: bool = False) -> asyncio.Future[float]:
         self.behind.append(behind)
         return asyncio.ensure_future(self._judge(frame))
+
+    def forget(self) -> None:
+        self.forgot_at.append(len(self.behind))
 
     async def _judge(self, frame: Float32) -> float:
         await self.go.wait()
@@ -52,6 +58,7 @@ class Session:
             self.post,
             lambda: self.expects,
             self.answers,
+            clock=asyncio.get_running_loop().time,
         )
 
     async def answers(self) -> bool:
@@ -74,6 +81,16 @@ class Session:
 
 def pcm(samples: int, level: float = 0.5) -> bytes:
     return (np.full(samples, level) * 32_767).astype("<i2").tobytes()
+
+
+def in_no_time(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    """A test of what happens when time goes by."""
+
+    @wraps(test)
+    def run() -> None:
+        virtual_time.run(test())  # type: ignore[arg-type]
+
+    return run
 
 
 async def while_listening(session: Session, act: Callable[[], Awaitable[None]]) -> None:
@@ -169,6 +186,7 @@ async def test_the_window_is_what_was_said() -> None:
     np.testing.assert_allclose(window[[0, -1]], [0.25, 0.5], atol=1e-3)
 
 
+@in_no_time
 async def test_frames_that_stop_inside_speech_become_silence() -> None:
     session = Session(expects=True)
 
@@ -180,6 +198,7 @@ async def test_frames_that_stop_inside_speech_become_silence() -> None:
     assert [frame.probability for frame in session.frames[:3]] == [1.0, 0.0, 0.0]
 
 
+@in_no_time
 async def test_on_a_line_that_stalls_the_clock_stands_still() -> None:
     session = Session(expects=True)
     session.alive = False
@@ -196,6 +215,7 @@ async def test_on_a_line_that_stalls_the_clock_stands_still() -> None:
     assert [frame.probability for frame in session.frames] == [1.0, 1.0]
 
 
+@in_no_time
 async def test_outside_of_speech_the_clock_stands_still() -> None:
     session = Session(expects=False)
 
@@ -237,3 +257,53 @@ async def test_a_frame_that_cannot_be_judged_is_no_speech_and_no_end() -> None:
 
     await while_listening(session, act)
     assert [frame.probability for frame in session.frames] == [0.0, 1.0]
+
+
+# --- muted ----------------------------------------------------------------------------------------
+
+
+async def test_what_comes_while_muted_is_not_heard_and_takes_no_time() -> None:
+    session = Session()
+
+    async def act() -> None:
+        session.listening.feed(pcm(3 * 512))
+        end = session.listening.mute()
+        session.listening.feed(pcm(50 * 512))
+        assert session.listening.mute() == end == 3 * 512
+        session.listening.unmute()
+        session.listening.feed(pcm(2 * 512, 0.0))
+        await session.until(lambda: len(session.frames) == 5)
+
+    await while_listening(session, act)
+    assert [frame.probability for frame in session.frames] == [1.0, 1.0, 1.0, 0.0, 0.0]
+    assert session.frames[-1].end == session.listening.received_to == 5 * 512
+    assert session.ear.forgot_at == [3]
+
+
+async def test_the_last_of_what_came_before_is_heard_without_what_comes_after() -> None:
+    session = Session()
+
+    async def act() -> None:
+        session.listening.feed(pcm(700))
+        assert session.listening.mute() == 2 * 512
+        await session.until(lambda: len(session.frames) == 2)
+
+    await while_listening(session, act)
+    assert session.frames[-1].end == 2 * 512
+
+
+@in_no_time
+async def test_to_be_muted_in_mid_speech_is_no_gap_and_after_it_a_gap_begins_anew() -> None:
+    session = Session(expects=True)
+
+    async def act() -> None:
+        session.listening.feed(pcm(512))
+        session.listening.mute()
+        await asyncio.sleep(1.2)  # longer than the gap that would be filled
+        assert len(session.frames) == 1
+        assert not session.asked.is_set()
+        session.listening.unmute()
+        await session.until(lambda: len(session.frames) > 20)
+
+    await while_listening(session, act)
+    assert session.listening.received_to < 2.5 * 16_000  # the muted time is not filled in

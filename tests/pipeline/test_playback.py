@@ -78,6 +78,70 @@ def test_what_was_heard_is_cut_at_a_whole_word() -> None:
     assert playback.heard(text, 2.5) == text
 
 
+def test_what_was_heard_is_exact_where_the_voice_says_when_it_said_what() -> None:
+    playback = Playback(RATE, 1.0, 0.1)
+    text = "A - **considerably** long word."
+    playback.add_audio(1_000)
+    playback.add_clause(0, len(text), 0, 1_000, (50, 100, 600, 700, 800))
+    playback.complete = True
+    sent_through(playback, 0.0)
+    for moment, heard in [
+        (0.09, ""),
+        (0.1, "A"),
+        (0.59, "A"),
+        (0.6, "A - **considerably**"),
+        (0.75, "A - **considerably** long"),
+        (0.8, text),
+    ]:
+        sent_through(playback, moment)
+        assert playback.heard(text, moment) == heard
+
+
+def test_words_that_are_said_otherwise_than_they_are_written_count_by_share() -> None:
+    playback = Playback(RATE, 1.0, 0.1)
+    text = "at example.com"  # "at example dot com"
+    playback.add_audio(1_000)
+    playback.add_clause(0, len(text), 0, 1_000, (0, 200, 500, 700, 900))
+    sent_through(playback, 0.0)
+    assert [playback.heard(text, moment) for moment in (0.4, 0.5)] == ["", "at"]
+
+
+def test_inside_a_clause_that_is_still_being_made_the_cut_is_estimated() -> None:
+    playback = Playback(RATE, 1.0, 0.1)
+    text = "One two. Three four five."
+    playback.expect_clause(0, 8)
+    playback.add_audio(1_000)
+    playback.add_clause(0, 8, 0, 1_000)  # 125 ms a letter
+    playback.expect_clause(8, 25)  # some 2.1 s, then
+    playback.add_audio(900)
+    sent_through(playback, 0.0)
+    for moment, heard in [(1.0, "One two."), (1.5, "One two."), (1.9, "One two. Three")]:
+        sent_through(playback, moment)
+        assert playback.heard(text, moment) == heard
+    playback.add_audio(900)
+    sent_through(playback, 1.9)
+    assert playback.heard(text, 2.5) == "One two. Three four"
+    playback.add_audio(100)
+    playback.add_clause(8, 25, 1_000, 2_900)  # faster than expected
+    sent_through(playback, 2.5)
+    assert playback.heard(text, 3.5) == text
+
+
+def test_of_the_first_clause_too_and_its_last_word_is_not_heard_before_it_is_made() -> None:
+    playback = Playback(RATE, 1.0, 0.1)
+    text = "One two three."
+    playback.expect_clause(0, 14)
+    assert playback.heard(text, 0.0) == ""
+    playback.add_audio(400)
+    sent_through(playback, 0.0)
+    assert playback.heard(text, 0.4) == "One"
+    playback.add_audio(5_000)  # spoken far more slowly than most
+    for tick in range(60):
+        sent_through(playback, 0.4 + tick / 10)
+    assert playback.played(7.0) == 5_400
+    assert playback.heard(text, 7.0) == "One two"
+
+
 def test_scripts_without_spaces_are_cut_between_characters() -> None:
     playback = Playback(RATE, 1.0, 0.1)
     playback.add_audio(1_000)

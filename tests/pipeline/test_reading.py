@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.clauses import ClauseCutter
+from pipeline.clauses import READ_ALOUD, ClauseCutter
 from pipeline.config import PoolConfig, ScriptConfig
 from pipeline.engines.ports import Float32, SpeechRequest, Stop
 from pipeline.engines.scripted import ScriptedSynthesizer
@@ -63,8 +64,27 @@ class Recorder(ScriptedSynthesizer):
 async def read(text: str, engine: ScriptedSynthesizer | None = None) -> tuple[bytes, Notes]:
     notes = Notes()
     async with ResourcePool({TTS: [engine or ScriptedSynthesizer(QUICK)]}) as pool:
-        pieces = Reading(text, "r", VoiceChoice("tone"), pool, notes).pieces()
+        reading = Reading(text, "r", VoiceChoice("tone"), pool, notes, clock=lambda: 0.0)
+        pieces = reading.pieces()  # by a clock that stands: a busy machine cuts no other clauses
         return b"".join([piece async for piece in pieces]), notes
+
+
+async def test_what_nobody_plays_as_it_is_made_is_cut_as_for_a_fast_voice() -> None:
+    text = "How is the weather in Paris today, and how will it be tomorrow?"
+    asked = {}
+    for played in (False, True):
+        engine, slowly = Recorder(), itertools.count()
+        async with ResourcePool({TTS: [engine]}) as pool:
+            reading = Reading(
+                text, "r", VoiceChoice("tone"), pool, Notes(),
+                played=played, clock=lambda slowly=slowly: next(slowly) * 0.02,
+            )  # fmt: skip
+            async for _ in reading.pieces():
+                pass
+        asked[played] = [request.text for request in engine.asked]
+    cutter = ClauseCutter(READ_ALOUD)
+    assert asked[False] == [c.speech for c in (*cutter.feed(text), *cutter.finish())]
+    assert asked[True] != asked[False], "the voice is so slow that it matters"
 
 
 LETTERS = st.text(max_size=400)
@@ -87,7 +107,7 @@ HARD = st.lists(
 def test_every_span_is_in_one_clause_and_voiced_or_listed_as_skipped(text: str) -> None:
     engine = Recorder()
     _, notes = asyncio.run(read(text, engine))
-    cutter = ClauseCutter()
+    cutter = ClauseCutter(READ_ALOUD)
     clauses = [*cutter.feed(text), *cutter.finish()]
     assert "".join(clause.text for clause in clauses) == text
     skipped = [(c.start, c.end, c.text) for c in clauses if not c.speakable]
@@ -109,6 +129,21 @@ async def test_what_the_engine_cannot_say_does_not_take_the_rest_with_it() -> No
     assert [(text[a:b], reason) for a, b, _, reason in notes.skipped] == [
         (" This is much worse.", "not this")
     ]
+
+
+async def test_a_text_without_a_word_holds_nobody_up() -> None:
+    others = 0
+
+    async def somebody_else() -> None:
+        nonlocal others
+        while True:
+            others += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.ensure_future(somebody_else())
+    assert (await read("🎉" * 20_000))[0] == b""
+    beside.cancel()
+    assert others >= 40  # a turn each 500 characters
 
 
 async def test_nothing_to_say_is_no_audio() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from pipeline.signals import (
     Forget,
     Greet,
     Heard,
+    Leave,
     Looked,
     LookFailed,
     Played,
@@ -44,6 +46,7 @@ EVENTS = st.one_of(
     st.builds(Greet, st.just("Hello.")),
     st.just(Cancel()),
     st.just(Forget()),
+    st.just(Leave()),
     st.builds(EndTurn, st.integers(0, 10**6), st.booleans()),
     st.builds(Looked, st.just(1), st.just(0), st.integers(1, 4), st.sampled_from(["Hi?", "so"])),
     st.builds(Voted, st.just(1), st.just(0), st.integers(1, 4), st.floats(0, 1)),
@@ -148,6 +151,37 @@ async def test_a_session_can_be_replayed_as_it_was(tmp_path: Path) -> None:
     done = [effect for effect in effects if isinstance(effect, ReplyDone)]
     assert [reply.heard for reply in done] == [spoken["heard"], typed["heard"]]
     assert [reply.turn for reply in done] == [1, 2]
+
+
+@pytest.mark.parametrize("by", ["the line", "the operator"])
+async def test_a_session_that_is_cut_ends_in_its_replay_as_it_did(tmp_path: Path, by: str) -> None:
+    story = " ".join(["There once was a king who had a tale for every day of the year."] * 4)
+    async with (
+        live_server(ANTIPHON_RECORD_DIR=str(tmp_path), ANTIPHON_GREETING=story) as server,
+        call(server.ws_url, {}) as caller,
+    ):
+        await caller.until("reply_started")
+        while len(caller.audio.get(1, b"")) < 2 * 24_000:
+            await caller.next()
+        await caller.say("playback", reply=1, played_ms=900)
+        await caller.say("text", text="", id="no text: an error, so that the report has come")
+        await caller.until("error")
+        (session,) = server.house.sessions
+        if by == "the line":
+            caller.socket.transport.abort()
+        else:
+            await session.end(None, "the operator")
+        async with asyncio.timeout(10):
+            await session.gone.wait()
+        (item,) = session.conversation.items
+    (record,) = tmp_path.glob("*.jsonl")
+    with record.open() as lines:
+        last = list(replay(lines))[-1]
+    (done,) = (effect for effect in last.effects if isinstance(effect, ReplyDone))
+    assert isinstance(last.told, Leave)
+    assert (done.status, done.heard) == ("interrupted", item.text)
+    assert story.startswith(done.heard)
+    assert done.heard
 
 
 async def test_nothing_is_recorded_unless_it_is_asked_for(tmp_path: Path) -> None:

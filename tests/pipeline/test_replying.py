@@ -22,6 +22,7 @@ from pipeline.engines.ports import (
     SpeechRequest,
     Stop,
     TextDelta,
+    TimedSpeech,
     Voice,
 )
 from pipeline.engines.scripted import (
@@ -32,10 +33,10 @@ from pipeline.engines.scripted import (
 from pipeline.errors import LlmFailed, TtsFailed
 from pipeline.manager import SpeechPipelineManager
 from pipeline.pool import LLM, TTS, Purpose, ResourcePool
-from pipeline.seams import SENTENCE_PAUSE_S
+from pipeline.seams import LEAD_MS, SENTENCE_PAUSE_S
 from pipeline.signals import Draft, DraftAudio, DraftClause, DraftText, DraftVoiced, Event
 from pipeline.speaking import BUFFER_S, Speaking
-from pipeline.thinking import Thinking
+from pipeline.thinking import LATER_BREATH_TOKENS, Thinking
 from pipeline.vad import VadBatcher
 from pipeline.voicing import REPLY_HZ, VoiceChoice
 
@@ -122,6 +123,28 @@ async def test_an_engine_of_another_rate_is_brought_to_the_replys() -> None:
     assert made == REPLY_HZ + round(SENTENCE_PAUSE_S * REPLY_HZ)
 
 
+async def test_where_words_lie_is_told_in_samples_of_the_reply() -> None:
+    class Timed:
+        rate_hz = 12_000
+        voices = (Voice("tone", "en-us"),)
+        info = EngineInfo("timed", "none")
+
+        async def synthesize_timed(
+            self, request: SpeechRequest, stop: Stop
+        ) -> AsyncIterator[TimedSpeech]:
+            quiet, loud = np.zeros(1_200, np.float32), np.full(2_400, 0.5, np.float32)
+            yield TimedSpeech(np.concatenate((quiet, loud)))
+            yield TimedSpeech(loud, (1_200, 3_600, 6_000))
+
+    _, box = await speak("Hello there. Hello again.", Timed())
+    for clause in box.of(DraftVoiced):
+        begin, middle, end = (at - clause.start for at in clause.words)  # type: ignore[attr-defined]
+        lead = round(LEAD_MS * REPLY_HZ / 1_000)  # all but this of the silence is left out
+        assert abs(begin - lead) <= 0.005 * REPLY_HZ
+        assert middle - begin == end - middle == 2 * 2_400
+        assert end <= clause.end - clause.start  # type: ignore[attr-defined]
+
+
 async def test_speech_is_made_a_bounded_way_ahead() -> None:
     box = Box()
     engine = ScriptedSynthesizer(ScriptConfig(tts_first_s=0, tts_rtf=0, tts_s_per_char=0.05))
@@ -191,7 +214,9 @@ async def test_the_models_text_is_told_and_cut_as_it_comes() -> None:
     thinking, clauses = await think(ScriptedLanguageModel(QUICK), box)
     text = "".join(event.text for event in box.of(DraftText))  # type: ignore[attr-defined]
     assert text == QUICK.llm_text == "".join(clause.text for clause in clauses)
-    assert len(box.of(DraftClause)) == len(clauses) > 1
+    spans = [(e.text_start, e.text_end) for e in box.of(DraftClause)]  # type: ignore[attr-defined]
+    assert spans == [(clause.start, clause.end) for clause in clauses]
+    assert len(spans) > 1
     assert thinking.error is None
 
 
@@ -253,7 +278,9 @@ async def test_a_model_beside_the_voice_says_the_same_in_breaths() -> None:
     assert "".join(clause.text for clause in clauses) == text
     assert thinking.error is None
     assert [prompt.max_tokens for prompt in model.prompts[:2]] == [10, 20]
-    assert model.prompts[-1].max_tokens > 100  # and after the first clauses in one go
+    # And after the first clauses in longer ones: what nobody may hear is not written yet.
+    assert max(prompt.max_tokens for prompt in model.prompts) == LATER_BREATH_TOKENS
+    assert model.prompts[-2].max_tokens == LATER_BREATH_TOKENS
 
 
 async def test_a_model_beside_the_voice_is_quiet_while_a_clause_is_voiced() -> None:
@@ -268,9 +295,27 @@ async def test_a_model_beside_the_voice_is_quiet_while_a_clause_is_voiced() -> N
                 await asyncio.sleep(0)
             assert len(model.prompts) == 1  # the first clause is being voiced
             await anext(clauses)
-            assert len(model.prompts) == 2  # it is done: the next is asked for
+            assert len(model.prompts) > 1  # it is done: the next is asked for
             async for _ in clauses:
                 pass
+
+
+async def test_where_others_wait_two_clauses_come_in_one_breath_and_later_ones_are_short() -> None:
+    """Being quiet would leave no core free; who wants the voice next waits for a whole clause."""
+    model = Breathing("Well, I am glad that you ask, and that you are here, so let me see. " * 5)
+    async with ResourcePool({LLM: [Breathing("bert's"), model]}) as pool:
+        thinking = Thinking(DRAFT, "anna", pool, Box().post)
+        async with pool.lease(LLM, "bert"), asyncio.TaskGroup() as tasks:
+            tasks.create_task(thinking.run(PROMPT))
+            clauses = thinking.clauses()
+            said = [await anext(clauses)]
+            await settle()
+            assert len(model.prompts) == 1
+            assert thinking._spoken == 2  # though the first is still being voiced
+            said += [clause async for clause in clauses]
+    assert "".join(clause.text for clause in said) == model.text
+    assert [prompt.max_tokens for prompt in model.prompts[:2]] == [30, 20]
+    assert max(len(clause.text) for clause in said) <= 64
 
 
 async def test_a_reply_in_breaths_keeps_to_its_length() -> None:
@@ -281,7 +326,6 @@ async def test_a_reply_in_breaths_keeps_to_its_length() -> None:
             tasks.create_task(thinking.run(replace(PROMPT, max_tokens=55)))
             said = "".join([clause.text async for clause in thinking.clauses()])
     assert len(said) == 55
-    assert sum(prompt.max_tokens for prompt in model.prompts) == 55
 
 
 # --- speculation ----------------------------------------------------------------------------------
@@ -299,6 +343,9 @@ class Leases:
     def lease(self, kind, owner, *, deadline=None, purpose=Purpose.FIRST_CLAUSE):  # type: ignore[no-untyped-def]
         self.asked.append((purpose, deadline))
         return self._pool.lease(kind, owner, deadline=deadline, purpose=purpose)
+
+    def crowded(self, owner: str) -> bool:
+        return self._pool.crowded(owner)
 
     @property
     def purposes(self) -> list[Purpose]:
@@ -366,6 +413,19 @@ async def test_a_later_clause_is_due_when_all_audio_before_it_will_have_been_pla
     assert leases.asked[1][0] is Purpose.LATER_CLAUSE
     assert leases.asked[1][1] is not None
     assert leases.asked[1][1] > 100.0
+
+
+async def test_beside_the_conversation_engines_are_asked_for_as_by_a_request_over_http() -> None:
+    model = Breathing("Well. I am glad that you ask. " * 6)
+    beside = replace(DRAFT, aside=True)
+    async with ResourcePool({LLM: [model], TTS: [ScriptedSynthesizer(QUICK)]}) as pool:
+        leases = Leases(pool)
+        thinking = Thinking(beside, "anna", leases, Box().post)  # type: ignore[arg-type]
+        speaking = Speaking(beside, "anna", VoiceChoice("tone"), leases, Box().post)  # type: ignore[arg-type]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(thinking.run(PROMPT))
+            tasks.create_task(speaking.run(thinking.clauses()))
+    assert set(leases.purposes) == {Purpose.REQUEST, Purpose.REQUEST_LATER}
 
 
 @asynccontextmanager

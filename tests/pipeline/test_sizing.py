@@ -37,6 +37,15 @@ def test_who_goes_before_it_is_due_says_nothing_about_the_others() -> None:
     assert sizing.wanted(1, 20.0) == 1
 
 
+def test_a_queue_that_was_late_once_an_hour_ago_does_not_stand() -> None:
+    sizing = Sizing(1, 2)
+    sizing.served(0.15, 10.0)
+    sizing.served(-1.0, 11.0)  # nobody says that the queue is gone: it is empty
+    assert sizing.wanted(1, 3_610.0) == 1
+    sizing.served(0.15, 3_610.0)
+    assert sizing.wanted(1, 3_610.0) == 1
+
+
 def test_one_who_alone_waited_that_long_is_a_reason() -> None:
     sizing = Sizing(1, 2)
     sizing.served(2 * GROW_AFTER_S, 10.0)

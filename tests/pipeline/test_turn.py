@@ -35,6 +35,7 @@ from pipeline.signals import (
     DraftText,
     DraftVoiced,
     Drop,
+    DropTurn,
     Effect,
     EndTurn,
     Event,
@@ -552,6 +553,29 @@ def test_what_says_nothing_lets_the_reply_go_on(words: str) -> None:
 @pytest.mark.parametrize("words", ["I", "It", "Got", "See", "I see it"])
 def test_the_beginning_of_a_sign_of_listening_may_be_that_of_anything(words: str) -> None:
     assert judge(words, "") is Verdict.CUT_IN
+
+
+@pytest.mark.parametrize(
+    "words", ["हाँ", "हां जी", "अच्छा", "对对对", "嗯嗯", "うんうん", "Mm-hm, yeah."]
+)
+def test_signs_of_listening_are_known_as_each_language_writes_them(words: str) -> None:
+    assert judge(words, "") is Verdict.BACKCHANNEL
+
+
+@pytest.mark.parametrize("words", ["हाँ लेकिन सुनो", "对不起", "ありがとう", "don't"])
+def test_a_word_that_only_begins_like_one_is_a_word(words: str) -> None:
+    assert judge(words, "") is Verdict.CUT_IN
+
+
+def test_a_turn_that_is_dropped_while_it_holds_a_reply_lets_it_go_on() -> None:
+    scene = over_a_reply()
+    scene.speak(0.3)
+    assert scene.last(ReplyPaused) == ReplyPaused(1)
+    scene.step(DropTurn(scene.sample))
+    assert scene.last(ReplyResumed) == ReplyResumed(1)
+    scene.hush(0.6)
+    scene.wait(8.0)
+    assert scene.last(ReplyDone).status == "completed"
 
 
 def test_a_word_that_means_it_ends_the_reply_when_it_is_over() -> None:
@@ -1281,8 +1305,8 @@ def test_more_ends_than_can_wait_are_one_at_the_latest() -> None:
     scene = Scene(TurnConfig(detection="manual"))
     for ahead in range(1, 40):
         scene.step(EndTurn(ahead * 1_600))
-    assert len(scene.machine._ends) == 32
-    assert scene.machine._ends[-1].at == 39 * 1_600
+    assert len(scene.machine.user.ends) == 32
+    assert scene.machine.user.ends[-1].at == 39 * 1_600
 
 
 def test_no_second_reply_is_begun_while_one_is_spoken() -> None:
@@ -1408,7 +1432,7 @@ def test_a_speculation_that_failed_is_not_the_answer() -> None:
 def test_ends_that_end_nothing_do_not_end_the_next_turn() -> None:
     scene = Scene()
     scene.hush(0.2)
-    at = scene.machine._heard_to + 10 * FRAME
+    at = scene.machine.user.ear.heard_to + 10 * FRAME
     for _ in range(3):
         scene.step(EndTurn(at))
     scene.hush(0.4)
@@ -1424,3 +1448,29 @@ def test_a_second_try_over_a_reply_may_be_its_echo_too() -> None:
     scene.step(LookFailed(look.key, look.segment, look.attempt, SttFailed("no")))
     assert scene.last(Look).attempt == look.attempt + 1
     assert scene.last(Look).over_reply
+
+
+def test_who_cuts_into_a_clause_that_is_still_being_made_has_heard_its_beginning() -> None:
+    scene = Scene(TurnConfig(holds=False))
+    scene.say()
+    text = "Well, now. There once was a king who had a tale for every day of the year."
+    draft = scene.last(Draft).draft
+    scene.step(DraftText(draft, text))
+    scene.step(DraftClause(draft, 0, 10))
+    scene.step(DraftAudio(draft, RATE))
+    scene.step(DraftVoiced(draft, 0, 10, 0, RATE))
+    scene.step(DraftClause(draft, 10, len(text)))
+    scene.step(DraftAudio(draft, 2 * RATE))  # of some six seconds
+    scene.wait(2.3)
+    scene.step(Cancel())
+    done = scene.last(ReplyDone)
+    assert done.heard == "Well, now. There once"
+    assert [clause.text_end for clause in done.voiced] == [10, len(text)]
+
+
+def test_turns_and_replies_are_counted_on_from_where_they_were_left() -> None:
+    machine = TurnMachine(TurnConfig(), next_turn=7, next_reply=5)
+    (told, *_) = machine.step(Typed("hello"), 1.0)
+    assert isinstance(told, UserTranscript)
+    assert (told.turn, machine.next_turn) == (7, 8)
+    assert machine.replies.next_reply == 6

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pipeline.signals import Draft, Effect, Heard, Look, Looked
-from pipeline.turn import PARTIAL_EVERY, TurnConfig, TurnMachine
+from pipeline.turn import TurnConfig, TurnMachine
+from pipeline.turn_config import PARTIAL_EVERY
 from pipeline.utterance import FRAME, SPEECH_HZ
 
 

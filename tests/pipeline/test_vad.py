@@ -91,6 +91,37 @@ async def test_an_error_reaches_the_session_and_the_next_frame_is_heard() -> Non
         assert await stream.probability(np.zeros(512, np.float32)) == 1
 
 
+class Delicate(Counter):
+    """A model that fails on any batch with a negative frame in it."""
+
+    def score(self, frames: Float32, states: Float32) -> tuple[Float32, Float32]:
+        if frames.min() < 0:
+            raise RuntimeError("what is that?")
+        return super().score(frames, states)
+
+
+@pytest.mark.usefixtures("endless")
+async def test_a_frame_on_which_the_model_fails_is_no_others_failure() -> None:
+    async with VadBatcher(Delicate()) as vad:
+        streams = [vad.stream() for _ in range(3)]
+        frames = [np.full(512, value, np.float32) for value in (1, -1, 2)]
+        asked = [s.probability(f) for s, f in zip(streams, frames, strict=True)]
+        first, failure, third = await asyncio.gather(*asked, return_exceptions=True)
+    assert (first, third) == (1001, 2001)
+    assert isinstance(failure, SttFailed)
+
+
+async def test_after_what_is_no_number_it_begins_anew() -> None:
+    class Dizzy(Counter):
+        def score(self, frames: Float32, states: Float32) -> tuple[Float32, Float32]:
+            return frames[:, 0] * np.nan, states * np.nan
+
+    async with VadBatcher(Dizzy()) as vad:
+        stream = vad.stream()
+        await stream.probability(np.ones(512, np.float32))
+        assert stream.state == 0
+
+
 async def test_a_session_that_leaves_does_not_hold_up_the_others() -> None:
     model = Counter()
     async with VadBatcher(model) as vad:

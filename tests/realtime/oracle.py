@@ -40,6 +40,9 @@ class Oracle:
     events: list[dict[str, Any]] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
     active: str | None = None
+    """The conversation's one."""
+    beside: set[str] = field(default_factory=set)
+    """Those out of band."""
     ended: set[str] = field(default_factory=set)
     outputs: dict[str, str] = field(default_factory=dict)
     """Open output items: id -> response."""
@@ -59,24 +62,33 @@ class Oracle:
         self.events.append(event)
         kind = event["type"]
         if "response_id" in event:
-            assert event["response_id"] == self.active, f"{kind} of no active response"
+            active = {self.active} | self.beside
+            assert event["response_id"] in active, f"{kind} of no active response"
         if kind.endswith(".delta"):
             place = (kind.removesuffix(".delta"), event["item_id"])
             self.deltas[place] = self.deltas.get(place, "") + event["delta"]
         match kind:
             case "response.created":
-                assert self.active is None, "one active response"
-                self.active = event["response"]["id"]
-                assert self.active not in self.ended
-                assert event["response"]["status"] == "in_progress"
+                response = event["response"]
+                assert response["id"] not in self.ended
+                assert response["status"] == "in_progress"
+                if response["conversation_id"] is None:
+                    assert response["id"] not in self.beside
+                    self.beside.add(response["id"])
+                else:
+                    assert self.active is None, "one active response in the conversation"
+                    self.active = response["id"]
             case "response.done":
                 response = event["response"]
-                assert response["id"] == self.active, "exactly one terminal"
+                beside = response["conversation_id"] is None
+                assert response["id"] in (self.beside if beside else {self.active}), "one terminal"
                 assert response["status"] != "in_progress"
-                assert not self.outputs, f"items left open: {self.outputs}"
-                assert not self.parts
+                left = {item for item, of in self.outputs.items() if of == response["id"]}
+                assert not left, f"items left open: {left}"
                 self.ended.add(response["id"])
-                self.active = None
+                self.beside.discard(response["id"])
+                if not beside:
+                    self.active = None
             case "response.output_item.added":
                 assert event["item"]["id"] not in self.outputs
                 self.outputs[event["item"]["id"]] = event["response_id"]
@@ -101,6 +113,10 @@ class Oracle:
                 self.parts.add(event["item_id"])
             case "response.content_part.done":
                 self.parts.remove(event["item_id"])
+            case "conversation.item.input_audio_transcription.completed":
+                told = self.deltas.get((kind.removesuffix(".completed"), event["item_id"]), "")
+                same = event["transcript"].startswith(told)
+                assert event["transcript"] == told or not same, "the pieces add up"
             case "response.output_audio_transcript.done":
                 said = self.deltas.get(("response.output_audio_transcript", event["item_id"]), "")
                 assert event["transcript"] == said, "the pieces add up"
@@ -115,8 +131,14 @@ class Oracle:
             case _:
                 pass
 
+    @property
+    def at_rest(self) -> bool:
+        """Nothing is open at this moment."""
+        return not (self.active or self.beside or self.items or self.outputs)
+
     def settled(self) -> None:
         """Nothing is left open."""
         assert self.active is None
+        assert not self.beside
         assert not self.items
         assert not self.outputs

@@ -22,12 +22,16 @@ from pipeline.events import (
     SpeechStopped,
     UserTranscript,
 )
-from server.wire.realtime import Audio, Realtime, ref_of
-from server.wire.realtime_in import ClientEvent
+from server.wire.realtime import Realtime
+from server.wire.realtime_audio import Audio
+from server.wire.realtime_in import ClientEvent, ref_of
+from server.wire.realtime_out import error_object
+from server.wire.realtime_words import Words
 from session.catalogue import Catalogue
 from session.conversation import Item
 from session.messages import (
     Configure,
+    Configured,
     InsertItem,
     ItemAdded,
     Respond,
@@ -64,6 +68,14 @@ NAMES = [
     "metadata",
     "turn_detection",
     "threshold",
+    "speed",
+    "transcription",
+    "noise_reduction",
+    "tracing",
+    "truncation",
+    "retention_ratio",
+    "token_limits",
+    "include",
     "format",
     "tool_choice",
     "conversation",
@@ -86,6 +98,10 @@ VALUES = [
     "audio",
     "root",
     "inf",
+    "disabled",
+    "retention_ratio",
+    "near_field",
+    "tone-low",
     "function",
     "item_reference",
     "\ud800",
@@ -124,6 +140,136 @@ def test_whatever_comes_is_a_command_or_a_mistake(kind: str, fields: dict) -> No
     except ClientError:
         assert ref_of(frame) in (f"{kind}|mine", None)
     assert one.session.shown()["type"] == "realtime"
+
+
+def any_of(**fields: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    """An object with some of these fields, any of which may hold something else altogether."""
+    return st.fixed_dictionaries({}, optional={name: one | JSON for name, one in fields.items()})
+
+
+TOKENS = st.integers(0, 5_000) | st.sampled_from(["inf", None])
+FORMAT = st.sampled_from([{"type": "audio/pcm", "rate": 24_000}, {"type": "audio/pcmu"}])
+OUTPUT = any_of(
+    format=FORMAT,
+    voice=st.sampled_from(["tone", "alloy", {"id": "marin"}]),
+    speed=st.sampled_from([1, 0.25, 9]),
+)
+TOOLS = st.lists(
+    any_of(
+        type=st.just("function"), name=st.just("clock"), description=st.text(max_size=3),
+        parameters=st.just({"type": "object"}),
+    ),
+    max_size=2,
+)  # fmt: skip
+CHOICE = st.sampled_from(["auto", "none", "required", {"type": "function", "name": "clock"}])
+VAD = any_of(
+    type=st.just("server_vad"), threshold=st.sampled_from([0, 0.0, 0.5, 1, 2]),
+    prefix_padding_ms=st.integers(0, 9_000), silence_duration_ms=st.integers(0, 20_000),
+    idle_timeout_ms=st.just(5_000), create_response=st.booleans(), interrupt_response=st.booleans(),
+) | any_of(type=st.just("semantic_vad"), eagerness=st.just("low"))  # fmt: skip
+SESSION = any_of(
+    type=st.just("realtime"),
+    output_modalities=st.sampled_from([["audio"], ["text"], ["audio", "audio"], []]),
+    instructions=st.text(max_size=5),
+    audio=any_of(
+        input=any_of(
+            format=FORMAT,
+            transcription=any_of(model=st.just("whisper-1"), language=st.just("en")),
+            noise_reduction=any_of(type=st.just("near_field")),
+            turn_detection=VAD,
+        ),
+        output=OUTPUT,
+    ),
+    tools=TOOLS,
+    tool_choice=CHOICE,
+    max_output_tokens=TOKENS,
+    tracing=st.just("auto")
+    | any_of(group_id=st.text(max_size=3), metadata=JSON, workflow_name=st.text(max_size=3)),
+    truncation=st.sampled_from(["auto", "disabled"])
+    | any_of(
+        type=st.just("retention_ratio"), retention_ratio=st.floats(-1, 2),
+        token_limits=any_of(post_instructions=st.integers(-1, 9)),
+    ),
+    include=st.just(["item.input_audio_transcription.logprobs"]),
+)  # fmt: skip
+RESPONSE = any_of(
+    instructions=st.text(max_size=5),
+    output_modalities=st.sampled_from([["audio"], ["text"]]),
+    audio=any_of(output=OUTPUT),
+    tools=TOOLS,
+    tool_choice=CHOICE,
+    max_output_tokens=TOKENS,
+    conversation=st.sampled_from(["auto", "none"]),
+    metadata=st.just({"topic": "mood"}),
+)
+PART = any_of(
+    type=st.sampled_from(["input_text", "output_text", "audio"]), text=st.text(max_size=5)
+)
+ITEM = (
+    any_of(
+        type=st.just("message"), role=st.sampled_from(["user", "assistant", "system"]),
+        content=st.lists(PART, max_size=2), id=st.text(max_size=5),
+    )
+    | any_of(
+        type=st.just("function_call"), name=st.just("clock"), arguments=st.text(max_size=5),
+        call_id=st.just("c"), id=st.text(max_size=5),
+    )
+    | any_of(
+        type=st.just("function_call_output"), call_id=st.just("c"), output=st.text(max_size=5)
+    )
+)  # fmt: skip
+FRAME = st.one_of(
+    st.fixed_dictionaries({"type": st.just("session.update"), "session": SESSION}),
+    st.fixed_dictionaries({"type": st.just("response.create"), "response": RESPONSE}),
+    st.fixed_dictionaries({"type": st.just("conversation.item.create"), "item": ITEM}),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(FRAME, max_size=3))
+def test_what_is_taken_is_told_in_the_references_form(frames: list[object]) -> None:
+    one = codec()
+    for frame in map(json.dumps, frames):
+        try:
+            command = one.decode(frame)
+        except ClientError as refused:
+            kind, _, event_id = (ref_of(frame) or "").partition("|")
+            error = error_object(refused, kind, event_id)
+            check_form({"type": "error", "event_id": "e", "error": error})
+            continue
+        match command:
+            case Configure():
+                assert told(one, Configured(Settings("tone", ""))) == ["session.updated"]
+            case InsertItem(item):
+                assert told(one, ItemAdded(replace(item, id=item.id or "i1"), None))
+            case Respond():
+                begun = ReplyStarted(1, 0, ask=command.ask, aside=command.aside)
+                done = ReplyDone(1, 0, "completed", "", "")
+                assert "response.done" in told(one, begun, done)
+            case other:
+                raise AssertionError(other)
+
+
+def test_a_truncation_or_a_tracing_of_another_form_is_a_mistake() -> None:
+    for name, value in (
+        ("truncation", 5),
+        ("truncation", "never"),
+        ("truncation", {"type": "retention_ratio"}),
+        ("tracing", "on"),
+        ("tracing", {"group_id": 5}),
+    ):
+        with pytest.raises(ClientError):
+            codec().decode(json.dumps({"type": "session.update", "session": {name: value}}))
+
+
+def test_no_threshold_at_all_is_a_threshold() -> None:
+    one = codec()
+    vad = {"type": "server_vad", "threshold": 0.0}
+    session = {"audio": {"input": {"turn_detection": vad}}}
+    command = one.decode(json.dumps({"type": "session.update", "session": session}))
+    assert isinstance(command, Configure)
+    assert command.threshold == 0.0
+    assert one.session.shown()["audio"]["input"]["turn_detection"]["threshold"] == 0.0
 
 
 @given(st.text(max_size=50))
@@ -266,3 +412,29 @@ def test_words_that_outlast_a_response_are_told_when_they_are_known() -> None:
         "input_audio_buffer.speech_started",
         "input_audio_buffer.speech_stopped",
     ]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(0, 8))
+def test_the_pieces_of_a_transcript_that_only_grows_add_up_to_it(
+    steps: list[int], shaky: int
+) -> None:
+    spoken = [f"word{at}" for at in range(sum(steps) + 1)]
+    words, told, length = Words(), "", 0
+    for step in steps:
+        length += step
+        text = " ".join([*spoken[:length], "perhaps"][: length + (shaky > step)])
+        piece = words.hear(text)
+        told += piece
+        assert text.startswith(told)
+    whole = " ".join(spoken)
+    assert told + words.finish(whole) == whole
+
+
+def test_words_are_told_once_they_were_understood_alike_twice_and_others_follow() -> None:
+    words = Words()
+    assert words.hear("and so my fell") == ""
+    assert words.hear("And so my fellow Americans.") == ""
+    assert words.hear("And so my fellow Americans asked not") == "And so my fellow"
+    assert words.hear("And so my fellow Americans ask not what") == " Americans"
+    assert words.finish("And so, my fellow") == ""  # what is told cannot be taken back
+    assert words.finish("And so my fellow Americans, ask not.") == ", ask not."

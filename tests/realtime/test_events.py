@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
@@ -10,8 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+import websockets
 
+from pipeline import listening
+from server import realtime_socket
 from server.wire import g711
+from server.wire.realtime_audio import AudioIn, FormatName
+from session import limits
 from tests.realtime.client import PCM_HZ, Client, connected
 from tests.support import live_server, murmur, silence
 
@@ -76,6 +82,9 @@ async def test_a_mistake_is_answered_by_one_error_and_no_close(
     error = await client.error()
     assert (error["code"], error["param"], error["event_id"]) == (code, param, "mine")
     await client.type("still here")
+    assert client.kinds == [
+        "session.created", "error", "conversation.item.added", "conversation.item.done",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("frame", ["", "[]", "{", "NaN", "[" * 100_000, b"\x00\x01"])
@@ -168,6 +177,20 @@ async def test_a_response_that_runs_out_of_tokens_is_incomplete(client: Client) 
     )
     done = await client.done()
     assert done["output"][0]["content"][0]["text"] == "This is"
+    assert (done["status"], done["output"][0]["status"]) == ("incomplete", "incomplete")
+    assert done["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
+
+
+async def test_a_response_may_be_longer_than_those_of_its_session(client: Client) -> None:
+    await client.update(max_output_tokens=2, output_modalities=["text"])
+    await client.say("response.create", response={"input": [ITEM]})
+    done = await client.done()
+    assert done["max_output_tokens"] == 2
+    assert done["output"][0]["content"][0]["text"] == "This is"
+    await client.say("response.create", response={"input": [ITEM], "max_output_tokens": "inf"})
+    done = await client.done()
+    assert done["max_output_tokens"] == "inf"
+    assert done["output"][0]["content"][0]["text"].startswith("This is a scripted reply.")
 
 
 async def test_audio_that_is_cleared_is_no_turn(client: Client) -> None:
@@ -224,12 +247,42 @@ async def test_a_telephone_speaks_and_hears(client: Client, kind: str, law: g711
     assert len(reply) / 8_000 == pytest.approx(seconds, rel=0.25)
 
 
-async def test_fifteen_mebibytes_may_be_appended_at_once(client: Client) -> None:
+async def test_fifteen_mebibytes_may_be_appended_at_once(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "ROOM_S", 1e6)  # it need not all be heard
     await client.update(audio={"input": {"turn_detection": None}})
     audio = b64encode(bytes(15 * 1024 * 1024 * 3 // 4)).decode()
     await client.socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
     await client.type("still here")
     assert not client.of("error")
+
+
+async def test_telephone_audio_past_its_credit_is_never_decoded(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    decode = AudioIn.decode
+
+    def counted(ear: AudioIn, data: bytes, name: FormatName) -> bytes:
+        decoded.append(len(data))
+        return decode(ear, data, name)
+
+    monkeypatch.setattr(AudioIn, "decode", counted)
+    monkeypatch.setattr(realtime_socket, "CREDIT_S", 5.0)
+    await client.update(audio={"input": {"format": {"type": "audio/pcmu"}}})
+    audio = b64encode(bytes(15 * 1024 * 1024 * 3 // 4)).decode()
+    await client.say("input_audio_buffer.append", audio=audio)
+    assert await client.closed() == 1008
+    assert set(decoded) == {8_000}  # a second at a time
+    assert len(decoded) <= 15  # the credit, and what time has given back
+
+
+async def test_events_do_not_pass_for_audio_by_their_ids(client: Client) -> None:
+    for _ in range(round(limits.MESSAGES_PER_S * limits.MESSAGES_WINDOW_S) + 1):
+        with contextlib.suppress(websockets.ConnectionClosed):
+            await client.say("input_audio_buffer.clear", event_id="input_audio_buffer.append")
+    assert await client.closed() == 1008
 
 
 async def test_silence_after_a_reply_is_answered_where_that_is_asked_for(client: Client) -> None:

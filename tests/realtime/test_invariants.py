@@ -1,183 +1,146 @@
-"""Random conversations through the turn machine, the history and the codec: whatever happens, in
-any order, every event is of the reference's form and its rules hold (`oracle.py`)."""
+"""Random conversations through the real session and codec: whatever a client sends and the engines
+do, in any order, every event has the reference's form and its rules hold (`oracle.py`)."""
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import LlmFailed
-from pipeline.events import ReplyAudio, TurnEvent
-from pipeline.signals import (
-    Ask,
-    Cancel,
-    Draft,
-    DraftAudio,
-    DraftCall,
-    DraftMade,
-    DraftText,
-    DraftVoiced,
-    DropTurn,
-    Effect,
-    EndTurn,
-    Event,
-    Heard,
-    Look,
-    Looked,
-    Send,
-    Voted,
-)
-from pipeline.turn import TurnConfig, TurnMachine
-from pipeline.utterance import FRAME, SPEECH_HZ
-from server.wire.realtime import Realtime
-from session.catalogue import Catalogue
-from session.conversation import Conversation, Item
-from session.messages import Settings, Welcome
-from tests.realtime.oracle import Oracle
+from tests import virtual_time
+from tests.realtime.scripted_session import ScriptedSession
 
 WORDS = ["", "Mm-hm.", "Stop.", "I went to the", "What time is it?", "I think so."]
-CATALOGUE = Catalogue({"tone": "en-us"}, frozenset({"en"}), "tone")
+TOOL = {"type": "function", "name": "clock"}
+HELLO = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello."}]}
+VADS = [
+    None,
+    {"type": "server_vad"},
+    {"type": "server_vad", "create_response": False},
+    {"type": "server_vad", "interrupt_response": False, "silence_duration_ms": 200},
+    {"type": "semantic_vad", "eagerness": "low"},
+]
 
-
-class Play:
-    """A session without a loop: machine, history, codec."""
-
-    def __init__(self, config: TurnConfig) -> None:
-        self.machine = TurnMachine(config)
-        self.history = Conversation()
-        self.codec = Realtime("m", "Be kind.", CATALOGUE)
-        self.oracle = Oracle()
-        self.now, self.sample, self.asks = 0.0, 0, 0
-        self.looks: list[Look] = []
-        self.draft: Draft | None = None
-        self.text = self.made = 0
-        self.tell(Welcome("s", Settings("tone", ""), 1, 1, 24_000, 24_000))
-
-    def tell(self, event: object) -> None:
-        for frame in self.codec.encode(event):  # type: ignore[arg-type]
-            self.oracle.see(json.loads(frame))
-
-    def step(self, event: Event | None) -> None:
-        for effect in self.machine.step(event, self.now):
-            self.follow(effect)
-
-    def follow(self, effect: Effect) -> None:
-        match effect:
-            case Look():
-                self.looks.append(effect)
-            case Draft():
-                self.draft, self.text, self.made = effect, 0, 0
-            case Send(_, reply, start, end):
-                self.tell(ReplyAudio(reply, start, bytes(2 * (end - start))))
-            case _ if isinstance(effect, TurnEvent):
-                if (added := self.history.note(effect)) is not None:
-                    self.tell(added)
-                self.tell(effect)
-            case _:
-                pass
-
-    # --- what may happen -------------------------------------------------------------------------
-
-    def sound(self, probability: float, frames: int) -> None:
-        for _ in range(frames):
-            self.now += FRAME / SPEECH_HZ
-            self.sample += FRAME
-            self.step(Heard(probability, self.sample, self.now))
-
-    def understand(self, words: str) -> None:
-        if self.looks:
-            look = self.looks.pop()
-            self.step(Looked(look.key, look.segment, look.attempt, words, end=look.end))
-            self.step(Voted(look.key, look.segment, look.attempt, 0.95))
-
-    def write(self, text: str) -> None:
-        if self.draft is not None:
-            self.step(DraftText(self.draft.draft, text))
-            start, self.text = self.text, self.text + len(text)
-            if not self.draft.silent:
-                begun, self.made = self.made, self.made + 12_000
-                self.step(DraftAudio(self.draft.draft, 12_000))
-                self.step(DraftVoiced(self.draft.draft, start, self.text, begun, self.made))
-
-    def call(self, call: str, arguments: str) -> None:
-        if self.draft is not None:
-            draft = self.draft.draft
-            self.step(DraftCall(draft, f"{call}{draft}", "", arguments))  # ids are never reused
-
-    def finish(self, how: str) -> None:
-        if self.draft is not None:
-            error = LlmFailed("gone") if how == "failed" else None
-            made, self.draft = DraftMade(self.draft.draft, error, how == "cut_short"), None
-            self.step(made)  # which may begin the next one
-
-    def ask(self, aside: bool, silent: bool) -> None:
-        if aside or not self.machine.answering:
-            self.asks += 1
-            self.step(Ask(self.asks, aside=aside, silent=silent))
-
-    def turn(self, words: str) -> None:
-        """A whole one."""
-        self.sound(0.95, 25)
-        self.sound(0.02, 4)
-        self.understand(words)
-        self.sound(0.02, 10)
-
-    def insert(self, text: str) -> None:
-        self.tell(self.history.insert(Item("", "user", text)))
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-        self.step(None)
-
-    def end(self) -> None:
-        """Let everything come to its end."""
-        for _ in range(40):
-            self.understand("Stop.")
-            self.sound(0.02, 4)
-            self.finish("completed")
-            self.wait(1.0)
-
-
-ACTIONS = st.one_of(
-    st.tuples(st.just("sound"), st.sampled_from([0.02, 0.95]), st.integers(1, 25)),
-    st.tuples(st.just("understand"), st.sampled_from(WORDS)),
-    st.tuples(st.just("turn"), st.sampled_from(WORDS)),
+PLACES = st.integers(0, 5)
+"""Which of the items that there are, from the newest on; one too many names none."""
+RESPONSES = st.fixed_dictionaries(
+    {},
+    optional={
+        "conversation": st.sampled_from(["auto", "none"]),
+        "output_modalities": st.sampled_from([["text"], ["audio"]]),
+        "input": st.sampled_from([[], [HELLO]]),
+        "tools": st.just([TOOL]),
+        "metadata": st.just({"a": "b"}),
+    },
+)
+SESSIONS = st.fixed_dictionaries(
+    {"type": st.just("realtime")},
+    optional={
+        "output_modalities": st.sampled_from([["text"], ["audio"]]),
+        "audio": st.builds(
+            lambda vad, words: {"input": {"turn_detection": vad, "transcription": words}},
+            st.sampled_from(VADS),
+            st.sampled_from([None, {"model": "whisper-1"}]),
+        ),
+    },
+)
+CLIENTS = st.one_of(
+    st.tuples(st.just("session.update"), st.fixed_dictionaries({"session": SESSIONS})),
+    st.tuples(st.just("response.create"), st.fixed_dictionaries({"response": RESPONSES})),
+    st.tuples(st.just("response.cancel"), st.just({})),
+    st.tuples(st.just("response.cancel"), st.fixed_dictionaries({"response_id": PLACES})),
+    st.tuples(st.just("input_audio_buffer.commit"), st.just({})),
+    st.tuples(st.just("input_audio_buffer.clear"), st.just({})),
+    st.tuples(st.just("conversation.item.create"), st.just({"item": HELLO})),
+    st.tuples(
+        st.just("conversation.item.create"),
+        st.fixed_dictionaries({"item": st.just(HELLO), "previous_item_id": PLACES}),
+    ),
+    st.tuples(
+        st.just("conversation.item.create"),
+        st.builds(
+            lambda call: {
+                "item": {"type": "function_call_output", "call_id": call, "output": "noon"}
+            },
+            st.sampled_from(["a1", "a2", "b2", "no"]),
+        ),
+    ),
+    st.tuples(st.just("conversation.item.delete"), st.fixed_dictionaries({"item_id": PLACES})),
+    st.tuples(st.just("conversation.item.retrieve"), st.fixed_dictionaries({"item_id": PLACES})),
+    st.tuples(
+        st.just("conversation.item.truncate"),
+        st.fixed_dictionaries(
+            {"item_id": PLACES, "audio_end_ms": st.sampled_from([0, 400, 9_000])}
+        ),
+    ),
+    st.tuples(st.just("nonsense"), st.just({})),
+)
+ENGINES = st.one_of(
+    st.tuples(st.just("understand"), st.sampled_from([*WORDS, None])),
     st.tuples(st.just("write"), st.sampled_from(["Well. ", "It is noon. ", "So!"])),
-    st.tuples(st.just("call"), st.sampled_from(["a", "b"]), st.sampled_from(["", "{", "}"])),
+    st.tuples(
+        st.just("call"), st.sampled_from(["a", "b"]), st.just("clock"),
+        st.sampled_from(["", "{", "}"]),
+    ),
     st.tuples(st.just("finish"), st.sampled_from(["completed", "failed", "cut_short"])),
-    st.tuples(st.just("ask"), st.booleans(), st.booleans()),
-    st.tuples(st.just("insert"), st.just("Hello.")),
+    st.tuples(st.just("fail_late"), st.integers(1, 6)),
+    st.tuples(st.just("rotate")),
+)  # fmt: skip
+USERS = st.one_of(
+    st.tuples(st.just("sound"), st.sampled_from([0.02, 0.95]), st.integers(1, 25)),
+    st.tuples(st.just("turn"), st.sampled_from(WORDS)),
     st.tuples(st.just("wait"), st.sampled_from([0.05, 0.5, 2.0])),
-    st.tuples(st.just("cancel")),
-    st.tuples(st.just("commit")),
-    st.tuples(st.just("drop")),
 )
-CONFIGS = st.builds(
-    TurnConfig,
-    detection=st.sampled_from(["auto", "manual"]),
-    answers=st.booleans(),
-    interrupts=st.booleans(),
-    silent=st.booleans(),
-    holds=st.just(False),
-    follows_playback=st.just(False),
-)
+MOVES = st.one_of(USERS, ENGINES, st.tuples(st.just("say"), CLIENTS))
 
 
-@settings(max_examples=200, deadline=None)
-@given(CONFIGS, st.lists(ACTIONS, min_size=15, max_size=50))
-def test_every_conversation_keeps_the_rules(config: TurnConfig, actions: list[tuple]) -> None:
-    play = Play(config)
-    for name, *arguments in actions:
-        match name:
-            case "cancel":
-                play.step(Cancel())
-            case "commit":
-                play.step(EndTurn(play.sample))
-            case "drop":
-                play.step(DropTurn(play.sample))
-            case _:
-                getattr(play, name)(*arguments)
-    play.end()
-    play.oracle.settled()
+async def move(session: ScriptedSession, name: str, arguments: list[Any]) -> None:
+    match name:
+        case "say":
+            kind, fields = arguments[0]
+            await session.say(kind, **{key: named(session, key, fields[key]) for key in fields})
+        case "finish":
+            error = LlmFailed("gone") if arguments[0] == "failed" else None
+            await session.finish(error, cut_short=arguments[0] == "cut_short")
+        case "turn":
+            await session.sound(0.95, 25)
+            await session.sound(0.02, 4)
+            await session.understand(arguments[0])
+            await session.sound(0.02, 10)
+        case "rotate":
+            session.rotate()
+        case _:
+            await getattr(session, name)(*arguments)
+
+
+def named(session: ScriptedSession, key: str, value: Any) -> Any:
+    """A place among what there is, as its id."""
+    if not isinstance(value, int) or key == "audio_end_ms":
+        return value
+    events = session.oracle.events
+    if key == "response_id":
+        ids = [one["response"]["id"] for one in events if one["type"] == "response.created"]
+    else:
+        ids = [one["item"]["id"] for one in events if one["type"] == "conversation.item.added"]
+    return ids[-1 - value] if value < len(ids) else "none"
+
+
+@pytest.mark.parametrize("ending", ["rest", "end"])
+@settings(max_examples=70, deadline=None)
+@given(moves=st.lists(MOVES, min_size=15, max_size=50))
+def test_every_conversation_keeps_the_rules(ending: str, moves: list[tuple[Any, ...]]) -> None:
+    async def play(monkeypatch: pytest.MonkeyPatch) -> None:
+        session = ScriptedSession(monkeypatch)
+        for name, *arguments in moves:
+            await move(session, name, arguments)
+        if ending == "rest":
+            await session.rest()
+            session.oracle.settled()
+        await session.end()
+        session.oracle.settled()
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        virtual_time.run(play(monkeypatch))

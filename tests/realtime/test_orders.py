@@ -173,6 +173,9 @@ async def test_a_barge_in_and_the_truncation_that_follows() -> None:
         await client.say("conversation.item.retrieve", item_id=item["id"])
         kept = (await client.until("conversation.item.retrieved"))["item"]
         assert kept["content"] == [{"type": "output_audio", "transcript": ""}]
+        while len(client.of("response.done")) < 2:  # the answer to the words that cut in
+            await client.done()
+        client.oracle.settled()
 
 
 async def test_a_response_out_of_band() -> None:
@@ -204,13 +207,19 @@ async def test_a_response_out_of_band() -> None:
         assert done["conversation_id"] is None
         await client.say("conversation.item.retrieve", item_id=done["output"][0]["id"])
         assert (await client.error())["code"] == "item_retrieve_invalid_item_id"
+        client.oracle.settled()
 
 
 async def test_cancelling_a_response() -> None:
     async with live_server() as server, connected(server.url.replace("http", "ws")) as client:
         await client.type("Hello there.")
         await client.say("response.create")
-        await client.until("response.output_audio.delta")
+        response = (await client.until("response.output_audio.delta"))["response_id"]
+        for other in ("resp_other", "1", response[:-1] + "0", response[:-1] + "01"):
+            await client.say("response.cancel", response_id=other)
+            assert (await client.error())["code"] == "response_cancel_not_active"
+        await client.type("It goes on.")
+        assert client.oracle.active == response
         await client.say("response.cancel")
         done = await client.done()
         assert done["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}

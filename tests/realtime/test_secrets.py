@@ -6,8 +6,6 @@ import pytest
 import websockets
 from openai import AsyncOpenAI
 
-from pipeline.errors import Unauthorized
-from server.realtime_secrets import MOST_SECRETS, Secrets
 from tests.realtime.client import Client, connected
 from tests.support import live_server
 
@@ -46,22 +44,14 @@ async def test_a_secret_that_is_none_is_refused_before_the_socket_opens() -> Non
         assert refused.value.response.status_code == 401
 
 
-def test_a_secret_expires() -> None:
-    now = [1_000.0]
-    secrets = Secrets(lambda: now[0])
-    value, expires_at = secrets.give({"instructions": "x"}, 10)
-    assert expires_at == 1_010
-    assert secrets.session(value) == {"instructions": "x"}
-    now[0] = 1_011
-    with pytest.raises(Unauthorized):
-        secrets.session(value)
-
-
-def test_the_oldest_go_first() -> None:
-    secrets = Secrets()
-    first, _ = secrets.give({}, 60)
-    for _ in range(MOST_SECRETS):
-        last, _ = secrets.give({}, 60)
-    with pytest.raises(Unauthorized):
-        secrets.session(first)
-    assert secrets.session(last) == {}
+async def test_a_secret_serves_once() -> None:
+    async with live_server() as server:
+        async with AsyncOpenAI(api_key="any", base_url=f"{server.url}/v1") as client:
+            secret = await client.realtime.client_secrets.create()
+        headers = {"Authorization": f"Bearer {secret.value}"}
+        url = server.url.replace("http", "ws")
+        async with connected(url, additional_headers=headers):
+            pass
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(f"{url}/v1/realtime", additional_headers=headers)
+        assert refused.value.response.status_code == 401

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 
 import websockets
 
@@ -33,6 +36,19 @@ async def test_where_nobody_more_can_wait_one_is_told_and_closed() -> None:
             refused = Client(socket)
             assert (await refused.error())["code"] == "server_overloaded"
             assert await refused.closed() == 1013
+
+
+async def test_who_waits_at_a_server_that_stops_is_told_and_closed() -> None:
+    async with live_server(ANTIPHON_MAX_SESSIONS="1", ANTIPHON_WAITING_ROOM="1") as server:
+        address = f"{url_of(server)}/v1/realtime?model=m"
+        async with connected(url_of(server)), websockets.connect(address) as socket:
+            async with asyncio.timeout(20):
+                while not server.house.sessions.admission.waiting:
+                    await asyncio.sleep(0.005)
+            os.kill(os.getpid(), signal.SIGTERM)
+            waiting = Client(socket)
+            assert (await waiting.error())["code"] == "session_expired"
+            assert await waiting.closed() == 1012
 
 
 async def test_who_sends_too_much_while_waiting_is_closed() -> None:

@@ -10,12 +10,13 @@ import pytest
 from pipeline.engines.ports import Float32, SpeechWindow, Stop, Transcript
 from pipeline.engines.scripted import ScriptedTranscriber
 from server.connection import Connection
-from server.voice_socket import SHORT_BYTES
+from server.voice_socket import SHORT_S
 from tests.faults.raw import BINARY, CONTINUATION, TEXT, frame, raw
 from tests.support import call, live_server, murmur, silence
 
 HELLO = frame(TEXT, b'{"type":"hello","turn_detection":"manual"}')
 COMMIT = frame(TEXT, b'{"type":"commit"}')
+SHORT_BYTES = round(2 * 16_000 * SHORT_S)
 
 
 class Heard:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import tracemalloc
 import wave
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from pipeline.voicing import REPLY_HZ
+from pipeline.audio import Resampler, float_to_pcm16
+from pipeline.reading import ENDING_S
+from pipeline.seams import ClauseShaper
+from pipeline.voicing import REPLY_HZ, silence
 from server.encoding import CONTENT_TYPES, Format, encoder, wav_header
 
 SLICE = 4_800
@@ -35,12 +39,13 @@ def encoded(name: Format, pcm: bytes) -> list[bytes]:
     return [*pieces, stream.finish()]
 
 
-def decoded(name: Format, data: bytes) -> np.ndarray:
-    """Samples at 24 kHz, as FFmpeg's decoders give them."""
+def decoded(name: Format, data: bytes, form: str = "s16") -> np.ndarray:
+    """Samples at 24 kHz, as FFmpeg's decoders give them; as "flt" they may be over full scale."""
     if name == "pcm":
-        return np.frombuffer(data, "<i2")
+        samples = np.frombuffer(data, "<i2")
+        return samples if form == "s16" else samples / np.float32(32_768)
     with av.open(io.BytesIO(data)) as container:
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=REPLY_HZ)
+        resampler = av.AudioResampler(format=form, layout="mono", rate=REPLY_HZ)
         frames = [*container.decode(audio=0), None]
         return np.concatenate(
             [out.to_ndarray()[0] for frame in frames for out in resampler.resample(frame)]
@@ -68,6 +73,28 @@ def test_it_sounds_the_same(name: Format) -> None:
         for lag in range(len(after) - len(before) + 1)
     )
     assert best > 0.99
+
+
+def assert_clean(name: Format, data: bytes) -> None:
+    """No sample clips in a player, and in the last 50 ms it has faded to silence: below -54 dBFS,
+    and below -60 in the last one."""
+    samples = decoded(name, data, "flt")
+    assert np.abs(samples).max() <= 1.0
+    ending = samples[-REPLY_HZ // 20 :]
+    assert np.sqrt(np.mean(np.square(ending))) < 0.002
+    assert np.abs(ending[-24:]).max() < 0.001
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("clip", ["LJ001-0013.wav", "jfk.wav"])
+def test_a_clause_in_any_format_has_a_clean_end_and_does_not_clip(name: Format, clip: str) -> None:
+    with wave.open(str(Path(__file__).parents[1] / "speech" / clip)) as reader:
+        spoken = np.frombuffer(reader.readframes(10**9), "<i2").astype(np.float32) / 32_768
+        resampler = Resampler(reader.getframerate(), REPLY_HZ)
+    shaper = ClauseShaper(REPLY_HZ)
+    voice = np.concatenate((resampler.feed(spoken), resampler.flush()))
+    shaped = np.concatenate((shaper.feed(voice), shaper.finish(), silence(ENDING_S)))
+    assert_clean(name, b"".join(encoded(name, float_to_pcm16(shaped))))
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -7,14 +7,25 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import httpx
+import numpy as np
 import pytest
 
+from pipeline.config import ScriptConfig
 from pipeline.engines.build import Engines, build
-from pipeline.engines.ports import Float32, Message, Prompt, SpeechRequest, Stop, TextDelta
+from pipeline.engines.ports import (
+    Float32,
+    Message,
+    Prompt,
+    SpeechRequest,
+    SpeechWindow,
+    Stop,
+    TextDelta,
+)
 from pipeline.engines.scripted import ScriptedLanguageModel, ScriptedSynthesizer
 from pipeline.errors import LlmFailed, PromptRefused, TtsFailed
-from pipeline.pool import LLM, TTS
+from pipeline.pool import LLM, STT, TTS, Purpose
 from server.app import create_app
+from server.configs import engine_config
 from server.house import House
 from server.settings import load
 from tests.support import SCRIPTED
@@ -40,7 +51,7 @@ class Stuck(ScriptedSynthesizer):
 def house_with(*synthesizers: Stuck) -> House:
     """A house whose first synthesizer, and those that take its place, are these."""
     settings = load({**SCRIPTED, "ANTIPHON_ENGINE_HANG_S": "0.15"}, env_file=None)
-    engines: Engines = build(settings.engine_config())
+    engines: Engines = build(engine_config(settings))
     spare = list(synthesizers[1:])
     makers = replace(engines.makers, synthesizer=lambda others: spare.pop(0))
     return House(settings, replace(engines, synthesizers=synthesizers[:1], makers=makers))
@@ -92,10 +103,34 @@ async def test_a_hung_engine_is_replaced_once_and_then_readyz_says_so() -> None:
 async def test_one_synthesizer_at_the_start_and_more_while_requests_wait() -> None:
     chosen = {**SCRIPTED, "ANTIPHON_TTS_ENGINE": "kokoro-onnx", "ANTIPHON_TTS_SLOTS": "3"}
     settings = load(chosen, env_file=None)
-    engines = build(settings.engine_config())
+    engines = build(engine_config(settings))
     assert len(engines.synthesizers) == 1
     status = House(settings, engines).pool.status()["tts"]
     assert (status.slots, status.instances) == (3, 1)
+
+
+async def test_a_second_recogniser_is_made_while_windows_wait_and_only_then() -> None:
+    settings = load({**SCRIPTED, "ANTIPHON_STT_INSTANCES": "2"}, env_file=None)
+    script = ScriptConfig(stt_s=0.1)
+    house = House(settings, build(replace(engine_config(settings), script=script)))
+    window = SpeechWindow(np.zeros(1_600, np.float32))
+
+    async def speak(owner: str) -> None:
+        while True:
+            async with house.pool.lease(STT, owner, purpose=Purpose.FINAL) as slot:
+                await slot.call(lambda engine, stop: engine.transcribe(window, stop))
+
+    async with house.open(), asyncio.timeout(20):
+        alone = asyncio.ensure_future(speak("alone"))
+        await asyncio.sleep(0.3)
+        assert house.pool.status()["stt"].instances == 1
+        crowd = [asyncio.ensure_future(speak(str(number))) for number in range(5)]
+        while house.pool.status()["stt"].busy < 2:
+            await asyncio.sleep(0.01)
+        assert (house.pool.status()["stt"].slots, house.pool.status()["stt"].instances) == (2, 2)
+        for task in (alone, *crowd):
+            task.cancel()
+        await asyncio.gather(alone, *crowd, return_exceptions=True)
 
 
 # --- the language model ---------------------------------------------------------------------------
@@ -123,7 +158,7 @@ class Moody(ScriptedLanguageModel):
 def house_of_minds(*models: Moody) -> House:
     """A house whose model in this process, and those that take its place, are these."""
     settings = load({**SCRIPTED, "ANTIPHON_ENGINE_HANG_S": "0.15"}, env_file=None)
-    engines = build(settings.engine_config())
+    engines = build(engine_config(settings))
     spare = list(models[1:])
     makers = replace(engines.makers, language_model=lambda: spare.pop(0))
     return House(settings, replace(engines, language_model=models[0], makers=makers))
@@ -176,5 +211,5 @@ async def test_prompts_that_are_refused_are_not_the_models_fault() -> None:
 
 def test_language_models_elsewhere_are_not_made_anew() -> None:
     chosen = {**SCRIPTED, "ANTIPHON_LLM_ENGINE": "auto", "ANTIPHON_LLM_BASE_URL": "http://a"}
-    makers = build(load(chosen, env_file=None).engine_config()).makers
+    makers = build(engine_config(load(chosen, env_file=None))).makers
     assert makers.language_model is None

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from pipeline.config import EngineConfig
+from server.configs import engine_config
 from server.settings import load
 from tests.contract.chat_backend import (
     ChatBackend,
@@ -50,7 +51,7 @@ async def status(server: LiveServer) -> dict[str, dict[str, object]]:
 
 @pytest.mark.parametrize("written", ["http://a,http://b", " http://a , http://b ,, http://a"])
 def test_several_urls_are_separated_by_commas(written: str) -> None:
-    config = load({"ANTIPHON_LLM_BASE_URL": written}, env_file=None).engine_config()
+    config = engine_config(load({"ANTIPHON_LLM_BASE_URL": written}, env_file=None))
     assert isinstance(config, EngineConfig)
     assert config.llm_base_urls == ("http://a", "http://b")
 

@@ -47,7 +47,7 @@ async def test_under_load_no_reply_is_begun_before_its_turn_is_over() -> None:
             # A pause, in which the words are known before it is long enough to end the turn.
             await caller.speak(murmur(1.0) + silence(0.2))
             await caller.play()
-            begun.append(session._machine.speculation.begun)
+            begun.append(session._turns.machine.speculation.begun)
         assert begun == [1, 1, 2]
 
 
@@ -59,7 +59,7 @@ async def test_what_a_client_configures_under_load_does_not_bring_back_what_was_
         await caller.say("configure", pace="patient")
         await caller.until("configured")
         (session,) = server.house.sessions
-        config = session._machine.config
+        config = session._turns.machine.config
         assert (config.pace, config.speculate) == ("patient", False)
         assert config.partial_every > 16_000 * 3
 

@@ -344,7 +344,10 @@ async def test_what_a_budget_refuses_is_counted_by_its_name(
             await caller.say("text", text="x" * 1_000)
             await caller.until("error", code="RATE_LIMITED")
             assert await scraper.value("errors_total", code="RATE_LIMITED") == 2
-        monkeypatch.setattr(Allowance, "audio_s_per_minute", property(lambda _: 0.01))
+        house = scraper.server.house
+        house.budgets = Budgets(
+            Allowance(audio_s_per_minute=0.01), 10, house.sessions.now, house.metrics.over_budget
+        )
         async with call(scraper.server.ws_url, {}) as caller:
             await caller.speak(silence(0.1))
             await caller.until("error", code="RATE_LIMITED")
@@ -357,10 +360,9 @@ async def test_a_user_with_a_session_too_many_is_counted(scraper: Scraper) -> No
     house = scraper.server.house
     budgets = Budgets(Allowance(sessions=1), 10, house.sessions.now, house.metrics.over_budget)
     known = budgets.session
-    budgets.session = lambda _: known("anna")  # type: ignore[method-assign]
+    budgets.session = lambda *_: known("anna")  # type: ignore[method-assign]
     house.budgets = budgets
     async with call(scraper.server.ws_url, {}), call(scraper.server.ws_url) as second:
-        await second.say("hello")
         await second.closed()
     assert await scraper.value("budget_refusals_total", budget="sessions") == 1
     assert await scraper.value("sessions_refused_total", code="RATE_LIMITED") == 1
@@ -437,7 +439,7 @@ async def test_many_sessions_make_no_more_series_than_none(scraper: Scraper) -> 
         async with call(scraper.server.ws_url, {}) as caller:
             await talk(caller)
     assert set(await scraper.all()) == before
-    assert len(before) < 400
+    assert len(before) < 800
 
 
 async def test_two_servers_in_one_process_count_apart() -> None:
@@ -473,3 +475,11 @@ async def test_the_log_has_the_timeline_of_each_turn_step_after_step(scraper: Sc
         assert steps[0] <= steps[1] <= steps[-1] == line["latency_ms"] == total_ms
     assert (spoken["spoken"], typed["spoken"]) == (True, False)
     assert typed["timeline_ms"]["commit"] == 0
+
+
+@pytest.mark.parametrize("accept", ["application/openmetrics-text; version=x", "x/y;q=,", ";;", ""])
+async def test_whatever_form_is_asked_for_there_is_an_answer(accept: str) -> None:
+    async with live_server() as server, httpx.AsyncClient(base_url=server.url) as http:
+        answer = await http.get("/metrics", headers={"accept": accept})
+        assert answer.status_code == 200
+        assert "antiphon_ready" in answer.text

@@ -17,7 +17,7 @@ from pipeline.events import (
     UserTranscript,
 )
 from server.outbox import EVENT_BYTES, LATE_S, MAX_TEXT_BYTES, STUCK_S, Outbox
-from session.messages import Event, Warned
+from session.messages import Configured, Event, Settings, Warned
 
 
 class Clock:
@@ -131,7 +131,7 @@ async def test_more_text_than_the_box_holds_is_a_stuck_client_too() -> None:
     for _ in range(12):
         box.put(ReplyText(1, "€" * 20_000))  # three bytes each
     assert box.stuck
-    assert len(box) == 3
+    assert len(box) == 2
 
 
 async def test_nothing_of_a_reply_overtakes_its_start() -> None:
@@ -150,3 +150,13 @@ async def test_a_closed_box_gives_what_it_has_and_then_ends() -> None:
     box.close()
     assert await waiting == ReplyText(1, "a")
     assert await box.next() is None
+
+
+async def test_settings_that_are_told_take_what_their_instructions_take() -> None:
+    box = Outbox()
+    told = Configured(Settings("tone", "x" * (MAX_TEXT_BYTES // 2)))
+    box.put(told)
+    box.put(told)
+    assert box.held_bytes == 2 * (EVENT_BYTES + MAX_TEXT_BYTES // 2)
+    box.put(told)
+    assert box.stuck

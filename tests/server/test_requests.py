@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import pytest
 
-from pipeline.errors import AtCapacity, BadMessage, PoolTimeout
+from pipeline.errors import AtCapacity, BadMessage, PoolTimeout, RateLimited
 from server.requests import KEPT, MOST_SKIPPED, Requests, Tracked, describe
 from tests.support import live_server
 
@@ -85,12 +85,26 @@ def test_one_too_many_is_refused_and_remembered() -> None:
     ]
 
 
+def test_nobody_alone_shuts_all_others_out() -> None:
+    requests = Requests(4)
+    with requests.tracked("a", "speech", "anna"), requests.tracked("b", "transcription", "anna"):
+        with pytest.raises(RateLimited) as limited, requests.tracked("c", "speech", "anna"):
+            pass
+        assert limited.value.retry_after_s
+        with requests.tracked("d", "speech", "ben"), requests.tracked("e", "speech"):
+            assert requests.active == 4
+    with requests.tracked("f", "speech", "anna"):
+        assert requests.active == 1
+
+
 def test_what_is_remembered_is_bounded() -> None:
     requests = Requests(8)
     for number in range(KEPT + 10):
         with requests.tracked(str(number), "speech") as tracked:
             for place in range(MOST_SKIPPED + 5):
-                tracked.skip(place, place + 1, "x" * 1_000, "why")
+                tracked.skip(2 * place, 2 * place + 1, "x" * 1_000, "why")
+            assert len(tracked.skipped) == MOST_SKIPPED  # while it is at work too
+            assert tracked.skipped_more == 5
     kept = list(requests)
     assert len(kept) == KEPT
     assert kept[0].id == str(KEPT + 9)
@@ -99,6 +113,21 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(shown["skipped"]) == MOST_SKIPPED
     assert shown["skipped_count"] == MOST_SKIPPED + 5
     assert all(len(each["text"]) <= 80 for each in shown["skipped"])
+
+
+def test_neighbours_that_are_skipped_for_one_reason_are_one_stretch() -> None:
+    requests = Requests(8)
+    with requests.tracked("a", "speech") as tracked:
+        for start in range(0, 10_000, 10):
+            tracked.skip(start, start + 10, "- " * 5, "no word in it")
+        tracked.skip(10_000, 10_005, "xyzzy", "not this")
+        tracked.skip(10_006, 10_009, "...", "not this")
+    assert [(s.start, s.end, s.reason) for s in tracked.skipped] == [
+        (0, 10_000, "no word in it"),
+        (10_000, 10_005, "not this"),
+        (10_006, 10_009, "not this"),
+    ]
+    assert tracked.skipped[0].text == "- " * 40
 
 
 async def test_idle_is_when_none_is_at_work() -> None:

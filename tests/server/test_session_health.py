@@ -18,7 +18,8 @@ from pipeline.engines.scripted import (
     ScriptedSynthesizer,
     ScriptedTranscriber,
 )
-from server import peer
+from server import peer, voice_socket
+from server.configs import session_config
 from server.peer import PeerProtocol
 from server.settings import Settings
 from session.records import SessionConfig
@@ -33,12 +34,11 @@ async def until(holds: Callable[[], bool]) -> None:
 
 def impatient(monkeypatch: pytest.MonkeyPatch, **changes: float) -> None:
     """Sessions whose patience is shorter than the settings would allow."""
-    configured = Settings.session_config
 
     def hurried(settings: Settings) -> SessionConfig:
-        return replace(configured(settings), **changes)  # type: ignore[arg-type]
+        return replace(session_config(settings), **changes)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Settings, "session_config", hurried)
+    monkeypatch.setattr(voice_socket, "session_config", hurried)
 
 
 async def hang(stop: Stop) -> None:

@@ -67,7 +67,7 @@ def test_voices_can_be_blended_where_the_engine_can() -> None:
     ("voice", "wanted", "language"),
     [
         ("af_heart", "en", None), ("bf_emma", "en", None), ("af_heart", "EN_gb", "en-gb"),
-        ("af_heart", "fr", "fr-fr"), ("pf_dora", "pt", None), ("pf_dora", "en", "en-gb"),
+        ("af_heart", "fr", "fr-fr"), ("pf_dora", "pt", None), ("pf_dora", "en", "en-us"),
     ],
 )  # fmt: skip
 def test_the_language_follows_the_voice_unless_another_is_asked_for(

@@ -7,8 +7,10 @@ import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -17,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from server.serve import bound
+from session.sqlite_store import FILE
 from tests.support import ROOT, SCRIPTED, call, live_server, server_process
 
 
@@ -74,6 +77,20 @@ def test_a_language_model_that_does_not_answer_is_said_in_one_line() -> None:
 )
 def test_a_wrong_setting_is_said_in_one_line(environ: dict[str, str]) -> None:
     assert next(iter(environ)).removesuffix("ENGINE") in one_line(serve(**environ))
+
+
+def test_sessions_of_a_newer_version_are_said_in_one_line_and_left_as_they_are(
+    tmp_path: Path,
+) -> None:
+    with server_process(**SCRIPTED, ANTIPHON_DATA_DIR=str(tmp_path)):
+        pass
+    with closing(sqlite3.connect(tmp_path / FILE)) as db, db:
+        db.execute("INSERT INTO migrations VALUES (99, 0)")
+    before = (tmp_path / FILE).read_bytes()
+    message = one_line(serve(ANTIPHON_DATA_DIR=str(tmp_path)))
+    assert "ANTIPHON_DATA_DIR" in message
+    assert "newer version" in message
+    assert (tmp_path / FILE).read_bytes() == before
 
 
 def test_a_server_told_to_stop_ends_with_0() -> None:

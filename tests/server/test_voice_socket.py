@@ -151,6 +151,30 @@ async def test_configure_changes_what_comes_next_and_says_so() -> None:
         assert (configured["speed"], configured["pace"]) == (1.5, "patient")
 
 
+async def test_an_empty_choice_is_the_servers_own_again() -> None:
+    async with live_server(ANTIPHON_SYSTEM_PROMPT="Be kind.") as server:
+        chosen = {"voice": "tone-low", "language": "en", "instructions": "Be brief."}
+        own = ("tone", None, "Be kind.")
+
+        async def settings() -> tuple[str, str | None, str]:
+            now = (await _only_session(server.house)).settings
+            return now.voice, now.language, now.instructions
+
+        async with call(server.ws_url, chosen) as caller:
+            assert await settings() == ("tone-low", "en", "Be brief.")
+            await caller.say("configure", **dict.fromkeys(chosen, ""))
+            configured = await caller.until("configured")
+            assert (configured["voice"], configured["language"]) == ("tone", None)
+            assert await settings() == own
+            await caller.say("configure", **chosen)
+            await caller.until("configured", voice="tone-low")
+            token = caller.of("welcome")[0]["resume"]
+        hello = dict.fromkeys(chosen, "") | {"resume": token}
+        async with call(server.ws_url, hello) as caller:
+            assert caller.of("welcome")[0]["resumed"] is True
+            assert await settings() == own
+
+
 async def test_bye_ends_the_session() -> None:
     async with live_server() as server, call(server.ws_url, {}) as caller:
         await caller.say("bye")
@@ -189,6 +213,45 @@ async def test_two_users_each_get_their_own_answer() -> None:
         }
         assert texts == {("I am Anna",), ("I am Ben",)}
         assert anna.audio[1] != ben.audio[1]
+
+
+# --- muted ----------------------------------------------------------------------------------------
+
+
+async def test_what_is_sent_while_muted_is_never_heard() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.speak(silence(0.512))
+        await caller.say("mute")
+        await caller.speak(murmur(3.0))
+        await caller.say("unmute")
+        await caller.speak(silence(0.512) + murmur(0.8) + silence(0.9))
+        started = await caller.until("speech_started")
+        await caller.until("transcript", final=True)
+        assert started["at_ms"] == pytest.approx(1_024, abs=64)
+        assert len(caller.of("speech_started")) == 1
+
+
+async def test_what_was_said_before_the_mute_is_answered() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.speak(murmur(1.0))
+        await caller.say("mute")
+        await caller.speak(murmur(3.0))
+        final = await caller.until("transcript", final=True)
+        done = await caller.play()
+        assert (final["turn"], done["turn"], done["status"]) == (1, 1, "completed")
+        assert caller.of("speech_stopped")[-1]["at_ms"] <= 1_064
+
+
+async def test_what_is_sent_while_muted_ends_no_reply() -> None:
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.say("mute")
+        await caller.say("text", text="Tell me a story.")
+        await caller.until("reply_started")
+        await caller.speak(murmur(2.0))
+        done = await caller.play()
+        assert done["status"] == "completed"
+        assert not caller.of("reply_paused")
+        assert (await _only_session(server.house)).muted
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -263,7 +326,7 @@ async def test_a_control_message_before_hello_is_an_error() -> None:
     [
         ({"audio": {"rate": 4_000}}, "BAD_MESSAGE"),
         ({"audio": {"rate": 96_000}}, "BAD_MESSAGE"),
-        ({"audio": {"codec": "opus", "framing": "tagged"}}, "BAD_MESSAGE"),
+        ({"audio": {"codec": "opus", "framing": "raw"}}, "BAD_MESSAGE"),
         ({"voice": "nobody"}, "NOT_FOUND"),
         ({"language": "xx"}, "NOT_FOUND"),
         ({"tools": [{"name": ""}]}, "BAD_MESSAGE"),

@@ -130,11 +130,50 @@ def test_while_the_house_is_shut_newcomers_are_refused_and_the_waiting_wait_on()
     assert admission.admitted("anna")
 
 
+def test_who_was_here_before_waits_where_no_newcomer_may_and_goes_first() -> None:
+    admission = house(waiting_room=1)
+    admission.arrive("anna", 0.0)
+    assert not admission.has_room
+    admission.arrive("back", 0.0, back=True)
+    assert (position(admission, "back"), position(admission, "anna")) == (1, 2)
+    admission.leave("guest 0", 1.0)
+    assert admission.admitted("back")
+    assert position(admission, "anna") == 1
+
+
+def test_of_those_who_come_back_the_first_goes_first() -> None:
+    admission = house(places=2, waiting_room=0)
+    for ticket in ("one", "two"):
+        admission.arrive(ticket, 0.0, back=True)
+    admission.promote("one")  # its hello says so again
+    assert (position(admission, "one"), position(admission, "two")) == (1, 2)
+
+
+def test_as_many_may_come_back_as_there_are_places_and_no_more() -> None:
+    admission = house(places=2, waiting_room=0)
+    for number in range(2):
+        admission.arrive(f"back {number}", 0.0, back=True)
+    with pytest.raises(AtCapacity):
+        admission.arrive("back 2", 0.0, back=True)
+
+
+def test_while_the_house_is_shut_who_comes_back_waits() -> None:
+    admission = house(full=False)
+    admission.shut("overloaded")
+    assert not admission.has_room
+    admission.arrive("back", 0.0, back=True)
+    assert not admission.admitted("back")
+    admission.reopen()
+    assert admission.admitted("back")
+
+
 @given(
     st.integers(1, 4),
     st.integers(0, 4),
     st.lists(
-        st.tuples(st.sampled_from(["arrive", "leave", "shut", "reopen"]), st.integers(0, 9)),
+        st.tuples(
+            st.sampled_from(["arrive", "return", "leave", "shut", "reopen"]), st.integers(0, 9)
+        ),
         max_size=200,
     ),
 )
@@ -152,6 +191,12 @@ def test_whatever_happens_places_are_used_and_never_more_than_there_are(
                 here.append(ticket)
             except AtCapacity:
                 assert shut or len(here) >= places
+        elif what == "return" and ticket not in here:
+            try:
+                admission.arrive(ticket, at, back=True)
+                here.append(ticket)
+            except AtCapacity:
+                assert len(here) >= 2 * places + waiting_room or shut
         elif what == "leave":
             admission.leave(ticket, at)
             here = [one for one in here if one != ticket]
@@ -164,6 +209,8 @@ def test_whatever_happens_places_are_used_and_never_more_than_there_are(
         inside = [one for one in here if admission.admitted(one)]
         waiting = [one for one in here if not admission.admitted(one)]
         assert len(inside) <= places
-        assert admission.waiting == len(waiting) <= waiting_room
+        assert admission.waiting == len(waiting) <= waiting_room + places
         assert shut or not waiting or len(inside) == places
-        assert [position(admission, one, at) for one in waiting] == [*range(1, len(waiting) + 1)]
+        assert sorted(position(admission, one, at) for one in waiting) == [
+            *range(1, len(waiting) + 1)
+        ]

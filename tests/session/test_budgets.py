@@ -72,7 +72,7 @@ def test_a_text_longer_than_a_minutes_worth_wants_a_full_bucket_and_leaves_a_deb
 
 
 def test_audio_in_real_time_in_every_session_a_user_may_have_is_always_taken() -> None:
-    budget = Budget(Allowance(sessions=2), 0.0)
+    budget = Budget(Allowance(audio_s_per_minute=120, sessions=2), 0.0)
     for frame in range(20_000):
         for _ in range(2):
             budget.take_audio(0.02, frame * 0.02)
@@ -194,3 +194,87 @@ def test_over_any_stretch_no_more_is_taken_than_the_minute_allows(pauses_s: list
     for first, begin in enumerate(times):
         for last in range(first, len(times)):
             assert last - first + 1 <= 10 + (times[last] - begin) / 6 + 1e-6
+
+
+def test_a_request_spends_what_the_sessions_of_its_user_have_left() -> None:
+    house = Budgets(Allowance(characters_per_minute=600), 10, Clock())
+    with house.session("anna") as talking, house.request("anna") as reading:
+        talking.take_characters(500, 0.0)
+        with pytest.raises(RateLimited):
+            reading.take_characters(200, 0.0)
+    with house.request("bert") as other:
+        other.take_characters(200, 0.0)
+
+
+def test_requests_are_no_sessions() -> None:
+    house = Budgets(Allowance(sessions=1), 10, Clock())
+    with house.request("anna"), house.request("anna"), house.session("anna"):
+        pass
+
+
+def test_what_a_token_allows_holds_for_all_that_its_user_has_open() -> None:
+    house = Budgets(Allowance(turns_per_minute=2), 10, Clock())
+    with house.session("anna") as budget:
+        budget.check_turn(0.0)
+        budget.spend_turn()
+        with house.session("anna", Allowance(turns_per_minute=20, sessions=3)):
+            assert budget.allowance.turns_per_minute == 20
+            for _ in range(10):  # half of it was left
+                budget.check_turn(0.0)
+                budget.spend_turn()
+            with pytest.raises(RateLimited):
+                budget.check_turn(0.0)
+
+
+def test_to_and_fro_between_two_tokens_gains_nothing() -> None:
+    small, large = Allowance(turns_per_minute=6), Allowance(turns_per_minute=60)
+    budget = Budget(large, 0.0)
+    for _ in range(30):
+        budget.check_turn(0.0)
+        budget.spend_turn()
+    for allowance in (small, large) * 10:
+        budget.allow(allowance)
+    for _ in range(30):
+        budget.check_turn(0.0)
+        budget.spend_turn()
+    with pytest.raises(RateLimited):
+        budget.check_turn(0.0)
+
+
+def test_a_user_with_a_session_too_many_is_refused_by_what_its_token_says() -> None:
+    house = Budgets(Allowance(), 10, Clock())
+    one = Allowance(sessions=1)
+    with house.session("anna", one):
+        with pytest.raises(RateLimited), house.session("anna", one):
+            pass
+        with house.session("bert"):
+            pass
+    with house.session("anna", one):
+        pass
+
+
+# --- over several servers -------------------------------------------------------------------------
+
+
+def test_what_is_spent_elsewhere_is_missing_here() -> None:
+    budget = Budget(Allowance(turns_per_minute=10), now=0.0)
+    budget.check_turn(0.0)
+    budget.spend_turn()
+    assert budget.told() == (0.1, 0.0, 0.0)
+    assert budget.told() == (0.0, 0.0, 0.0)
+    budget.settle((0.1, 1.0, 1.0))  # eight were spent elsewhere
+    budget.check_turn(0.0)
+    budget.spend_turn()
+    with pytest.raises(RateLimited):
+        budget.check_turn(0.0)
+
+
+def test_what_is_left_elsewhere_gives_nothing_back_and_forgets_nothing_untold() -> None:
+    budget = Budget(Allowance(characters_per_minute=100), now=0.0)
+    budget.take_characters(60, 0.0)
+    budget.settle((1.0, 1.0, 1.0))  # Redis was not told yet, or lost it all
+    with pytest.raises(RateLimited):
+        budget.take_characters(60, 0.0)
+    told = budget.told()
+    budget.untold(told)  # nobody was reached
+    assert budget.told() == told == (0.0, 0.6, 0.0)

@@ -242,3 +242,73 @@ def test_the_history_stays_within_its_bounds_whatever_is_said(texts: list[str]) 
         size = sum(tokens(item.text) for item in conversation.items)
         assert size <= 300 or len(conversation.items) == 1
         assert conversation.items[-1].text == text
+
+
+def prompt_of(conversation: Conversation) -> list[str]:
+    return [message.role for message in conversation.messages("")]
+
+
+def test_a_long_answer_of_a_tool_is_cut_short_and_erases_neither_its_question_nor_itself() -> None:
+    conversation = Conversation()
+    talk(conversation, 1, "Hello.", "Hi.", "Hi.")
+    conversation.note(UserTranscript(2, "What is the weather?", final=True))
+    call_tool(conversation, 2, "call_a", "call_b")
+    conversation.insert(Item("", "tool", "sunny " * 600, call="call_a"))
+    conversation.insert(Item("", "tool", "noon", call="call_b"))
+    assert prompt_of(conversation) == ["user", "assistant", "tool", "tool"]
+    question, calls, long, short = conversation.messages("")
+    assert question.content == "What is the weather?"
+    assert [call.id for call in calls.calls] == ["call_a", "call_b"]
+    assert long.content.startswith("sunny sunny")
+    assert len(long.content) > 2_900
+    assert tokens(long.content) <= 1_000
+    assert short.content == "noon"
+    whole = next(item for item in conversation.items if item.role == "tool")
+    assert whole.text == "sunny " * 600  # the client gets it back as it came
+
+
+def test_a_call_that_goes_takes_its_answer_along() -> None:
+    conversation = Conversation(max_items=8)
+    for number in range(1, 30):
+        call_tool(conversation, number, f"call_{number}")
+        conversation.insert(Item("", "tool", "noon", call=f"call_{number}"))
+        assert len(conversation.items) <= 8
+        calls, answers = (
+            {item.call for item in conversation.items if item.call and item.role == role}
+            for role in ("assistant", "tool")
+        )
+        assert answers == calls
+        assert f"call_{number}" in calls
+
+
+def test_answers_to_one_call_over_and_over_do_not_fill_the_history() -> None:
+    conversation = Conversation(max_items=8)
+    call_tool(conversation, 1, "call_a")
+    for number in range(40):
+        conversation.insert(Item("", "tool", f"noon {number}", call="call_a"))
+        assert len(conversation.items) <= 8
+    assert conversation.messages("")[-1] == Message("tool", "noon 39", call="call_a")
+
+
+@given(st.lists(st.tuples(st.sampled_from("uac"), st.integers(0, 1_200)), max_size=40))
+def test_whatever_is_called_and_said_calls_and_answers_stay_together(
+    steps: list[tuple[str, int]],
+) -> None:
+    conversation = Conversation(max_items=20, max_tokens=300)
+    last_user = ""
+    for number, (what, size) in enumerate(steps):
+        call = f"call_{number}"
+        if what == "u":
+            last_user = conversation.insert(Item("", "user", "x" * size)).item.id
+        elif what == "a":
+            conversation.insert(Item("", "assistant", "x" * size))
+        else:
+            conversation.insert(Item("", "assistant", "{}", call=call, name="clock"))
+            conversation.insert(Item("", "tool", "x" * size, call=call))
+        calls, answers = (
+            [item.call for item in conversation.items if item.call and item.role == role]
+            for role in ("assistant", "tool")
+        )
+        assert calls == answers
+        assert not last_user or last_user in {item.id for item in conversation.items}
+        assert len(conversation.items) <= 20

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.engines import g2p
 from pipeline.engines.kokoro_graph import without_silence
-from pipeline.engines.kokoro_onnx import load_style
+from pipeline.engines.kokoro_sound import load_style
 from pipeline.engines.onnx import load_session
 from pipeline.engines.ports import Float32
 from pipeline.models import locate

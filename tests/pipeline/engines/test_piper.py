@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,17 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from pipeline.config import EngineConfig
 from pipeline.engines.build import build
 from pipeline.engines.piper import (
+    MODEL,
+    MOST_LOADED,
     RATE_HZ,
     VOICE,
     PiperSynthesizer,
     readable,
 )
-from pipeline.engines.ports import Float32, SpeechRequest, Stop
-from pipeline.errors import ModelMissing, NotFound, StartError, TtsFailed
+from pipeline.engines.ports import Float32, SpeechRequest, Stop, Voice
+from pipeline.errors import ModelMissing, NotFound, StartError, TtsFailed, Unspeakable
 from tests.piper_voice import piper as piper_or_skip
 
 SCRIPTED = EngineConfig(
@@ -44,6 +48,20 @@ async def piper(models_dir: Path) -> AsyncIterator[PiperSynthesizer]:
 async def say(engine: PiperSynthesizer, text: str, **how: object) -> list[Float32]:
     request = replace(SpeechRequest(text, VOICE.name), **how)  # type: ignore[arg-type]
     return [chunk async for chunk in engine.synthesize(request, Stop())]
+
+
+def beside(
+    models_dir: Path, folder: Path, name: str, code: str = "", espeak: str = "", rate_hz: int = 0
+) -> None:
+    """Joe's model under a name, described as another voice."""
+    own = models_dir / MODEL / VOICE.name
+    config = json.loads(Path(f"{own}.onnx.json").read_text())
+    if code:
+        config["language"]["code"], config["espeak"]["voice"] = code, espeak
+        config["audio"]["sample_rate"] = rate_hz
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.onnx").symlink_to(f"{own}.onnx")
+    (folder / f"{name}.onnx.json").write_text(json.dumps(config))
 
 
 def silences_ms(audio: Float32) -> list[float]:
@@ -106,10 +124,8 @@ assert "piper" not in sys.modules
 
 @pytest.mark.models
 class TestPiper:
-    async def test_has_one_english_voice(self, piper: PiperSynthesizer) -> None:
-        assert [(voice.name, voice.language) for voice in piper.voices] == [
-            ("en_US-joe-medium", "en-us")
-        ]
+    async def test_its_first_voice_is_english(self, piper: PiperSynthesizer) -> None:
+        assert piper.voices[0] == Voice("en_US-joe-medium", "en-us")
         assert await say(piper, "Hello.", language="en-GB")
         with pytest.raises(NotFound, match="fr"):
             await say(piper, "Bonjour.", language="fr")
@@ -139,6 +155,65 @@ class TestPiper:
         assert max(silences_ms(audio)) < 150
         dotted = np.concatenate(await say(piper, "Dr. Smith."))
         assert max(silences_ms(dotted)) < 150
+
+    async def test_phonemes_in_doubled_brackets_are_spoken_as_they_are(
+        self, piper: PiperSynthesizer
+    ) -> None:
+        locked = piper._phonemes("I say [[ təmˈɑːtoʊ ]], you know.")
+        assert "təmˈɑːtoʊ" in locked
+        assert locked.startswith("aɪ sˈeɪ")
+        assert piper._phonemes("[[həlˈoʊ]]") == "həlˈoʊ"
+        assert sum(map(len, await say(piper, "[[həlˈoʊ]]")))
+        with pytest.raises(Unspeakable):
+            await say(piper, "[[...]]")
+
+    async def test_says_at_start_under_which_licence_it_is(self, models_dir: Path) -> None:
+        engine = piper_or_skip(models_dir)
+        with capture_logs() as lines:
+            await engine.start()
+        assert [line["licence"] for line in lines if line["event"] == "engine_is_gpl"] == [
+            "GPL-3.0-or-later"
+        ]
+        await engine.close()
+
+    async def test_speaks_in_every_voice_that_lies_in_the_models_folder(
+        self, models_dir: Path, tmp_path: Path
+    ) -> None:
+        """The same weights under other names, as another language and at another rate."""
+        piper_or_skip(models_dir)
+        beside(models_dir, tmp_path / "piper-en-us-joe", "en_US-joe-medium")
+        for number in range(MOST_LOADED):
+            beside(
+                models_dir, tmp_path / "piper-more", f"es_ES-{number}-low", "es_ES", "es", 16_000
+            )
+        engine = PiperSynthesizer(tmp_path, 1)
+        await engine.start()
+        assert len(engine.voices) == 1 + MOST_LOADED
+        assert engine.voices[1] == Voice("es_ES-0-low", "es-es")
+        own = np.concatenate(await say(engine, "Buenos días.", voice="es_ES-0-low", language="es"))
+        english = np.concatenate(await say(engine, "Buenos días."))
+        assert abs(len(own) - len(english)) > RATE_HZ // 20  # other sounds, at another rate
+        for voice in engine.voices:
+            assert await say(engine, "Uno.", voice=voice.name)
+        assert len(engine._loaded) == MOST_LOADED
+        with pytest.raises(NotFound, match="does not speak 'es'"):
+            await say(engine, "Hola.", language="es")
+        with pytest.raises(NotFound, match="no voice named"):
+            await say(engine, "Hola.", voice="es_ES-x")
+        await engine.close()
+
+    async def test_a_file_that_describes_no_voice_is_named(
+        self, models_dir: Path, tmp_path: Path
+    ) -> None:
+        piper_or_skip(models_dir)
+        folder = tmp_path / "piper-broken"
+        folder.mkdir()
+        (folder / "x.onnx").write_bytes(b"")
+        (folder / "x.onnx.json").write_text("[]")
+        engine = PiperSynthesizer(tmp_path, 1)
+        with pytest.raises(StartError, match=r"x\.onnx\.json describes no Piper voice"):
+            await engine.start()
+        await engine.close()
 
     async def test_two_instances_speak_at_once_without_mixing_their_words(
         self, models_dir: Path

@@ -1,4 +1,4 @@
-"""One conversation through both protocols: the core comes to the same."""
+"""A conversation through either protocol, recorded, and replayed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ SPOKEN = 1.0, 2.0
 """Seconds of speech, and of silence after it."""
 
 
-def history(server: LiveServer) -> list[tuple[str, str, str]]:
-    (session,) = list(server.house.sessions)
-    return [(item.role, item.text, item.status) for item in session.conversation.items]
-
-
-async def over_native(server: LiveServer) -> list[tuple[str, str, str]]:
+async def over_native(server: LiveServer) -> None:
     async with call(server.ws_url, {"audio": {"rate": 24_000}}) as caller:
         await caller.speak(murmur(SPOKEN[0], 24_000) + silence(SPOKEN[1], 24_000))
         await caller.play()
@@ -27,10 +22,9 @@ async def over_native(server: LiveServer) -> list[tuple[str, str, str]]:
         await caller.until("reply_started")
         await caller.say("cancel")
         await caller.until("reply_done")
-        return history(server)
 
 
-async def over_realtime(server: LiveServer) -> list[tuple[str, str, str]]:
+async def over_realtime(server: LiveServer) -> None:
     async with connected(server.url.replace("http", "ws")) as client:
         await client.append(murmur(SPOKEN[0], 24_000) + silence(SPOKEN[1], 24_000))
         await client.done()
@@ -42,19 +36,6 @@ async def over_realtime(server: LiveServer) -> list[tuple[str, str, str]]:
         await client.until("response.created")
         await client.say("response.cancel")
         await client.done()
-        return history(server)
-
-
-async def test_the_history_is_the_same_through_both() -> None:
-    async with live_server() as server:
-        native = await over_native(server)
-        while len(server.house.sessions):
-            await asyncio.sleep(0)
-        realtime = await over_realtime(server)
-    assert [entry for entry in native if entry[2] != "cancelled"] == [
-        entry for entry in realtime if entry[2] != "cancelled"
-    ]
-    assert len(native) >= 5
 
 
 async def test_a_recorded_session_of_either_can_be_replayed(tmp_path) -> None:  # type: ignore[no-untyped-def]

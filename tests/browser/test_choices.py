@@ -1,0 +1,149 @@
+"""What one may choose, take along, or be spared: devices, the transcript, motion."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .stage import on_stage
+
+if TYPE_CHECKING:
+    from .conftest import Visit, Visitor
+    from .stage import Stage
+
+api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+expect = api.expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(90)]
+
+WITHIN_MS = 20_000
+DEVICES = """
+  window.asked = [];
+  window.sinks = [];
+  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = (wanted) => {
+    asked.push(wanted.audio.deviceId?.ideal ?? "");
+    return ask(wanted);
+  };
+  const device = (kind, id, label) => ({ kind, deviceId: id, label, groupId: "" });
+  const real = navigator.mediaDevices.enumerateDevices.bind(navigator.mediaDevices);
+  navigator.mediaDevices.enumerateDevices = async () => [
+    ...(await real()).filter(({ kind }) => kind === "audioinput"),
+    device("audiooutput", "default", "Default"),
+    device("audiooutput", "headset", "A headset"),
+  ];
+  AudioContext.prototype.setSinkId = async (id) => void sinks.push(id);
+"""
+"""The browser's own fake microphones; of loudspeakers it has none."""
+
+
+async def test_the_microphone_can_be_changed_in_the_middle_of_a_call(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit, script=DEVICES)
+    await visitor.part("talk").click()
+    await stage.until("unmute")
+    await visitor.part("settings").click()
+    picker = visitor.page.locator("select[name=microphone]")
+    await expect(picker).to_be_enabled()
+    choices = await picker.locator("option").all_text_contents()
+    assert choices[0] == "as the browser has it"
+    assert len(choices) > 1
+    await picker.select_option(index=1)
+    await visitor.page.wait_for_function("asked.length === 2")
+    first, second = await visitor.page.evaluate("asked")
+    assert (first, second) == ("", await picker.input_value())
+    await visitor.page.keyboard.press("Escape")
+    await expect(visitor.part("level")).not_to_have_attribute("data-level", "0", timeout=WITHIN_MS)
+    await visitor.page.reload()  # the choice was kept
+    await visitor.part("talk").click()
+    await visitor.page.wait_for_function("asked.length === 1")
+    assert await visitor.page.evaluate("asked") == [second]
+
+
+async def test_the_loudspeaker_can_be_changed_and_one_that_is_gone_is_said(visit: Visitor) -> None:
+    visitor, _ = await on_stage(visit, script=DEVICES)
+    await visitor.part("talk").click()
+    await visitor.part("settings").click()
+    picker = visitor.page.locator("select[name=loudspeaker]")
+    await expect(picker.locator("option")).to_have_text(["as the browser has it", "A headset"])
+    await picker.select_option("headset")
+    await visitor.page.wait_for_function("sinks.length === 1")
+    assert await visitor.page.evaluate("sinks") == ["headset"]
+    await visitor.page.evaluate(
+        "void (AudioContext.prototype.setSinkId = () => Promise.reject(new Error('gone')))"
+    )
+    await picker.select_option("")
+    await picker.select_option("headset")
+    await expect(visitor.part("notice")).to_contain_text("That loudspeaker is not there")
+
+
+async def converse(visit: Visitor, **options: object) -> tuple[Visit, Stage]:
+    """A question, and an answer that was cut into."""
+    visitor, stage = await on_stage(visit, **options)
+    text = await stage.until("text")
+    stage.tell("transcript", turn=1, text="Hello.", final=True, ref=text["id"])
+    stage.tell("reply_started", reply=1, turn=1)
+    stage.tell("reply_text", reply=1, text="One, two, three, four.")
+    stage.tell("interrupted", reply=1, heard="One, two,")
+    await expect(visitor.said_by("assistant").locator("s")).to_have_count(1)
+    return visitor, stage
+
+
+AS_TEXT = "You: Hello.\nAntiphon: One, two, [not heard: three, four.]"
+
+
+async def test_the_transcript_can_be_copied(visit: Visitor) -> None:
+    visitor, _ = await converse(visit)
+    await visitor.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await visitor.part("copy").click()
+    await expect(visitor.page.locator(".stage .hint")).to_have_text("copied")
+    assert await visitor.page.evaluate("navigator.clipboard.readText()") == AS_TEXT
+
+
+async def test_where_the_browser_does_not_let_one_copy_it_says_how_else(visit: Visitor) -> None:
+    refuses = "navigator.clipboard.writeText = () => Promise.reject(new Error('no'))"
+    visitor, _ = await converse(visit, script=refuses)
+    await visitor.part("copy").click()
+    await expect(visitor.part("notice")).to_contain_text("Save it as a file instead")
+
+
+async def test_the_transcript_can_be_saved(visit: Visitor, tmp_path: Path) -> None:
+    visitor, _ = await converse(visit)
+    async with visitor.page.expect_download() as saving:
+        await visitor.part("save").click()
+    download = await saving.value
+    assert re.fullmatch(r"antiphon-\d{4}-\d\d-\d\dT\d{4}\.txt", download.suggested_filename)
+    await download.save_as(tmp_path / "transcript.txt")
+    assert (tmp_path / "transcript.txt").read_text() == AS_TEXT
+
+
+async def test_before_anything_was_said_there_is_nothing_to_take_along(visit: Visitor) -> None:
+    visitor = await visit()
+    await expect(visitor.part("copy")).to_be_disabled()
+    await expect(visitor.part("save")).to_be_disabled()
+
+
+PICTURES = """async () => {
+  // Two pictures of the orb while nothing is said: alike, or not.
+  const canvas = document.querySelector(".stage canvas");
+  const first = canvas.toDataURL();
+  const until = performance.now() + 700;
+  while (performance.now() < until) {
+    await new Promise((drawn) => requestAnimationFrame(drawn));
+    if (canvas.toDataURL() !== first) return "moves";
+  }
+  return "still";
+}"""
+
+
+@pytest.mark.parametrize(
+    ("wish", "orb"), [("reduce", "still"), ("no-preference", "moves")], ids=["reduced", "usual"]
+)
+async def test_who_wants_no_motion_sees_none(visit: Visitor, wish: str, orb: str) -> None:
+    visitor = await visit(reduced_motion=wish)
+    await visitor.page.wait_for_load_state("networkidle")
+    assert await visitor.page.evaluate(PICTURES) == orb
+    moving = await visitor.page.evaluate("document.getAnimations().length")
+    assert moving == 0 or wish == "no-preference"

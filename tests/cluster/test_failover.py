@@ -1,0 +1,121 @@
+"""Two gateways behind nginx, with users that talk: one is killed, one is drained, Redis goes away.
+
+CLUSTER_USERS makes it a longer form: 20 users.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.cluster.stage import Cluster, cluster, laid_out
+from tests.cluster.talkers import Talker, history_is_whole
+from tests.contract.chat_backend import head, reply, sends
+
+USERS = int(os.environ.get("CLUSTER_USERS", "6"))
+BACK_WITHIN_S = 5.0
+REDIS_AWAY_S = 10.0
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@asynccontextmanager
+async def talking(stage: Cluster) -> AsyncIterator[list[Talker]]:
+    """Users who talk for as long as the scope, and then stop between two turns."""
+    stage.backend.answer = sends(head(), reply("I see. ", "Go on."))
+    talkers = [Talker(f"user{number:02}", stage.ws_url) for number in range(USERS)]
+    async with asyncio.TaskGroup() as tasks:
+        for talker in talkers:
+            tasks.create_task(talker.talk())
+        await asyncio.gather(*(talker.turns(2) for talker in talkers))
+        yield talkers
+        for talker in talkers:
+            talker.stop = True
+
+
+async def sessions(url: str) -> dict[str, str]:
+    async with httpx.AsyncClient(base_url=url) as http:
+        rows = (await http.get("/admin/sessions")).json()
+    return {row["id"]: row["gateway"] for row in rows if row["state"] != "parked"}
+
+
+def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
+    command = laid_out(tmp_path, 8001, 8002, 8080)
+    ran = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "warn" not in ran.stderr
+
+
+async def test_a_killed_gateways_users_go_on_at_the_other_and_a_drain_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    # Alone in the test's control: how many turns a minute is no matter here.
+    async with cluster(tmp_path, ANTIPHON_TURNS_PER_MINUTE="10000") as stage:
+        async with talking(stage) as talkers:
+            spread = await sessions(stage.one.url)
+            assert len(spread) == USERS
+            assert len(set(spread.values())) == 2, "nginx gave all of them to one gateway"
+            await stage.one.kill()
+            await asyncio.gather(*(talker.turns(3) for talker in talkers))
+            lost = [talker for talker in talkers if talker.away_s]
+            assert 0 < len(lost) < USERS
+            print("back after", [round(max(talker.away_s), 2) for talker in lost])
+            for talker in lost:
+                assert [welcome["resumed"] for welcome in talker.welcomes] == [False, True]
+                assert talker.welcomes[0]["session"] == talker.welcomes[1]["session"]
+                assert max(talker.away_s) <= BACK_WITHIN_S
+            for talker in talkers:
+                assert history_is_whole(talker, stage.backend), talker.name
+            # The first one comes back, and the other one is told to go.
+            await stage.one.start()
+            before = {talker.name: len(talker.welcomes) for talker in talkers}
+            assert await stage.two.drain() == 0
+            await asyncio.gather(*(talker.turns(3) for talker in talkers))
+            print("after the drain", [round(talker.away_s[-1], 2) for talker in talkers])
+            for talker in talkers:
+                assert len(talker.welcomes) == before[talker.name] + 1
+                assert talker.welcomes[-1]["resumed"] is True
+                assert talker.closes[-1] == 1012
+                assert history_is_whole(talker, stage.backend), talker.name
+        for talker in talkers:
+            assert talker.unsaved == 0
+            assert set(talker.statuses) == {"completed"}
+
+
+async def test_redis_stopped_or_killed_for_ten_seconds_ends_no_session(tmp_path: Path) -> None:
+    async with cluster(tmp_path, ANTIPHON_TURNS_PER_MINUTE="10000") as stage:
+        async with talking(stage) as talkers:
+            stage.redis.pause()
+            await asyncio.sleep(REDIS_AWAY_S)
+            stage.redis.go_on()
+            await asyncio.gather(*(talker.turns(2) for talker in talkers))
+            stage.redis.kill()
+            await asyncio.sleep(REDIS_AWAY_S)
+            stage.redis.start()
+            for talker in talkers:
+                await healed(talker)
+            async with httpx.AsyncClient(base_url=stage.one.url) as http:
+                metrics = (await http.get("/metrics")).text
+            assert 'antiphon_redis_failures_total{work="sessions"} 0.0' not in metrics
+        for talker in talkers:
+            assert len(talker.welcomes) == 1, talker.closes
+            assert set(talker.statuses) == {"completed"}
+            assert talker.unsaved
+            assert history_is_whole(talker, stage.backend), talker.name
+
+
+async def healed(talker: Talker) -> None:
+    """Until a turn of this user's is saved again."""
+    async with asyncio.timeout(60):
+        while True:
+            unsaved = talker.unsaved
+            await talker.turns(1)
+            if talker.unsaved == unsaved:
+                return

@@ -1,0 +1,230 @@
+"""Two gateways that share a Redis: one session, one list, one budget."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.contract.chat_backend import ChatBackend, chat_backend
+from tests.support import Caller, LiveServer, call, live_server
+from tests.tokens import SECRET, token
+from tests.valkey import valkey
+
+
+@asynccontextmanager
+async def two_gateways(
+    redis_url: str, **environ: str
+) -> AsyncIterator[tuple[LiveServer, LiveServer, ChatBackend]]:
+    async with chat_backend() as backend:
+        shared = {
+            "ANTIPHON_REDIS_URL": redis_url,
+            "ANTIPHON_LLM_ENGINE": "openai",
+            "ANTIPHON_LLM_BASE_URL": backend.url,
+            **environ,
+        }
+        async with live_server(**shared) as one, live_server(**shared) as two:
+            yield one, two, backend
+
+
+def welcome(caller: Caller) -> dict[str, Any]:
+    return caller.of("welcome")[0]
+
+
+async def asked(caller: Caller, text: str) -> dict[str, Any]:
+    await caller.say("text", text=text)
+    return await caller.play()
+
+
+async def listed(server: LiveServer) -> dict[str, dict[str, Any]]:
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        return {row["id"]: row for row in (await http.get("/admin/sessions")).json()}
+
+
+async def test_a_session_goes_on_at_another_gateway_with_its_history(redis_url: str) -> None:
+    async with two_gateways(redis_url) as (one, two, backend):
+        async with call(one.ws_url, {}) as caller:
+            assert (await asked(caller, "My name is Anna."))["saved"] is True
+        async with call(two.ws_url, {"resume": welcome(caller)["resume"]}) as back:
+            assert welcome(back)["resumed"] is True
+            assert welcome(back)["session"] == welcome(caller)["session"]
+            await asked(back, "What is my name?")
+        said = [message["content"] for message in backend.requests[-1]["messages"][1:]]
+        assert said == ["My name is Anna.", "Hello, you.", "What is my name?"]
+
+
+async def test_of_two_sockets_at_two_gateways_the_newest_has_the_session(redis_url: str) -> None:
+    async with two_gateways(redis_url) as (one, two, _), call(one.ws_url, {}) as old:
+        await asked(old, "My name is Anna.")
+        async with call(two.ws_url, {"resume": welcome(old)["resume"]}) as new:
+            assert welcome(new)["resumed"] is True
+            assert await old.closed() == 4009
+            assert len(welcome(new)["history"]) == 2
+            async with call(one.ws_url, {"resume": welcome(new)["resume"]}) as newest:
+                assert welcome(newest)["resumed"] is True
+                assert await new.closed() == 4009
+
+
+async def test_each_gateway_lists_everybody_and_can_end_anybody(redis_url: str) -> None:
+    async with two_gateways(redis_url) as (one, two, _):
+        async with call(one.ws_url, {}) as lost:
+            await asked(lost, "Hello.")
+        async with call(one.ws_url, {}) as here, call(two.ws_url, {}) as there:
+            ids = [welcome(caller)["session"] for caller in (lost, here, there)]
+            for server in (one, two):
+                rows = await listed(server)
+                assert [rows[session]["state"] for session in ids] == [
+                    "parked", "listening", "listening",
+                ]  # fmt: skip
+                names = [rows[session]["gateway"] for session in ids[1:]]
+                assert names == [one.house.name, two.house.name]
+            async with httpx.AsyncClient(base_url=one.url) as http:
+                detail = await http.get(f"/admin/sessions/{ids[2]}")
+                assert detail.json()["gateway"] == two.house.name
+                for session in (ids[2], ids[0]):
+                    assert (await http.delete(f"/admin/sessions/{session}")).status_code == 204
+                assert (await http.delete("/admin/sessions/nobody")).status_code == 404
+            assert await there.closed() == 1000
+            assert set(await listed(two)) == {ids[1]}
+        async with call(two.ws_url, {"resume": welcome(lost)["resume"]}) as caller:
+            assert welcome(caller)["resumed"] is False
+
+
+async def test_a_users_data_is_shown_and_forgotten_from_any_gateway(redis_url: str) -> None:
+    known = {"additional_headers": {"Authorization": f"Bearer {token(sub='anna')}"}}
+    environ = {"ANTIPHON_AUTH_SECRET": SECRET, "ANTIPHON_ADMIN_TOKEN": "admin"}
+    async with two_gateways(redis_url, **environ) as (one, two, _):
+        async with call(one.ws_url, {}, **known) as parked:
+            await asked(parked, "Remember this.")
+        async with call(one.ws_url, {}, **known) as caller:
+            await asked(caller, "And that.")
+            headers = {"authorization": "Bearer admin"}
+            async with httpx.AsyncClient(base_url=two.url, headers=headers) as http:
+                shown = (await http.get("/v1/users/anna/data")).json()["sessions"]
+                said = {row["items"][0]["text"] for row in shown}
+                assert said == {"Remember this.", "And that."}
+                gone = (await http.delete("/v1/users/anna/data")).json()
+                assert gone["forgotten"] == 2
+                assert not (await http.get("/v1/users/anna/data")).json()["sessions"]
+            assert await caller.closed() == 1000
+
+
+async def test_of_a_session_that_does_not_end_at_another_gateway_nothing_is_stored_again(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(*_: object) -> set[str]:
+        return set()
+
+    known = {"additional_headers": {"Authorization": f"Bearer {token(sub='anna')}"}}
+    admin = {"authorization": "Bearer admin"}
+    environ = {"ANTIPHON_AUTH_SECRET": SECRET, "ANTIPHON_ADMIN_TOKEN": "admin"}
+    async with (
+        two_gateways(redis_url, **environ) as (one, two, _),
+        httpx.AsyncClient(base_url=two.url, headers=admin) as http,
+        call(one.ws_url, {}, **known) as caller,
+    ):
+        monkeypatch.setattr(one.house.sessions, "end_user", hangs)
+        assert (await http.delete("/v1/users/anna/data")).status_code == 200  # nothing was stored
+        await caller.say("text", text="Remember this.")
+        assert await caller.closed() == 4009
+        assert one.house.keeping is not None
+        await one.house.keeping.written()
+        assert not await one.house.keeping.of_user("anna")
+
+
+async def test_a_user_cannot_have_twice_as_much_at_two_gateways(redis_url: str) -> None:
+    known = {"additional_headers": {"Authorization": f"Bearer {token(sub='anna')}"}}
+    environ = {
+        "ANTIPHON_AUTH_SECRET": SECRET, "ANTIPHON_TURNS_PER_MINUTE": "4",
+        "ANTIPHON_SESSIONS_PER_USER": "2", "ANTIPHON_CHARACTERS_PER_MINUTE": "1000",
+    }  # fmt: skip
+    async with (
+        two_gateways(redis_url, **environ) as (one, two, _),
+        call(one.ws_url, {}, **known) as here,
+        call(two.ws_url, {}, **known) as there,
+    ):
+        for server in (one, two):  # two sessions there are, and no gateway gives a third
+            async with call(server.ws_url, **known) as third:
+                assert await third.closed() == 1008
+                assert third.of("error")[0]["code"] == "RATE_LIMITED"
+        answered = 0
+        for number in range(10):
+            caller = (here, there)[number % 2]
+            await caller.say("text", text="Go on.", id=str(number))
+            while True:
+                message = await caller.next()
+                if isinstance(message, bytes):
+                    continue
+                if message["type"] == "error":
+                    assert message["code"] == "RATE_LIMITED"
+                    break
+                if message["type"] == "reply_audio_end":
+                    answered += 1
+                    await caller.say(
+                        "playback", reply=message["reply"], played_ms=message["audio_ms"], done=True
+                    )
+                if message["type"] == "reply_done":
+                    break
+        assert answered <= 5  # four a minute, and what a slow test takes
+        assert answered >= 3
+        async with httpx.AsyncClient(headers=known["additional_headers"]) as http:
+            spoken = [
+                await http.post(
+                    f"{server.url}/v1/audio/speech",
+                    json={"input": "A word. " * 80, "response_format": "pcm"},
+                )
+                for server in (one, two)
+            ]
+        assert [answer.status_code for answer in spoken] == [200, 429]
+
+
+async def test_while_redis_is_away_sessions_go_on_and_when_it_is_back_all_is_stored() -> None:
+    with valkey() as redis:
+        async with two_gateways(redis.url, ANTIPHON_IDLE_S="300") as (one, two, _):
+            async with call(one.ws_url, {}) as caller, call(two.ws_url, {}) as other:
+                await asked(caller, "Before.")
+                redis.pause()
+                done = await asked(caller, "Meanwhile.")
+                assert (done["status"], done["saved"]) == ("completed", False)
+                async with call(two.ws_url) as late:
+                    await late.say("hello", resume="unknown.s_unknown")
+                    assert await late.closed() == 1013
+                    (error,) = late.of("error")
+                    assert error["code"] == "TIMEOUT"
+                    assert error["retry_after_ms"]
+                async with httpx.AsyncClient(base_url=two.url) as http:
+                    text = (await http.get("/metrics")).text
+                assert 'antiphon_redis_failures_total{work="sessions"} 0.0' not in text
+                redis.go_on()
+                async with asyncio.timeout(60):
+                    while not (await asked(caller, "Again."))["saved"]:
+                        await asyncio.sleep(0.1)
+                assert (await asked(other, "And I."))["status"] == "completed"
+            async with call(two.ws_url, {"resume": welcome(caller)["resume"]}) as back:
+                said = [item["text"] for item in welcome(back)["history"] if item["role"] == "user"]
+                assert said[:3] == ["Before.", "Meanwhile.", "Again."]
+
+
+async def test_one_that_was_pushed_out_while_it_was_stopped_is_told_so(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_gateways(redis_url) as (one, two, _), call(one.ws_url, {}) as old:
+        await asked(old, "Hello.")
+
+        async def hangs() -> list[str]:
+            return []
+
+        fellows = one.house.fellows
+        assert fellows is not None
+        with monkeypatch.context() as patched:  # it neither renews nor answers
+            patched.setattr(fellows.store, "renew", hangs)
+            patched.setattr(one.house.sessions, "make_way", lambda session: asyncio.sleep(60))
+            async with call(two.ws_url, {"resume": welcome(old)["resume"]}) as new:
+                assert welcome(new)["resumed"] is True
+                patched.undo()
+                assert await old.closed() == 4009
+                assert (await asked(new, "I am here."))["saved"] is True

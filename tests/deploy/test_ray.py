@@ -1,0 +1,67 @@
+"""The files for Ray clusters: of Serve's form, and each a plan that can be deployed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.engines import ray_app
+from pipeline.errors import SettingsError
+from server.__main__ import main
+from tests.support import ROOT
+
+FOLDER = ROOT / "deploy" / "cluster" / "ray"
+FILES = sorted(FOLDER.glob("*.yaml"))
+
+
+def serve_config(file: Path) -> str:
+    """Serve's part of a file: all of it, or a RayService's field."""
+    config: dict[str, Any] = yaml.safe_load(file.read_text())
+    if "kind" in config:
+        assert (config["apiVersion"], config["kind"]) == ("ray.io/v1", "RayService")
+        inner: str = config["spec"]["serveConfigV2"]
+        return inner
+    return file.read_text()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_file_is_a_plan(file: Path) -> None:
+    parts = {part.kind: part for part in ray_app.parts_of(ray_app.read(serve_config(file)))}
+    assert set(parts) == {"stt", "tts", "eot"}
+    assert parts["tts"].least >= 2, "with one voice there is nobody to go on"
+    assert all(0 < part.least <= part.most for part in parts.values())
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.filterwarnings("ignore")  # Ray's, of its own old ways
+def test_a_file_is_of_serves_form(file: Path) -> None:
+    schema = pytest.importorskip("ray.serve.schema", reason="Ray is not installed")
+    config = schema.ServeDeploySchema.model_validate(yaml.safe_load(serve_config(file)))
+    assert [app.import_path for app in config.applications] == [ray_app.IMPORT_PATH]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"tts": {"gpu": 1}}, "gpu"),
+        ({"tts": {"least": 3, "most": 2}}, "least"),
+        ({"stt": {"engine": "other"}}, "other"),
+    ],
+)
+def test_a_wrong_plan_is_refused_by_name(args: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        ray_app.plan_of(args)
+
+
+@pytest.mark.parametrize("text", ["", "[", "applications: []", "applications: [{name: other}]"])
+def test_a_file_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="Ray Serve's form"):
+        ray_app.read(text)
+
+
+def test_a_file_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cluster", "up", "nowhere.yaml"]) == 1
+    assert "nowhere.yaml" in capsys.readouterr().err

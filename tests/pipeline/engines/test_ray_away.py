@@ -1,0 +1,96 @@
+"""A gateway whose replicas are all gone says so, and is well when one answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.config import RayConfig
+from pipeline.engines.ports import EngineInfo, RunsElsewhere
+from pipeline.engines.ray_serve import AWAY_S, RaySynthesizer
+from pipeline.engines.ray_wire import Description
+from pipeline.pool import TTS, ResourcePool, Supply
+
+
+class Handle:
+    """A deployment whose replicas answer, or are gone."""
+
+    there = True
+    asked = 0
+
+    def options(self, *, stream: bool) -> Handle:
+        return self
+
+    @property
+    def describe(self) -> Handle:
+        return self
+
+    async def remote(self) -> Description:
+        self.asked += 1
+        if not self.there:
+            raise ConnectionError("the actor died")
+        return Description(EngineInfo("scripted", "tone"), 24_000)
+
+
+class Way:
+    config = RayConfig()
+
+    def __init__(self) -> None:
+        self.handle = Handle()
+
+    async def open(self, kind: str) -> Any:
+        return self.handle
+
+    async def close(self, kind: str) -> None:
+        pass
+
+
+class Time:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def voice() -> tuple[RaySynthesizer, Handle, Time]:
+    way, time = Way(), Time()
+    engine = RaySynthesizer(way, time)
+    await engine.start()
+    return engine, way.handle, time
+
+
+async def looked(engine: RaySynthesizer, time: Time, seconds: float) -> None:
+    time.now += seconds
+    await engine.look()
+
+
+async def test_an_engine_is_away_when_nobody_has_answered_for_a_while(
+    voice: tuple[RaySynthesizer, Handle, Time],
+) -> None:
+    engine, handle, time = voice
+    assert isinstance(engine, RunsElsewhere)
+    pool = ResourcePool({TTS: Supply((engine,), seats=2)})
+    await looked(engine, time, 3.0)
+    assert pool.trouble() is None
+    handle.there = False
+    await looked(engine, time, AWAY_S - 0.5)
+    assert pool.trouble() is None  # one look that fails is no loss
+    await looked(engine, time, 0.5)
+    assert engine.away
+    assert pool.trouble() == "speech synthesis is away: nothing answers where it runs"
+    handle.there = True
+    await looked(engine, time, 3.0)
+    assert pool.trouble() is None
+
+
+async def test_whoever_has_just_answered_is_not_asked_whether_it_is_there(
+    voice: tuple[RaySynthesizer, Handle, Time],
+) -> None:
+    engine, handle, time = voice
+    asked = handle.asked
+    await looked(engine, time, 0.5)
+    assert handle.asked == asked
+    await looked(engine, time, 3.0)
+    assert handle.asked == asked + 1
