@@ -62,6 +62,7 @@ anything = st.text() | st.lists(
         "And now",
         "Please",
         "それは、",
+        "¿Quiere usted un café.",
         'he said "and"',
     ],
 )
