@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from types import TracebackType
 
 from .engines.ports import RunsElsewhere
 
@@ -26,12 +25,7 @@ class Lookout:
         self._looks = [self._tasks.create_task(self._look(engine)) for engine in self._engines]
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for look in self._looks:
             look.cancel()
         await self._tasks.__aexit__(None, None, None)

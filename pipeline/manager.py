@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from types import TracebackType
 
 import structlog
 
@@ -95,12 +94,7 @@ class SpeechPipelineManager:
         self._ear = self._tasks.create_task(self.listening.run())
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Cancel the stages; their engines are told to stop, and leave at their next chunk."""
         self._ear.cancel()
         for looks in self._looks.values():

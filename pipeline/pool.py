@@ -19,7 +19,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
@@ -221,17 +220,12 @@ class ResourcePool:
                 self._keepers.append(self._tasks.create_task(station.instances.keep()))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Wait for running calls to leave; after 5 s, abandon those that hang."""
         for keeper in self._keepers:
             keeper.cancel()
         if self._calls:
-            _, hung = await asyncio.wait(self._calls, timeout=CLOSE_S)
+            _left, hung = await asyncio.wait(self._calls, timeout=CLOSE_S)
             for task in hung:
                 log.warning("engine_call_hung_at_close", task=task.get_name())
                 task.cancel()

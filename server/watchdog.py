@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 import traceback
-from types import TracebackType
 from typing import Literal
 
 import structlog
@@ -60,12 +59,7 @@ class Watchdog:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
 

@@ -10,7 +10,6 @@ import asyncio
 import os
 import socket
 from contextlib import suppress
-from types import TracebackType
 
 import httpx
 
@@ -31,12 +30,7 @@ class Watchdog:
     def __enter__(self) -> Watchdog:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.rest()
         if self._socket is not None:
             self._socket.close()
