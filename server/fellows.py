@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import NotFound, SessionsUnreachable, StoreFailed
+from server.shared_passes import SharedPasses
 from session.budgets import Refused
 from session.gateways import LISTEN_S, Gateways
 from session.ledger import Ledger
@@ -41,6 +42,7 @@ class Fellows:
         self.gateways = Gateways(
             redis, self._patient, self.name, self._answer, lambda: failed("gateways")
         )
+        self.passes = SharedPasses(redis, lambda: failed("passes"))
         self.ledger = Ledger(redis, lambda: failed("limits"), refused)
         self.store = RedisStore(
             redis, self.name, settings.resume_s, settings.retention_s,
@@ -78,6 +80,10 @@ class Fellows:
             await self.store.forget(session)
         except StoreFailed:
             raise SessionsUnreachable("where sessions are kept cannot be reached") from None
+
+    async def has(self, session: str) -> bool:
+        """Whether another has it now."""
+        return True in await self.gateways.ask_all("has", session)
 
     async def rows(self, kind: str, about: Any = None) -> list[Any]:
         """What the others have to show of that kind, one after the other."""
@@ -125,6 +131,8 @@ async def answered(house: House, kind: str, about: Any) -> Any:
                 house.keeping.disown(about)
                 await house.keeping.written()
             return sorted(ended)
+        case "has":
+            return await house.sessions.lasts(about)
         case "sessions":
             return operations.rows_here(house)
         case "session":

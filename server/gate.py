@@ -118,9 +118,11 @@ class Gate:
         """
         self.check(connection)
         token = token_of(connection)
-        session = self.passes.session(token)
-        if not (self.passes.waits(token) if session is None else await lasts(session)):
-            await self.request(connection)
+        if is_pass(token):
+            session = await self.passes.session(token)
+            if await self.passes.waits(token) if session is None else await lasts(session):
+                return
+        await self.request(connection)
 
     async def socket(self, connection: HTTPConnection) -> Visitor | None:
         """Who opens a socket; None when a token is wanted and none is shown yet. Raises as
@@ -136,11 +138,11 @@ class Gate:
         """Who shows this token for a session. Raises `Unauthorized`, `KeysUnreachable`."""
         if self._users is None:
             # Any key will do for a client that sends one; a client secret brings its settings.
-            return _bearer(self.passes.use(token)) if token.startswith("ek_") else Visitor()
+            return _bearer(await self.passes.use(token)) if token.startswith("ek_") else Visitor()
         if not token:
             raise _missing()
         if is_pass(token):
-            return _bearer(self.passes.use(token))
+            return _bearer(await self.passes.use(token))
         return _known(await self._users.user(token))
 
     async def show_again(
@@ -151,7 +153,7 @@ class Gate:
         try:
             return await self.show(token)
         except Unauthorized:
-            used = self.passes.used(token)
+            used = await self.passes.used(token) if is_pass(token) else None
             if used is None or not await proves(used.user):
                 raise
             return _bearer(used)

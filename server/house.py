@@ -34,7 +34,7 @@ from server.jwks import KeySet
 from server.load import LoadMonitor
 from server.metrics import Metrics
 from server.outbox import Outbox
-from server.passes import Pass, Passes, Prefix
+from server.passes import Pass, PassesHere, Prefix
 from server.requests import Requests, Tracked
 from server.scratch import Scratch
 from server.settings import Settings
@@ -155,14 +155,21 @@ class House:
         transcriber = self.engines.transcriber
         return transcriber if isinstance(transcriber, OpensRecognisers) else None
 
-    def give_pass(
+    async def give_pass(
         self, prefix: Prefix, to: Visitor, seconds: float, session: dict[str, Any] | None = None
     ) -> tuple[str, int]:
         """A token for one session of this visitor's, and when it expires, in seconds since the
-        epoch. Raises `RateLimited`."""
-        given = self.gate.passes.give(prefix, Pass(to.user, to.allowance, session or {}), seconds)
+        epoch. Raises `RateLimited`, `SessionsUnreachable`."""
+        what = Pass(to.user, to.allowance, session or {})
+        given = await self.gate.passes.give(prefix, what, seconds)
         self.audit.note("token_given", user=to.user, kind=prefix, seconds=seconds)
         return given
+
+    async def lasts(self, session: str) -> bool:
+        """Whether a session's client is here, or at another gateway, or may come back."""
+        if await self.sessions.lasts(session):
+            return True
+        return self.fellows is not None and await self.fellows.has(session)
 
     def user_data(
         self,
@@ -242,8 +249,9 @@ class House:
             skew_s=settings.auth_skew_s, allowance=allowance(settings),
         )  # fmt: skip
         return Gate(
-            gate_rules(settings), known if settings.authenticates else None, Passes(), self._barred
-        )
+            gate_rules(settings), known if settings.authenticates else None,
+            self.fellows.passes if self.fellows is not None else PassesHere(), self._barred,
+        )  # fmt: skip
 
     def _requested(self, request: Tracked) -> None:
         self.metrics.requested(request)

@@ -32,7 +32,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 KINDS = tuple(kind.name for kind in (STT, EOT, LLM, TTS))
 PARTS = ("endpoint", "stt", "llm", "tts")
 Drop = Literal["microphone", "outbox_audio", "outbox_text", "audit"]
-Shared = Literal["sessions", "limits", "gateways"]
+Shared = Literal["sessions", "limits", "gateways", "passes"]
 """What gateways share in Redis."""
 BUDGETS = ("turns", "characters", "audio", "sessions")
 REFUSALS = ("full", "share", "timeout", "superseded", "down")

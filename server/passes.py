@@ -2,7 +2,8 @@
 
 `POST /v1/sessions` and `POST /v1/realtime/client_secrets` give them out. Whoever shows one comes in
 once, as the user who asked for it, and again to go on with the session that it began. Only a hash
-of each is kept, in memory: a restart forgets them.
+of each is kept: in memory, where a restart forgets it, or in Redis, where gateways share it
+(`shared_passes.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -42,6 +43,39 @@ class Pass:
     """By which it is known, once it was used."""
 
 
+class Passes(Protocol):
+    """Those that were given out. Where others keep them, every method raises `SessionsUnreachable`
+    while those cannot be reached, and `began` says nothing."""
+
+    async def give(self, prefix: Prefix, what: Pass, seconds: float) -> tuple[str, int]:
+        """A new one, and when it expires, in seconds since the epoch.
+
+        Raises `RateLimited` when its user has `MOST_OF_ONE` that were not used.
+        """
+
+    async def use(self, value: str) -> Pass:
+        """What a pass lets in with; from now on it lets nobody in any more.
+
+        Raises `Unauthorized` for one that has expired, was used, or never was.
+        """
+
+    async def waits(self, value: str) -> bool:
+        """Whether it lets somebody in yet; asking does not use it up."""
+
+    async def used(self, value: str) -> Pass | None:
+        """Who came in with a pass that was used: for whoever can show besides that it is the same
+        client again."""
+
+    async def began(self, key: bytes, session: str) -> None:
+        """The session that whoever came in with the pass of this key has."""
+
+    async def session(self, value: str) -> str | None:
+        """The session of whoever came in with a pass that was used."""
+
+    async def forget_user(self, user: str) -> None:
+        """All of a user's let nobody in any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Given:
     kept: Pass
@@ -55,8 +89,8 @@ class _Used:
     session: str | None = None
 
 
-class Passes:
-    """Those that were given out and not used. The oldest go first when there are too many."""
+class PassesHere:
+    """One server's own, in memory. The oldest go first when there are too many, used or not."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -65,11 +99,7 @@ class Passes:
         self._of: Counter[str] = Counter()
         self._bytes = 0
 
-    def give(self, prefix: Prefix, what: Pass, seconds: float) -> tuple[str, int]:
-        """A new one, and when it expires, in seconds since the epoch.
-
-        Raises `RateLimited` when its user has many that were not used.
-        """
+    async def give(self, prefix: Prefix, what: Pass, seconds: float) -> tuple[str, int]:
         now = self._clock()
         self._forget_expired(now)
         if what.user is not None and self._of[what.user] >= MOST_OF_ONE:
@@ -79,7 +109,7 @@ class Passes:
         value = prefix + secrets.token_urlsafe(32)
         expires_at = int(now + seconds)
         size = len(msgspec.json.encode(what.session))
-        self._given[_hash(value)] = _Given(what, expires_at, size)
+        self._given[digest(value)] = _Given(what, expires_at, size)
         self._bytes += size
         if what.user is not None:
             self._of[what.user] += 1
@@ -87,12 +117,8 @@ class Passes:
             self._forget(next(iter(self._given)))
         return value, expires_at
 
-    def use(self, value: str) -> Pass:
-        """What a pass lets in with; from now on it lets nobody in any more.
-
-        Raises `Unauthorized` for one that has expired, was used, or never was.
-        """
-        given = self._forget(key := _hash(value))
+    async def use(self, value: str) -> Pass:
+        given = self._forget(key := digest(value))
         if given is None:
             raise Unauthorized("this token was used already, or never was one", "token_used")
         if given.expires_at <= self._clock():
@@ -103,31 +129,25 @@ class Passes:
             self._used.popitem(last=False)
         return shown
 
-    def waits(self, value: str) -> bool:
-        """Whether it lets somebody in yet; asking does not use it up."""
-        given = self._given.get(_hash(value))
+    async def waits(self, value: str) -> bool:
+        given = self._given.get(digest(value))
         return given is not None and given.expires_at > self._clock()
 
-    def used(self, value: str) -> Pass | None:
-        """Who came in with a pass that was used: for whoever can show besides that it is the same
-        client again. The last `MOST_PASSES` are known."""
-        if (used := self._used.get(key := _hash(value))) is None:
+    async def used(self, value: str) -> Pass | None:
+        if (used := self._used.get(key := digest(value))) is None:
             return None
         self._used.move_to_end(key)
         return used.kept
 
-    def began(self, key: bytes, session: str) -> None:
-        """The session that whoever came in with the pass of this key has."""
+    async def began(self, key: bytes, session: str) -> None:
         if (used := self._used.get(key)) is not None:
             used.session = session
 
-    def session(self, value: str) -> str | None:
-        """The session of whoever came in with a pass that was used."""
-        used = self._used.get(_hash(value))
+    async def session(self, value: str) -> str | None:
+        used = self._used.get(digest(value))
         return used.session if used is not None else None
 
-    def forget_user(self, user: str) -> None:
-        """All of a user's let nobody in any more."""
+    async def forget_user(self, user: str) -> None:
         for key in [key for key, given in self._given.items() if given.kept.user == user]:
             self._forget(key)
 
@@ -156,6 +176,7 @@ def is_pass(token: str) -> bool:
     return token.startswith(("st_", "ek_"))
 
 
-def _hash(value: str) -> bytes:
+def digest(value: str) -> bytes:
+    """By which a pass is known."""
     # Looking it up by its hash tells nobody, by how long that takes, how much of a guess was right.
     return sha256(value.encode("utf-8", "surrogatepass")).digest()

@@ -42,7 +42,7 @@ async def client_secrets(request: Request) -> Response:
     wanted = _read(await body_of(request, limits.TEXT_BYTES))
     session = wanted.session or {}
     codec = new_codec(house, str(session.get("model") or DEFAULT_MODEL), session)
-    value, expires_at = house.give_pass("ek_", visitor, wanted.expires_after.seconds, session)
+    value, expires_at = await house.give_pass("ek_", visitor, wanted.expires_after.seconds, session)
     shown = codec.session.shown() | {"id": f"sess_{secrets.token_hex(8)}"}
     shown |= {"object": "realtime.session", "expires_at": 0}
     return JSONResponse({"value": value, "expires_at": expires_at, "session": shown})

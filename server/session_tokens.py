@@ -14,7 +14,7 @@ async def new_session_token(request: Request) -> Response:
     """A session token and its expiry. There is nothing to say in the body; one is not read."""
     house: House = request.app.state.house
     visitor = await house.gate.request(request)
-    token, expires_at = house.give_pass("st_", visitor, house.settings.session_token_s)
+    token, expires_at = await house.give_pass("st_", visitor, house.settings.session_token_s)
     return JSONResponse(
         {"token": token, "expires_at": expires_at}, headers={"cache-control": "no-store"}
     )

@@ -228,7 +228,7 @@ async def voices(request: Request) -> Response:
 
 async def _open_house(request: Request) -> House:
     house: House = request.app.state.house
-    await house.gate.reader(request, house.sessions.lasts)
+    await house.gate.reader(request, house.lasts)
     house.check_open()
     return house
 

@@ -55,7 +55,7 @@ class _Asked:
         Raises `SessionsUnreachable` when something may be left.
         """
         house, user = self.house, self.user
-        house.gate.passes.forget_user(user)
+        await house.gate.passes.forget_user(user)
         sessions = await house.sessions.end_user(user, "the user's data is deleted")
         if house.fellows is not None:
             sessions |= await house.fellows.end_user(user)

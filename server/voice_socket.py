@@ -105,7 +105,7 @@ class NativeTalk(Talk):
         self.lease = await self.house.sessions.lease(self.id, self.user, hello.resume)
         if self.lease is not None:
             self.id = self.lease.session
-        self.house.gate.passes.began(key, self.id)
+        await self.house.gate.passes.began(key, self.id)
         await self.run(self._make_session(hello))
 
     def _make_session(self, hello: native.Hello) -> Session:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
+import websockets
 
 from tests.contract.chat_backend import ChatBackend, chat_backend
 from tests.support import Caller, LiveServer, call, live_server
@@ -180,6 +182,37 @@ async def test_a_user_cannot_have_twice_as_much_at_two_gateways(redis_url: str) 
                 for server in (one, two)
             ]
         assert [answer.status_code for answer in spoken] == [200, 429]
+
+
+async def test_a_token_for_one_session_serves_once_whichever_gateway_is_asked(
+    redis_url: str,
+) -> None:
+    known = {"Authorization": f"Bearer {token(sub='anna')}"}
+    async with (
+        two_gateways(redis_url, ANTIPHON_AUTH_SECRET=SECRET) as (one, two, _),
+        httpx.AsyncClient() as http,
+    ):
+
+        async def reads(server: LiveServer) -> int:
+            shown = {"Authorization": f"Bearer {passed}"}
+            return (await http.get(f"{server.url}/v1/models", headers=shown)).status_code
+
+        passed = (await http.post(f"{one.url}/v1/sessions", headers=known)).json()["token"]
+        assert (await reads(one), await reads(two)) == (200, 200)
+        async with call(two.ws_url, {"token": passed}) as caller:
+            assert (await asked(caller, "My name is Anna."))["saved"] is True
+            assert (await reads(one), await reads(two)) == (200, 200)
+            async with websockets.connect(one.ws_url) as thief:
+                await thief.send(json.dumps({"type": "hello", "token": passed}))
+                await thief.wait_closed()
+                assert thief.close_code == 4401
+        back = {"token": passed, "resume": welcome(caller)["resume"]}
+        async with call(one.ws_url, back) as again:  # it is the same client: it has both
+            assert welcome(again)["resumed"] is True
+        unused = (await http.post(f"{two.url}/v1/sessions", headers=known)).json()["token"]
+        assert (await http.delete(f"{one.url}/v1/me/data", headers=known)).status_code == 200
+        passed = unused
+        assert (await reads(one), await reads(two)) == (401, 401)
 
 
 async def test_while_redis_is_away_sessions_go_on_and_when_it_is_back_all_is_stored() -> None:

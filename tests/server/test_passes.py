@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import pytest
 
-from pipeline.errors import RateLimited, Unauthorized
-from server.passes import MOST_OF_ONE, MOST_PASSES, Pass, Passes, is_pass
+from pipeline.errors import RateLimited, SessionsUnreachable, Unauthorized
+from server.passes import MOST_OF_ONE, MOST_PASSES, Pass, Passes, PassesHere, is_pass
+from server.shared_passes import MOST_OF_NOBODY, SharedPasses
 from session.budgets import Allowance
+from session.redis_url import client
 from tests.tokens import token
 
 NOBODY = Pass(None)
@@ -19,87 +24,196 @@ class Clock:
         return self.now
 
 
-def refused(passes: Passes, value: str) -> str:
+async def refused(passes: Passes, value: str) -> str:
     with pytest.raises(Unauthorized) as error:
-        passes.use(value)
+        await passes.use(value)
     return error.value.why
 
 
-def test_it_lets_its_user_in_with_all_that_was_kept_with_it() -> None:
-    passes = Passes(Clock())
-    kept = Pass("anna", Allowance(sessions=2), {"instructions": "Be brief."})
-    value, expires_at = passes.give("ek_", kept, 60)
+# --- wherever they are kept ----------------------------------------------------------------------
+
+
+@pytest.fixture(params=["here", "shared"])
+async def both(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Passes, Passes]]:
+    """As two requests meet them: one server's own twice, or those of two gateways."""
+    if request.param == "here":
+        passes = PassesHere()
+        yield passes, passes
+        return
+    url = request.getfixturevalue("redis_url")
+    async with client(url, answer_s=30.0) as one, client(url, answer_s=30.0) as two:
+        yield SharedPasses(one, pytest.fail), SharedPasses(two, pytest.fail)
+
+
+Both = tuple[Passes, Passes]
+
+
+async def test_it_lets_its_user_in_with_all_that_was_kept_with_it(both: Both) -> None:
+    one, two = both
+    kept = Pass("anna", Allowance(sessions=2), {"instructions": "Be brief. ¿Sí?"})
+    value, _ = await one.give("ek_", kept, 60)
+    assert await two.use(value) == kept
+
+
+async def test_it_serves_once(both: Both) -> None:
+    one, two = both
+    value, _ = await one.give("st_", NOBODY, 60)
+    assert await two.use(value) == NOBODY
+    assert await refused(one, value) == "token_used"
+    assert await refused(two, value) == "token_used"
+
+
+async def test_of_many_who_show_it_at_once_one_comes_in(both: Both) -> None:
+    value, _ = await both[0].give("st_", NOBODY, 60)
+    shown = [both[n % 2].use(value) for n in range(20)]
+    came = await asyncio.gather(*shown, return_exceptions=True)
+    assert sum(isinstance(one, Pass) for one in came) == 1
+    assert sum(isinstance(one, Unauthorized) for one in came) == 19
+
+
+async def test_it_waits_until_it_is_used(both: Both) -> None:
+    one, two = both
+    value, _ = await one.give("st_", NOBODY, 60)
+    assert (await one.waits(value), await two.waits(value)) == (True, True)
+    assert not await two.waits("st_made-up")
+    await one.use(value)
+    assert not await two.waits(value)
+
+
+async def test_who_used_it_is_known_and_the_session_that_it_began(both: Both) -> None:
+    one, two = both
+    value, _ = await one.give("st_", Pass("anna", Allowance(), {"voice": "ash"}), 60)
+    assert (await two.used(value), await two.session(value)) == (None, None)
+    shown = await one.use(value)
+    assert await two.used(value) == Pass("anna", Allowance())
+    await one.began(shown.key, "s_1")
+    assert await two.session(value) == "s_1"
+    await one.began(b"", "s_2")  # whoever came in without one
+    assert await two.session("st_made-up") is None
+
+
+async def test_it_expires(both: Both) -> None:
+    one, two = both
+    value, _ = await one.give("st_", NOBODY, 0.05)
+    await asyncio.sleep(0.06)
+    assert not await two.waits(value)
+    assert await refused(two, value) == "token_expired"
+
+
+async def test_one_that_never_was_is_refused(both: Both) -> None:
+    assert await refused(both[0], "st_made-up") == "token_used"
+    assert await refused(both[0], "st_\ud800") == "token_used"
+
+
+async def test_a_user_holds_so_many_unused_ones_and_others_are_not_concerned(both: Both) -> None:
+    one, two = both
+    values = [(await one.give("st_", Pass("anna"), 60))[0] for _ in range(MOST_OF_ONE)]
+    with pytest.raises(RateLimited):
+        await two.give("st_", Pass("anna"), 60)
+    await two.give("st_", Pass("bert"), 60)
+    await two.give("st_", NOBODY, 60)
+    await two.use(values[0])
+    await two.give("st_", Pass("anna"), 60)
+
+
+async def test_those_that_expired_count_no_more(both: Both) -> None:
+    one, two = both
+    for _ in range(MOST_OF_ONE):
+        await one.give("st_", Pass("anna"), 0.01)
+    await asyncio.sleep(0.02)
+    await two.give("st_", Pass("anna"), 60)
+
+
+async def test_whoever_is_forgotten_leaves_none_behind(both: Both) -> None:
+    one, two = both
+    annas = [(await one.give("ek_", Pass("anna"), 60))[0] for _ in range(2)]
+    bens, _ = await one.give("st_", Pass("ben"), 60)
+    await two.forget_user("anna")
+    assert {await refused(one, value) for value in annas} == {"token_used"}
+    assert (await two.use(bens)).user == "ben"
+    for _ in range(MOST_OF_ONE):  # and nothing counts against whoever comes again
+        await one.give("st_", Pass("anna"), 60)
+
+
+# --- one server's own ----------------------------------------------------------------------------
+
+
+async def test_it_says_when_it_expires() -> None:
+    passes = PassesHere(clock := Clock())
+    value, expires_at = await passes.give("ek_", NOBODY, 60)
     assert expires_at == 1_060
-    assert passes.use(value) == kept
-
-
-def test_it_serves_once() -> None:
-    passes = Passes(Clock())
-    value, _ = passes.give("st_", NOBODY, 60)
-    passes.use(value)
-    assert refused(passes, value) == "token_used"
-
-
-def test_who_used_it_is_known_for_a_while_but_of_no_other() -> None:
-    passes = Passes(Clock())
-    value, _ = passes.give("st_", Pass("anna", session={"voice": "ash"}), 60)
-    assert passes.used(value) is None
-    passes.use(value)
-    assert passes.used(value) == Pass("anna")
-    for _ in range(MOST_PASSES):
-        passes.use(passes.give("st_", NOBODY, 60)[0])
-    assert passes.used(value) is None
-
-
-def test_it_expires() -> None:
-    passes = Passes(clock := Clock())
-    value, _ = passes.give("st_", NOBODY, 60)
     clock.now += 60
-    assert refused(passes, value) == "token_expired"
+    assert await refused(passes, value) == "token_expired"
 
 
-def test_one_that_never_was_is_refused() -> None:
-    assert refused(Passes(), "st_made-up") == "token_used"
+async def test_of_many_that_were_used_the_last_are_known() -> None:
+    passes = PassesHere()
+    value, _ = await passes.give("st_", NOBODY, 60)
+    await passes.use(value)
+    for _ in range(MOST_PASSES):
+        await passes.use((await passes.give("st_", NOBODY, 60))[0])
+    assert await passes.used(value) is None
 
 
-def test_none_is_kept_as_it_is() -> None:
-    passes = Passes()
-    value, _ = passes.give("st_", NOBODY, 60)
+async def test_none_is_kept_as_it_is() -> None:
+    passes = PassesHere()
+    value, _ = await passes.give("st_", NOBODY, 60)
     assert value not in repr(passes.__dict__)
 
 
-def test_a_user_holds_so_many_unused_ones_and_others_are_not_concerned() -> None:
-    passes = Passes(clock := Clock())
-    values = [passes.give("st_", Pass("anna"), 60)[0] for _ in range(MOST_OF_ONE)]
-    with pytest.raises(RateLimited):
-        passes.give("st_", Pass("anna"), 60)
-    passes.give("st_", Pass("bert"), 60)
-    passes.use(values[0])
-    passes.give("st_", Pass("anna"), 60)
+async def test_one_that_expired_is_forgotten() -> None:
+    passes = PassesHere(clock := Clock())
+    value, _ = await passes.give("st_", NOBODY, 60)
     clock.now += 61
-    passes.give("st_", Pass("anna"), 60)
-    assert refused(passes, values[1]) == "token_used"  # forgotten, not kept for ever
+    await passes.give("st_", NOBODY, 60)
+    assert await refused(passes, value) == "token_used"  # not kept for ever
 
 
-def test_the_oldest_go_first_when_there_are_too_many() -> None:
-    passes = Passes()
-    first, _ = passes.give("ek_", NOBODY, 60)
+async def test_the_oldest_go_first_when_there_are_too_many() -> None:
+    passes = PassesHere()
+    first, _ = await passes.give("ek_", NOBODY, 60)
     for _ in range(MOST_PASSES):
-        last, _ = passes.give("ek_", NOBODY, 60)
-    assert refused(passes, first) == "token_used"
-    assert passes.use(last) == NOBODY
+        last, _ = await passes.give("ek_", NOBODY, 60)
+    assert await refused(passes, first) == "token_used"
+    assert await passes.use(last) == NOBODY
+
+
+# --- those that gateways share -------------------------------------------------------------------
+
+
+async def test_where_nobody_is_asked_the_first_to_expire_make_room(redis_url: str) -> None:
+    async with client(redis_url, answer_s=30.0) as redis:
+        passes = SharedPasses(redis, pytest.fail)
+        first, _ = await passes.give("ek_", NOBODY, 59)
+        for _ in range(MOST_OF_NOBODY):
+            last, _ = await passes.give("ek_", NOBODY, 60)
+        assert await refused(passes, first) == "token_used"
+        assert await passes.use(last) == NOBODY
+        assert await redis.dbsize() == MOST_OF_NOBODY + 1  # and the list of the unused
+
+
+async def test_redis_keeps_a_hash_of_it_and_nothing_for_ever(redis_url: str) -> None:
+    async with client(redis_url, answer_s=30.0) as redis:
+        passes = SharedPasses(redis, pytest.fail)
+        value, _ = await passes.give("ek_", Pass("anna"), 60)
+        for _ in range(2):
+            keys = await redis.keys()
+            assert not any(value.encode() in key for key in keys)
+            assert all([0 < await redis.pttl(key) <= 86_400_000 for key in keys])
+            await passes.use(value) if await passes.waits(value) else None
+
+
+async def test_while_redis_is_away_nobody_is_let_in_and_it_is_said() -> None:
+    failed: list[int] = []
+    async with client("redis://127.0.0.1:1/0") as redis:
+        passes = SharedPasses(redis, lambda: failed.append(1))
+        with pytest.raises(SessionsUnreachable):
+            await passes.give("st_", NOBODY, 60)
+        with pytest.raises(SessionsUnreachable):
+            await passes.use("st_made-up")
+        await passes.began(b"key", "s_1")
+    assert len(failed) == 3
 
 
 def test_a_signed_token_is_never_taken_for_one() -> None:
     assert not is_pass(token())
-
-
-def test_whoever_is_forgotten_leaves_none_behind() -> None:
-    passes = Passes(Clock())
-    annas = [passes.give("ek_", Pass("anna"), 60)[0] for _ in range(2)]
-    bens, _ = passes.give("st_", Pass("ben"), 60)
-    passes.forget_user("anna")
-    assert {refused(passes, one) for one in annas} == {"token_used"}
-    assert passes.use(bens).user == "ben"
-    for _ in range(100):  # and nothing counts against whoever comes again
-        passes.give("st_", Pass("anna"), 60)
