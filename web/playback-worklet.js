@@ -36,13 +36,20 @@ class Playback extends AudioWorkletProcessor {
   #obey({ order, reply, pcm }) {
     if (order === "play") this.#store(reply, new Int16Array(pcm));
     else if (order === "end" && reply > this.gone) this.#entry(reply).ended = true;
-    else if (order === "hold") {
+    else if (order === "hold" && reply > this.gone) {
       this.held = true;
       this.drySince = null; // from here on nothing is missing
     } else if (order === "close") this.closed = true;
     else if (order === "resume") this.held = false;
-    else if (order === "flush" && this.replies.some((entry) => entry.reply === reply)) {
-      this.flushing = reply;
+    else if (order === "flush" && reply > this.gone) this.#flush(reply);
+  }
+
+  #flush(reply) {
+    if (this.replies.some((entry) => entry.reply === reply)) this.flushing = reply;
+    else if (this.replies.length > 0) this.held = false; // none of it came; one before it plays
+    else {
+      this.gone = reply;
+      this.#rest();
     }
   }
 

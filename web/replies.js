@@ -74,7 +74,7 @@ export class Replies {
   hold(reply) {
     if (reply !== this.current) return;
     this.held = true;
-    this.#speaker?.hold();
+    this.#speaker?.hold(reply);
   }
 
   resume(reply) {
@@ -93,8 +93,10 @@ export class Replies {
 
   /** The server is done with it. */
   finish(reply, status) {
-    if (status === "completed" || status === "failed") this.end(reply);
-    else this.cut(reply);
+    if (status === "completed" || status === "failed") {
+      this.resume(reply); // it ended while somebody seemed to cut in
+      this.end(reply);
+    } else this.cut(reply);
     if (reply === this.current) this.current = null;
   }
 

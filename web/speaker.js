@@ -51,9 +51,9 @@ export class Speaker {
     this.#node.port.postMessage({ order: "flush", reply });
   }
 
-  /** Fade out and wait, keeping everything. */
-  hold() {
-    this.#node.port.postMessage({ order: "hold" });
+  /** Fade out and wait, keeping everything; unless this reply has been played. */
+  hold(reply) {
+    this.#node.port.postMessage({ order: "hold", reply });
   }
 
   resume() {

@@ -74,6 +74,15 @@ class Stage:
                 await self._news.wait()
         return self.said(kind)[count - 1]
 
+    async def until_done(self, reply: int) -> dict[str, Any]:
+        """The page's word that a reply has been played, or dropped."""
+        count = 1
+        while True:
+            report = await self.until("playback", count)
+            if report["reply"] == reply and report.get("done"):
+                return report
+            count += 1
+
     async def until_sockets(self, count: int, within_s: float = 20) -> None:
         async with asyncio.timeout(within_s):
             while self.sockets < count:

@@ -257,6 +257,45 @@ async def test_a_paused_reply_stands_still_and_then_goes_on(visit: Visitor) -> N
     )
 
 
+async def test_who_speaks_as_a_reply_ends_hears_the_next_one(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit)
+    stage.tell("reply_started", reply=1, turn=1)
+    stage.sound(milliseconds=500)
+    stage.tell("reply_audio_end", reply=1, audio_ms=500)
+    await stage.until_done(1)
+    stage.tell("reply_paused", reply=1)  # it left before the page's word that all was played
+    stage.tell("reply_done", reply=1, status="completed", text="One.", heard="One.")
+    stage.tell("reply_started", reply=2, turn=2)
+    stage.sound(milliseconds=1_000)
+    stage.tell("reply_audio_end", reply=2, audio_ms=1_000)
+    assert (await stage.until_done(2))["played_ms"] == 1_000
+
+
+async def test_a_reply_that_is_cut_before_its_audio_came_does_not_hold_the_next(
+    visit: Visitor,
+) -> None:
+    visitor, stage = await on_stage(visit)
+    stage.tell("reply_started", reply=1, turn=1)
+    stage.tell("reply_paused", reply=1)
+    stage.tell("interrupted", reply=1, heard="")
+    stage.tell("reply_done", reply=1, status="interrupted", text="One.", heard="")
+    stage.tell("reply_started", reply=2, turn=2)
+    stage.sound(milliseconds=1_000)
+    stage.tell("reply_audio_end", reply=2, audio_ms=1_000)
+    assert (await stage.until_done(2))["played_ms"] == 1_000
+
+
+async def test_a_held_reply_that_is_over_is_heard_to_its_end(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit)
+    stage.tell("reply_started", reply=1, turn=1)
+    stage.sound(milliseconds=2_000)
+    stage.tell("reply_audio_end", reply=1, audio_ms=2_000)
+    await hears_a_reply(visitor)
+    stage.tell("reply_paused", reply=1)
+    stage.tell("reply_done", reply=1, status="completed", text="One.", heard="One.")
+    assert (await stage.until_done(1))["played_ms"] == 2_000
+
+
 async def test_the_resampler_keeps_speech_and_folds_nothing_back(visit: Visitor) -> None:
     visitor = await visit()
     levels = await visitor.page.evaluate(
