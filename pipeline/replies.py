@@ -168,6 +168,7 @@ class Replies:
             reply.end_told = True
             yield ReplyAudioEnd(reply.number, round(playback.made * 1000 / playback.rate_hz))
         if playback.ended(now):
+            yield from self.resume(now)  # it was held when its last sample had been played
             yield Drop(reply.draft)
             yield self._done(reply, "failed" if reply.error else "completed", now)
 

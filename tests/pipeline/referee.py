@@ -123,6 +123,8 @@ class Referee:
             case ReplyDone() as done:
                 told = self.replies.pop(done.reply)  # one end for every start
                 assert done.text == told.text, "the pieces add up to the whole"
+                cut = done.status in ("interrupted", "cancelled")
+                assert cut or not told.paused, "who held it may let it go"
                 judge_heard(done, told)
                 if done.reply == self.reply:
                     self.reply = None

@@ -531,6 +531,18 @@ def test_speech_over_a_reply_holds_it_at_once() -> None:
     assert len(scene.all(Send)) == sends
 
 
+def test_a_held_reply_that_had_been_played_already_is_let_go() -> None:
+    scene = Scene()
+    scene.say()
+    scene.answer("It is three.", seconds=1.5)
+    scene.wait(1.2)
+    while not scene.all(ReplyPaused):
+        scene.speak(0.032)
+    scene.step(Played(1, 1_500, done=True))  # on its way when the reply was held
+    assert scene.last(ReplyResumed) == ReplyResumed(1)
+    assert scene.last(ReplyDone).status == "completed"
+
+
 @pytest.mark.parametrize(
     "words",
     ["", "Mm-hm.", "uh huh", "Yeah, right.", "Oh, I see.", "Got it", "はい", "about the sea and"],
