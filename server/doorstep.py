@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from pipeline.errors import AtCapacity, BadMessage, Unauthorized
 from pipeline.events import Failed
@@ -17,15 +18,19 @@ from server.gate import Gate, Visitor
 from server.intake import Intake
 from server.lobby import Left
 from server.wire import native
-from session.keeping import Keeping
-from session.manager import SessionManager
+from session.keeping import Keeping, session_of
 from session.messages import Bye
+
+if TYPE_CHECKING:
+    from server.house import House
 
 TOKEN_S = 5.0
 """A hello with its token comes within this."""
 RETURN_S = 1.0
 """Where there is no room for newcomers, who comes back says so within this; a hello that follows
 the handshake at once takes a round trip. Who says nothing is refused then."""
+COUNTED_S = 4.0
+"""A session whose gateway died counts no longer after this: `PLACE_S` of `session/ledger.py`."""
 MOST = 256
 """Clients on the doorstep at once."""
 
@@ -74,13 +79,10 @@ async def meet(
 
 
 async def comes_back(
-    connection: Connection,
-    intake: Intake,
-    sessions: SessionManager,
-    user: str | None,
-    said: str | None,
+    connection: Connection, intake: Intake, house: House, visitor: Visitor, said: str | None
 ) -> tuple[str | None, bool]:
-    """The hello, as it came, and whether it resumes a session; None if there was none in time.
+    """The hello, as it came, and whether it resumes a session; None if there was none in time. A
+    connection that has that session yet makes way.
 
     `said`: a hello that came already. Raises `Left`, `Fatal` and `WebSocketDisconnect` as the lobby
     does.
@@ -90,7 +92,38 @@ async def comes_back(
             async with asyncio.timeout(RETURN_S):
                 said = await _hello(connection, intake)
     token = _read(said).resume if said is not None else None
-    return said, token is not None and await sessions.returns(token, user)
+    if token is None or not await house.sessions.returns(token, visitor.user):
+        return said, False
+    await _make_way(house, token, visitor)
+    return said, True
+
+
+async def room_for(house: House, visitor: Visitor) -> bool:
+    """Whether nobody has to wait or go for this one: there is a place, and one among those that its
+    user may have, here and at all gateways."""
+    return house.sessions.admission.has_room and await _may_have_one_more(house, visitor)
+
+
+async def _may_have_one_more(house: House, visitor: Visitor) -> bool:
+    user, allowance = visitor.user, visitor.allowance
+    if user is None or allowance is None:
+        return True
+    if not house.budgets.has_room(user, allowance):
+        return False
+    return house.fellows is None or await house.fellows.ledger.has_room(user, allowance.sessions)
+
+
+async def _make_way(house: House, token: str, visitor: Visitor) -> None:
+    """A connection that has this token's session yet ends, so that whoever comes back with it is
+    not one too many."""
+    await house.sessions.make_way_for(token, visitor.user)
+    if house.fellows is not None:
+        await house.fellows.let_go(session_of(token))
+    until = asyncio.get_running_loop().time() + COUNTED_S
+    while not await _may_have_one_more(house, visitor):
+        if asyncio.get_running_loop().time() > until:  # they are others, that stay
+            return
+        await asyncio.sleep(0.05)
 
 
 async def _hello(connection: Connection, intake: Intake) -> str | None:

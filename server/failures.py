@@ -28,7 +28,7 @@ _TABLE: dict[type[BaseException], Failure] = {
     errors.SlowClient: Failure("SLOW_CLIENT", 408, 1008, "invalid_request_error"),
     errors.Unauthorized: Failure("UNAUTHORIZED", 401, 4401, "authentication_error"),
     errors.Forbidden: Failure("FORBIDDEN", 403, 4403, "permission_error"),
-    errors.RateLimited: Failure("RATE_LIMITED", 429, 1008, "rate_limit_error"),
+    errors.RateLimited: Failure("RATE_LIMITED", 429, 1013, "rate_limit_error"),
     errors.NotFound: Failure("NOT_FOUND", 404, 1008, "invalid_request_error"),
     errors.AtCapacity: Failure("AT_CAPACITY", 503, 1013, "server_error"),
     errors.KeysUnreachable: Failure("TIMEOUT", 503, 1013, "server_error"),

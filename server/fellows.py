@@ -81,6 +81,10 @@ class Fellows:
         except StoreFailed:
             raise SessionsUnreachable("where sessions are kept cannot be reached") from None
 
+    async def let_go(self, session: str) -> None:
+        """Another that has this session ends it, and stores what was heard."""
+        await self.gateways.ask_all("yield", session)
+
     async def has(self, session: str) -> bool:
         """Whether another has it now."""
         return True in await self.gateways.ask_all("has", session)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import structlog
 from starlette.websockets import WebSocket
@@ -12,7 +13,7 @@ from pipeline.errors import BadMessage, NotFound, RateLimited
 from pipeline.events import Failed
 from server.configs import session_config
 from server.connection import Connection
-from server.doorstep import comes_back, meet
+from server.doorstep import comes_back, meet, room_for
 from server.house import House
 from server.intake import Intake
 from server.lobby import NativeLobby
@@ -22,12 +23,16 @@ from server.talk import Talk, answered
 from server.wire import native
 from session import limits
 from session.budgets import Budget
+from session.commands import characters_of
+from session.kept import Kept
 from session.manager import Ticket
 from session.messages import Closing, Configure, Event, Settings, chosen
 from session.records import Identity
 from session.session import Session
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _UNTOLD = tuple(kind for kind in native.UNTOLD if kind is not Closing)
 
@@ -63,9 +68,10 @@ async def voice_socket(socket: WebSocket) -> None:
             with house.doorstep.place():
                 said, visitor = await meet(connection, intake, house.gate, house.keeping)
         sessions, back = house.sessions, False
-        if not sessions.admission.has_room and sessions.some_may_return:
+        may_return = sessions.some_may_return or house.fellows is not None
+        if may_return and not await room_for(house, visitor):
             with house.doorstep.place():
-                said, back = await comes_back(connection, intake, sessions, visitor.user, said)
+                said, back = await comes_back(connection, intake, house, visitor, said)
             house.check_open()
         with (
             house.budgets.session(visitor.user, visitor.allowance) as budget,
@@ -99,12 +105,17 @@ class NativeTalk(Talk):
 
         Raises `RateLimited` for instructions too long.
         """
-        self.pay_for(hello.choices)
+        back = hello.resume and await self.house.sessions.returns(hello.resume, self.user)
+        if not back:
+            self.pay_for(hello.choices)
         self._sound, self._first = microphone(hello.audio), first
         self.connection.frames = ReplyFrames(hello.audio)
         self.lease = await self.house.sessions.lease(self.id, self.user, hello.resume)
         if self.lease is not None:
             self.id = self.lease.session
+        if back:  # whose conversation is not refused for it
+            kept = self.lease.kept if self.lease is not None else None
+            self.budget.spend_characters(characters_of(_news(hello.choices, kept)))
         await self.house.gate.passes.began(key, self.id)
         await self.run(self._make_session(hello))
 
@@ -204,3 +215,18 @@ class NativeTalk(Talk):
             self.tell(Failed(error, ref=native.ref_of(text)))
             if isinstance(error, BadMessage):
                 self.intake.note_mistake()
+
+
+def _news(choices: Configure, kept: Kept | None) -> Configure:
+    """What of it there is to read that was not read before."""
+    if kept is None:
+        return choices
+    return replace(
+        choices,
+        instructions=_new(choices.instructions, kept.settings.instructions),
+        tools=_new(choices.tools, kept.settings.tools),
+    )
+
+
+def _new(chosen: T, kept: T) -> T | None:
+    return None if chosen == kept else chosen

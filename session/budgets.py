@@ -222,6 +222,12 @@ class Budget:
         if self.spends is not None:
             self.spends()
 
+    def spend_characters(self, count: int) -> None:
+        """Text came in that is not refused: a debt, if there is not enough."""
+        self._characters.spend(count)
+        if self.spends is not None:
+            self.spends()
+
     def take_audio(self, seconds: float, now: float) -> None:
         """Audio came in. Raises `RateLimited`, and nothing is spent."""
         self._audio.take(seconds, now)
@@ -258,6 +264,11 @@ class Budgets:
         self._all = Budget(allowance.times(users), clock(), refused=refused)
         self._users: dict[str, _User] = {}
         self._resting: OrderedDict[str, tuple[Budget, float]] = OrderedDict()
+
+    def has_room(self, user: str | None, allowance: Allowance | None = None) -> bool:
+        """Whether `session` would let one more begin."""
+        known = self._users.get(user) if user is not None else None
+        return known is None or known.sessions < (allowance or self._allowance).sessions
 
     @contextmanager
     def session(self, user: str | None, allowance: Allowance | None = None) -> Iterator[Budget]:

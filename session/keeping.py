@@ -134,7 +134,7 @@ class Keeping:
         if self.live(token, user) or self._in_memory(digest, user):
             return True
         try:
-            return await self._store.knows(_session(token), digest, user, self._clock())
+            return await self._store.knows(session_of(token), digest, user, self._clock())
         except StoreFailed:
             return False
 
@@ -143,7 +143,7 @@ class Keeping:
 
         Raises `SessionsUnreachable` when that cannot be known for now: the token stays good.
         """
-        digest, named = _hash(token), _session(token)
+        digest, named = _hash(token), session_of(token)
         new, new_digest = _new_token(named)
         record = self._in_memory(digest, user)
         if record is None:
@@ -332,7 +332,7 @@ def _new_token(session: str) -> tuple[str, bytes]:
     return token, _hash(token)
 
 
-def _session(token: str) -> str:
+def session_of(token: str) -> str:
     """The session that a token names, which it need not open; "" for one of an older version."""
     return token.partition(".")[2]
 

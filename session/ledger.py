@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 EVERY_S = 1.0
 """How often what is spent of audio is told, and what is left is asked for."""
-PLACE_S = 5.0
+PLACE_S = 3.0
 """A session whose gateway is not heard of for so long counts no longer."""
 MOST_PLACES = 1_000_000
 """Whoever is in stays in."""
@@ -54,6 +54,7 @@ class Ledger:
         self._redis = redis
         self._spend = redis.register_script(scripts.SPEND)
         self._enter = redis.register_script(scripts.ENTER)
+        self._has_room = redis.register_script(scripts.HAS_ROOM)
         self._present: dict[str, _Present] = {}
         self._due: set[str] = set()
         self._more = Bell()
@@ -83,6 +84,10 @@ class Ledger:
                 with suppress(RedisError, OSError):  # else it counts for PLACE_S yet
                     await self._redis.zrem(_here(user), place)
 
+    async def has_room(self, user: str, most: int) -> bool:
+        """Whether `session` would let one more begin; yes, while Redis is away."""
+        return bool(await self._asked(self._has_room, _here(user), ["", most]) != 0)
+
     @asynccontextmanager
     async def request(self, user: str | None, budget: Budget) -> AsyncIterator[None]:
         """A request of this user's, for as long as the scope."""
@@ -96,11 +101,13 @@ class Ledger:
             await self._settle(user)
             yield
         finally:
-            await self._settle(user)
-            known.here -= 1
-            if not known.here:
-                del self._present[user]
-                budget.spends = None
+            try:
+                await self._settle(user)
+            finally:  # whoever is cancelled while it tells is gone too
+                known.here -= 1
+                if not known.here:
+                    del self._present[user]
+                    budget.spends = None
 
     async def keeping(self) -> None:
         """Tell Redis what is spent, until cancelled."""

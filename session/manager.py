@@ -158,6 +158,11 @@ class SessionManager:
             self._tell_moved()
             await self._make_way(self.keeping, token, ticket.user)
 
+    async def make_way_for(self, token: str, user: str | None) -> None:
+        """A connection here that has the session of this token ends."""
+        if self.keeping is not None:
+            await self._make_way(self.keeping, token, user)
+
     async def lease(self, session: str, user: str | None, token: str | None) -> Lease | None:
         """By what a session is kept: the one that the token resumes, or else a new one of this id.
 

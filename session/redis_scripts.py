@@ -159,3 +159,12 @@ return 1
 """
 )
 """Whether a user may have this session too, or has it; it is to be asked again before its end."""
+
+HAS_ROOM = (
+    _NOW
+    + """
+-- ARGV: now, most
+return redis.call('ZCOUNT', KEYS[1], now, '+inf') < tonumber(ARGV[2]) and 1 or 0
+"""
+)
+"""Whether a user may have one more."""

@@ -258,7 +258,7 @@ async def test_a_paused_reply_stands_still_and_then_goes_on(visit: Visitor) -> N
 
 
 async def test_who_speaks_as_a_reply_ends_hears_the_next_one(visit: Visitor) -> None:
-    visitor, stage = await on_stage(visit)
+    _visitor, stage = await on_stage(visit)
     stage.tell("reply_started", reply=1, turn=1)
     stage.sound(milliseconds=500)
     stage.tell("reply_audio_end", reply=1, audio_ms=500)
@@ -274,7 +274,7 @@ async def test_who_speaks_as_a_reply_ends_hears_the_next_one(visit: Visitor) -> 
 async def test_a_reply_that_is_cut_before_its_audio_came_does_not_hold_the_next(
     visit: Visitor,
 ) -> None:
-    visitor, stage = await on_stage(visit)
+    _visitor, stage = await on_stage(visit)
     stage.tell("reply_started", reply=1, turn=1)
     stage.tell("reply_paused", reply=1)
     stage.tell("interrupted", reply=1, heard="")

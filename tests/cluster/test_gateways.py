@@ -151,7 +151,7 @@ async def test_a_user_cannot_have_twice_as_much_at_two_gateways(redis_url: str) 
     ):
         for server in (one, two):  # two sessions there are, and no gateway gives a third
             async with call(server.ws_url, **known) as third:
-                assert await third.closed() == 1008
+                assert await third.closed() == 1013
                 assert third.of("error")[0]["code"] == "RATE_LIMITED"
         answered = 0
         for number in range(10):
@@ -182,6 +182,24 @@ async def test_a_user_cannot_have_twice_as_much_at_two_gateways(redis_url: str) 
                 for server in (one, two)
             ]
         assert [answer.status_code for answer in spoken] == [200, 429]
+
+
+async def test_at_its_limit_a_user_comes_back_at_another_gateway(redis_url: str) -> None:
+    shown = token(sub="anna")
+    environ = {"ANTIPHON_AUTH_SECRET": SECRET, "ANTIPHON_SESSIONS_PER_USER": "1"}
+    async with (
+        two_gateways(redis_url, **environ) as (one, two, _),
+        call(one.ws_url, {"token": shown}) as old,
+    ):
+        await asked(old, "My name is Anna.")
+        back = {"token": shown, "resume": welcome(old)["resume"]}
+        async with call(two.ws_url, back) as new:
+            assert welcome(new)["resumed"] is True
+            assert len(welcome(new)["history"]) == 2
+            assert await old.closed() == 4009
+            async with call(one.ws_url) as other:
+                await other.say("hello", token=shown)
+                assert await other.closed() == 1013
 
 
 async def test_a_token_for_one_session_serves_once_whichever_gateway_is_asked(

@@ -415,9 +415,37 @@ async def test_a_user_may_have_as_many_sessions_as_its_token_says(guarded: Watch
         async with call(guarded.server.ws_url) as second:
             await second.say("hello", token=shown)
             assert (await second.until("error"))["code"] == "RATE_LIMITED"
-            assert await second.closed() == 1008
+            assert await second.closed() == 1013
         async with call(guarded.server.ws_url, {"token": token("bert")}):
             pass
+
+
+async def test_who_comes_back_is_not_one_too_many_beside_its_own_old_socket(
+    guarded: Watched,
+) -> None:
+    shown, url = token("anna", limits={"sessions": 1}), guarded.server.ws_url
+    async with call(url, {"token": shown}) as old:
+        resume = old.of("welcome")[0]["resume"]
+        async with call(url, {"token": shown, "resume": resume}) as new:
+            assert new.of("welcome")[0]["resumed"] is True
+            assert await old.closed() == 4009
+            async with call(url) as other:  # and is still the only one
+                await other.say("hello", token=shown)
+                assert await other.closed() == 1013
+
+
+async def test_coming_back_with_the_same_instructions_costs_nothing(guarded: Watched) -> None:
+    shown = token("anna", limits={"characters_per_minute": 1_000})
+    hello = {"token": shown, "instructions": "x" * 600}
+    for _ in range(4):
+        async with call(guarded.server.ws_url, hello) as caller:
+            welcome = caller.of("welcome")[0]
+            assert welcome["resumed"] is ("resume" in hello)
+            hello["resume"] = welcome["resume"]
+    async with call(guarded.server.ws_url, hello | {"instructions": "y" * 600}) as caller:
+        assert caller.of("welcome")[0]["resumed"] is True  # other ones are a debt
+        await caller.say("text", text="Hello.")
+        assert (await caller.until("error"))["code"] == "RATE_LIMITED"
 
 
 async def test_sessions_and_requests_spend_from_one_budget(guarded: Watched) -> None:

@@ -227,7 +227,7 @@ async def full(tmp_path: Path) -> AsyncIterator[Watched]:
 
 
 @pytest.mark.parametrize(
-    ("user", "code", "closed"), [("bert", "AT_CAPACITY", 1013), ("anna", "RATE_LIMITED", 1008)]
+    ("user", "code", "closed"), [("bert", "AT_CAPACITY", 1013), ("anna", "RATE_LIMITED", 1013)]
 )
 async def test_who_finds_no_room_is_counted_once_and_noted_once(
     full: Watched, user: str, code: str, closed: int
