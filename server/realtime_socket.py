@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import structlog
 from starlette.websockets import WebSocket
 
-from pipeline.errors import BadMessage, ClientError
+from pipeline.errors import BadMessage, ClientError, RateLimited
 from pipeline.events import Failed
 from server.configs import session_config
 from server.connection import Connection
@@ -106,9 +106,11 @@ class RealtimeTalk(Talk):
         self.intake.check_text()
         try:
             self.pay_for(command)
-            await session.tell(command)
-        except ClientError as error:
+        except RateLimited as error:
+            self._codec.take_back(command)
             self.tell(Failed(error, ref=ref_of(text)))
+            return
+        await session.tell(command)
 
 
 @dataclass(frozen=True, slots=True)
