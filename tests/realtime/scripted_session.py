@@ -153,6 +153,7 @@ class ScriptedSession:
     async def say(self, kind: str, **fields: Any) -> None:
         """Send an event, as the socket's reader does."""
         text = json.dumps({"type": kind, **fields})
+        self.oracle.sent(kind)
         try:
             command = self.codec.decode(text)
             assert not isinstance(command, Audio)

@@ -30,6 +30,7 @@ from server.wire.realtime_words import Words
 from session.catalogue import Catalogue
 from session.conversation import Item
 from session.messages import (
+    PREROLL_MS,
     Configure,
     Configured,
     InsertItem,
@@ -438,3 +439,12 @@ def test_words_are_told_once_they_were_understood_alike_twice_and_others_follow(
     assert words.hear("And so my fellow Americans ask not what") == " Americans"
     assert words.finish("And so, my fellow") == ""  # what is told cannot be taken back
     assert words.finish("And so my fellow Americans, ask not.") == ", ask not."
+
+
+def test_who_speaks_in_another_turn_is_not_taken_for_who_spoke_before() -> None:
+    one = codec()
+    words = (*OVER[:2], SpeechStarted(2, 9_000), Interrupted(1, ""))
+    one.encode(Welcome("s", Settings("tone", ""), 1, 1, 24_000, 24_000, items="i"))
+    frames = [json.loads(frame) for event in words for frame in one.encode(event)]  # type: ignore[arg-type]
+    (started,) = [one for one in frames if one["type"].endswith("speech_started")]
+    assert (started["item_id"], started["audio_start_ms"]) == ("iu2", 9_000 - PREROLL_MS)

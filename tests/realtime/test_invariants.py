@@ -176,3 +176,30 @@ def test_a_session_is_what_its_client_was_told_whatever_can_be_paid_for(
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         virtual_time.run(play(monkeypatch))
+
+
+def test_who_speaks_after_a_clear_over_a_response_speaks_in_a_turn_of_its_own() -> None:
+    async def play(monkeypatch: pytest.MonkeyPatch) -> None:
+        session = ScriptedSession(monkeypatch)
+        await session.say("conversation.item.create", item=HELLO)
+        await session.say("response.create")
+        for _ in range(6):
+            await session.write("A long sentence it is. ")
+        await session.sound(0.95, 12)
+        await session.say("input_audio_buffer.clear")
+        await session.sound(0.02, 10)
+        at = len(session.oracle.events)
+        await session.sound(0.95, 25)
+        await session.sound(0.02, 4)
+        await session.understand("Stop it now.")
+        await session.rest()
+        told = [one for one in session.oracle.events[at:] if "audio_buffer" in one["type"]]
+        assert [one["type"].removeprefix("input_audio_buffer.") for one in told] == [
+            "speech_started", "speech_stopped", "committed",
+        ]  # fmt: skip
+        assert len({one["item_id"] for one in told}) == 1
+        assert told[0]["audio_start_ms"] >= 12 * 32  # nothing of what was cleared
+        await session.end()
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        virtual_time.run(play(monkeypatch))
