@@ -20,7 +20,7 @@ from server.talk import Talk, answered
 from server.wire import realtime
 from server.wire.realtime_audio import PCM_HZ, Audio, FormatName, second_bytes
 from server.wire.realtime_in import ref_of
-from session.messages import Configure, Settings
+from session.messages import Settings, chosen
 from session.records import Identity
 from session.session import Session
 
@@ -65,7 +65,7 @@ class RealtimeTalk(Talk):
         """Converse until one side ends it; `first` is what came before there was a place."""
         self._codec, self._first = codec, first
         house = self.house
-        settings = _settings(codec.hello(), house)
+        settings = chosen(Settings(house.catalogue.default_voice, ""), codec.hello())
         config = replace(
             session_config(house.settings),
             holds=False, follows_playback=False, comes_back=False, greeting="",
@@ -126,13 +126,3 @@ class _Microphone:
 
     def pcm(self, frame: bytes) -> bytes:
         return self.codec.pcm(frame, self.name)
-
-
-def _settings(chosen: Configure, house: House) -> Settings:
-    """A session's first settings, all of which the codec names, but for the language."""
-    named = {
-        name: value
-        for name in chosen.__dataclass_fields__
-        if (value := getattr(chosen, name)) is not None
-    }
-    return Settings(**{"voice": house.catalogue.default_voice, "instructions": "", **named})
