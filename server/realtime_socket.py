@@ -20,7 +20,7 @@ from server.talk import Talk, answered
 from server.wire import realtime
 from server.wire.realtime_audio import PCM_HZ, Audio, FormatName, second_bytes
 from server.wire.realtime_in import ref_of
-from session.messages import Settings, chosen
+from session.messages import Command, Settings, chosen
 from session.records import Identity
 from session.session import Session
 
@@ -77,33 +77,40 @@ class RealtimeTalk(Talk):
 
     async def read(self, session: Session) -> None:
         """Events, one a frame."""
-        for text in self._first:
-            await self._obey(session, text)
+        for early in self._first:  # they were counted when they came
+            await self._obey(session, early, self._decoded(early))
         self._first = []
         while True:
-            text_frame, data = await self.connection.receive()
-            if text_frame is None:
+            text, data = await self.connection.receive()
+            if text is None:
                 self.tell(Failed(BadMessage("events are sent as text frames")))
                 self.intake.check_text()
             else:
-                await self._obey(session, text_frame)
-            session.figures.bytes_in += len(text_frame or data or b"")
+                command = self._decoded(text)
+                if isinstance(command, Audio):
+                    self.intake.check_frame(b"")
+                else:
+                    self.intake.check_text()
+                await self._obey(session, text, command)
+            session.figures.bytes_in += len(text or data or b"")
 
-    async def _obey(self, session: Session, text: str) -> None:
+    def _decoded(self, text: str) -> Command | Audio | None:
+        """None: it was refused, and the client told so."""
         try:
-            command = self._codec.decode(text)
+            return self._codec.decode(text)
         except ClientError as error:
-            self.intake.check_text()
             self.tell(Failed(error, ref=ref_of(text)))
+            return None
+
+    async def _obey(self, session: Session, text: str, command: Command | Audio | None) -> None:
+        if command is None:
             return
         if isinstance(command, Audio):
-            self.intake.check_frame(b"")
             sound = _Microphone(self._codec, command.name)
             for piece in command.pieces():
                 self.hear(session, piece, sound, CREDIT_S)
                 await session.room()  # before more is decoded
             return
-        self.intake.check_text()
         try:
             self.pay_for(command)
         except RateLimited as error:

@@ -20,7 +20,14 @@ from dataclasses import replace
 import msgspec
 
 from pipeline import events as ev
-from pipeline.errors import GoingAway, NoReplyUnderWay, NotFound, NothingToCommit, TooMuchAudio
+from pipeline.errors import (
+    ClientError,
+    GoingAway,
+    NoReplyUnderWay,
+    NotFound,
+    NothingToCommit,
+    TooMuchAudio,
+)
 from server.wire import realtime_in as incoming
 from server.wire.realtime_audio import Audio, AudioIn, FormatName
 from server.wire.realtime_forms import Mistake, voice_name
@@ -223,7 +230,8 @@ class Realtime:
             case ev.Failed():
                 yield from self._failed(event)
             case (
-                msg.Warned(error=TooMuchAudio() as error) | msg.Closing(error=GoingAway() as error)
+                msg.Warned(error=TooMuchAudio() as error)
+                | msg.Closing(error=GoingAway() | ClientError() as error)
             ):
                 yield {"type": "error", "error": error_object(error)}
             case msg.GoingAway() if not self._input.items:  # whoever still waits for a session
