@@ -37,7 +37,8 @@ class TurnEnded:
 
 @dataclass(frozen=True, slots=True)
 class UserTranscript:
-    """What was understood. Final once per turn; `discarded` when there were no words in it."""
+    """What was understood. Final once per turn; `discarded` when there were no words in it, or
+    they were not meant to be heard."""
 
     turn: int
     text: str

@@ -80,10 +80,8 @@ class TurnMachine(TurnState):
                 self.user.end(event)
                 yield from self._end_turns(now)
             case DropTurn(at):
-                if self.user.drop(at):
-                    yield from self.assistant.take_back()
-                    self._close()
-                    yield from self.cut_in.let_go_on(now)
+                if (dropped := self.user.drop(at)) is not None:
+                    yield from self._discard(dropped, now)
             case Typed(text, ref):
                 yield from self._supersede(now)
                 number = self.user.take_number()

@@ -212,13 +212,14 @@ class User:
         self.turn = None
         self.phase = Phase.QUIET
 
-    def drop(self, at: int) -> bool:
-        """What was said up to `at` was not meant to be heard. True: the turn is to be closed."""
+    def drop(self, at: int) -> Utterance | None:
+        """What was said up to `at` was not meant to be heard: the turn to be closed, if any."""
         self.ear.dropped_to = self._earliest = max(self._earliest, at)
-        dropped = self.open is not None and not self.open.forced
-        if dropped:
-            self.ear.onset.forget()
-        return dropped
+        turn = self.open
+        if turn is None or turn.forced:
+            return None
+        self.ear.onset.forget()
+        return turn
 
     def take_number(self) -> int:
         """The number of another turn."""

@@ -1,7 +1,8 @@
 """The lobby: between a connection and its session. The hello is heard, and a place waited for.
 
 Whoever waits is told where it stands, at once, whenever it moves, and every few seconds. What it
-sends before it has a place is refused or dropped, never kept: see `_refuse`.
+says before it has a place nobody hears: audio is dropped. A message is refused (`NativeLobby`), or
+kept for later where the protocol has no word for waiting (`RealtimeLobby`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from server.connection import Connection
 from server.intake import Fatal, Intake
 from server.outbox import STUCK_S
 from server.wire import native
+from server.wire.realtime_in import is_append
 from session.catalogue import Catalogue
 from session.manager import Ticket
 from session.messages import Bye, Configure, Event
@@ -99,7 +101,8 @@ class Lobby(ABC):
 
 
 class RealtimeLobby(Lobby):
-    """The Realtime protocol has no hello and no word for waiting: what comes is kept for later."""
+    """The Realtime protocol has no hello and no word for waiting: events are kept for later, but
+    for audio, and counted as they come."""
 
     def __init__(self, connection: Connection, intake: Intake, ticket: Ticket) -> None:
         super().__init__(connection, intake, ticket)
@@ -114,12 +117,18 @@ class RealtimeLobby(Lobby):
     async def _read(self) -> None:
         size = 0
         while not self._ticket.admitted:
+            text, _ = await self._connection.receive()
+            if text is not None and is_append(text):
+                self._intake.check_frame(b"")
+                continue
+            self._intake.check_text()
+            if text is None:
+                await self._tell(Failed(BadMessage("events are sent as text frames")))
+                continue
+            size += len(text)
             if len(self._first) == MOST_EARLY or size > MOST_EARLY_BYTES:
                 raise Fatal(TooManyMessages("too much was sent before the session was created"))
-            text, _ = await self._connection.receive()
-            if text is not None:
-                size += len(text)
-                self._first.append(text)
+            self._first.append(text)
 
 
 class NativeLobby(Lobby):

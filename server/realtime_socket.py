@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import structlog
 from starlette.websockets import WebSocket
 
-from pipeline.errors import BadMessage, ClientError
+from pipeline.errors import BadMessage, ClientError, RateLimited
 from pipeline.events import Failed
 from server.configs import session_config
 from server.connection import Connection
@@ -20,7 +20,7 @@ from server.talk import Talk, answered
 from server.wire import realtime
 from server.wire.realtime_audio import PCM_HZ, Audio, FormatName, second_bytes
 from server.wire.realtime_in import ref_of
-from session.messages import Configure, Settings
+from session.messages import Command, Settings, chosen
 from session.records import Identity
 from session.session import Session
 
@@ -65,7 +65,7 @@ class RealtimeTalk(Talk):
         """Converse until one side ends it; `first` is what came before there was a place."""
         self._codec, self._first = codec, first
         house = self.house
-        settings = _settings(codec.hello(), house)
+        settings = chosen(Settings(house.catalogue.default_voice, ""), codec.hello())
         config = replace(
             session_config(house.settings),
             holds=False, follows_playback=False, comes_back=False, greeting="",
@@ -77,38 +77,47 @@ class RealtimeTalk(Talk):
 
     async def read(self, session: Session) -> None:
         """Events, one a frame."""
-        for text in self._first:
-            await self._obey(session, text)
+        for early in self._first:  # they were counted when they came
+            await self._obey(session, early, self._decoded(early))
         self._first = []
         while True:
-            text_frame, data = await self.connection.receive()
-            if text_frame is None:
+            text, data = await self.connection.receive()
+            if text is None:
                 self.tell(Failed(BadMessage("events are sent as text frames")))
                 self.intake.check_text()
             else:
-                await self._obey(session, text_frame)
-            session.figures.bytes_in += len(text_frame or data or b"")
+                command = self._decoded(text)
+                if isinstance(command, Audio):
+                    self.intake.check_frame(b"")
+                else:
+                    self.intake.check_text()
+                await self._obey(session, text, command)
+            session.figures.bytes_in += len(text or data or b"")
 
-    async def _obey(self, session: Session, text: str) -> None:
+    def _decoded(self, text: str) -> Command | Audio | None:
+        """None: it was refused, and the client told so."""
         try:
-            command = self._codec.decode(text)
+            return self._codec.decode(text)
         except ClientError as error:
-            self.intake.check_text()
             self.tell(Failed(error, ref=ref_of(text)))
+            return None
+
+    async def _obey(self, session: Session, text: str, command: Command | Audio | None) -> None:
+        if command is None:
             return
         if isinstance(command, Audio):
-            self.intake.check_frame(b"")
             sound = _Microphone(self._codec, command.name)
             for piece in command.pieces():
                 self.hear(session, piece, sound, CREDIT_S)
                 await session.room()  # before more is decoded
             return
-        self.intake.check_text()
         try:
             self.pay_for(command)
-            await session.tell(command)
-        except ClientError as error:
+        except RateLimited as error:
+            self._codec.take_back(command)
             self.tell(Failed(error, ref=ref_of(text)))
+            return
+        await session.tell(command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +133,3 @@ class _Microphone:
 
     def pcm(self, frame: bytes) -> bytes:
         return self.codec.pcm(frame, self.name)
-
-
-def _settings(chosen: Configure, house: House) -> Settings:
-    """A session's first settings, all of which the codec names, but for the language."""
-    named = {
-        name: value
-        for name in chosen.__dataclass_fields__
-        if (value := getattr(chosen, name)) is not None
-    }
-    return Settings(**{"voice": house.catalogue.default_voice, "instructions": "", **named})

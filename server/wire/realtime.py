@@ -15,11 +15,19 @@ import secrets
 from collections import deque
 from collections.abc import Iterator
 from copy import copy
+from dataclasses import replace
 
 import msgspec
 
 from pipeline import events as ev
-from pipeline.errors import GoingAway, NoReplyUnderWay, NotFound, NothingToCommit, TooMuchAudio
+from pipeline.errors import (
+    ClientError,
+    GoingAway,
+    NoReplyUnderWay,
+    NotFound,
+    NothingToCommit,
+    TooMuchAudio,
+)
 from server.wire import realtime_in as incoming
 from server.wire.realtime_audio import Audio, AudioIn, FormatName
 from server.wire.realtime_forms import Mistake, voice_name
@@ -53,6 +61,8 @@ class Realtime:
         self._asked: dict[int, incoming.ResponseForm] = {}
         self._updates: deque[Json] = deque()
         """The session objects that updates led to and that are not told yet."""
+        self._before = self.session
+        """As it was before the last update."""
         self._input = InputBuffer()
         self._ear = AudioIn()
         self._responses: dict[int, Response] = {}
@@ -105,6 +115,17 @@ class Realtime:
             case incoming.CancelResponse(response_id=response_id):
                 return msg.CancelReply(must=True, reply=self._reply_of(response_id), ref=ref)
 
+    def take_back(self, command: msg.Command) -> None:
+        """The command that was decoded last was refused: nothing here is changed by it."""
+        match command:
+            case msg.Configure():
+                self.session = self._before
+                self._updates.pop()
+            case msg.Respond(ask=ask):
+                self._asked.pop(ask, None)
+            case _:
+                pass
+
     def _reply_of(self, response_id: str | None) -> int:
         """The reply that a response is; 0: the conversation's, where none is named. Raises
         `NoReplyUnderWay` for an id that was never given out."""
@@ -132,15 +153,20 @@ class Realtime:
     def _update(self, patch: Json) -> msg.Configure:
         session = copy(self.session)  # an update that is refused changes nothing
         session.update(patch)
-        change = session.configure(self._voices)
+        before, after = self.session.configure(self._voices), session.configure(self._voices)
         try:
-            self._catalogue.check(change)
+            self._catalogue.check(after)
         except NotFound as error:
             where = "session.audio.input.transcription.language"  # as voices are mapped
             raise Mistake(str(error), param=where) from None
-        self.session = session
+        self._before, self.session = self.session, session
         self._updates.append(self.session.shown())
-        return change
+        # Clients send the whole session each time: what is read already is not paid for again.
+        return replace(
+            after,
+            instructions=None if after.instructions == before.instructions else after.instructions,
+            tools=None if after.tools == before.tools else after.tools,
+        )
 
     def _ask(self, response: Json | None, ref: str) -> msg.Respond:
         form = incoming.read_response(response)
@@ -204,7 +230,8 @@ class Realtime:
             case ev.Failed():
                 yield from self._failed(event)
             case (
-                msg.Warned(error=TooMuchAudio() as error) | msg.Closing(error=GoingAway() as error)
+                msg.Warned(error=TooMuchAudio() as error)
+                | msg.Closing(error=GoingAway() | ClientError() as error)
             ):
                 yield {"type": "error", "error": error_object(error)}
             case msg.GoingAway() if not self._input.items:  # whoever still waits for a session

@@ -115,6 +115,21 @@ def read_event(text: str | bytes) -> ClientEvent:
         ) from None
 
 
+class _Kind(Struct):
+    type: str
+
+
+_kind: msgspec.json.Decoder[_Kind] = msgspec.json.Decoder(_Kind)
+
+
+def is_append(text: str) -> bool:
+    """Whether a frame would be audio; nothing else of it is looked at."""
+    try:
+        return _kind.decode(text).type == "input_audio_buffer.append"
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
+        return False
+
+
 def ref(event: ClientEvent) -> str:
     """How an error finds its way back to the client's event: its type and its id."""
     return f"{event.__struct_config__.tag}|{event.event_id or ''}"

@@ -104,11 +104,12 @@ class InputBuffer:
                     self._heard, self._words = turn, Words()
                     at_ms = max(self._earliest_ms, at_ms - padding_ms)
                 self._spoken_from_ms = at_ms
-                if self._speech is not None:
+                if self._speech is not None and self._speech.turn == turn:
                     self._speech.stop_ms = None
                 elif over_response:
                     self._speech = _Speech(turn, at_ms)
                 else:
+                    self._speech = None
                     yield self._speech_event("started", turn, "audio_start_ms", at_ms)
             case SpeechStopped(turn, at_ms):
                 self._earliest_ms = at_ms

@@ -30,6 +30,9 @@ from server.wire.realtime_forms import (
 )
 from session.messages import PREROLL_MS, Configure, Modality
 
+_BEGINNING: dict[str, Any] = {"turn_detection": {"type": "server_vad"}}
+"""Of the input, before a client says anything of it."""
+
 
 class RealtimeSession:
     """The session object of one connection."""
@@ -40,7 +43,7 @@ class RealtimeSession:
         self._raw: dict[str, Any] = {
             "type": "realtime",
             "model": model,
-            "audio": {"input": {"turn_detection": {"type": "server_vad"}}, "output": {}},
+            "audio": {"input": _BEGINNING},
         }
         self._form = _formed(self._raw)
 
@@ -50,6 +53,7 @@ class RealtimeSession:
             raise Mistake("only realtime sessions are served", "invalid_value", "session.type")
         merged = _merged(self._raw, patch)
         merged["model"] = self._raw["model"]  # it was chosen in the address
+        merged["audio"] = _with_input(merged.get("audio"))
         form = _formed(merged)
         if len(set(form.output_modalities or ["audio"])) != 1:
             raise Mistake(
@@ -124,7 +128,7 @@ class RealtimeSession:
             voice=stands_for(self.voice, known_voices, self._default_voice) or self._default_voice,
             instructions=self._default_instructions if instructions is None else instructions,
             speed=self._output.speed or 1.0,
-            language=transcription.language if transcription else None,
+            language=(transcription.language if transcription else None) or "",
             pace=_pace(vad),
             detection="manual" if vad is None else "auto",
             tools=read_tools(form.tools, "session.tools"),
@@ -184,6 +188,15 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[name] = value
     return merged
+
+
+def _with_input(audio: object) -> object:
+    """Cleared is as it was in the beginning: only of its turn detection null says more."""
+    if audio is None:
+        return {"input": _BEGINNING}
+    if isinstance(audio, dict) and audio.get("input") is None:
+        return audio | {"input": _BEGINNING}
+    return audio
 
 
 def _alike(before: dict[str, Any], value: dict[str, Any]) -> bool:

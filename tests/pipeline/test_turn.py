@@ -584,6 +584,7 @@ def test_a_turn_that_is_dropped_while_it_holds_a_reply_lets_it_go_on() -> None:
     scene.speak(0.3)
     assert scene.last(ReplyPaused) == ReplyPaused(1)
     scene.step(DropTurn(scene.sample))
+    assert scene.last(UserTranscript).discarded
     assert scene.last(ReplyResumed) == ReplyResumed(1)
     scene.hush(0.6)
     scene.wait(8.0)

@@ -27,6 +27,7 @@ class Client:
     oracle: Oracle = field(default_factory=Oracle)
 
     async def say(self, kind: str, **fields: Any) -> None:
+        self.oracle.sent(kind)
         await self.socket.send(json.dumps({"type": kind, **fields}))
 
     async def update(self, **session: Any) -> dict[str, Any]:

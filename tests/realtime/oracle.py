@@ -52,6 +52,16 @@ class Oracle:
     known: set[str] = field(default_factory=set)
     text: Counter[str] = field(default_factory=Counter)
     deltas: dict[tuple[str, str], str] = field(default_factory=dict)
+    speaking: str = ""
+    """The item of the last voice."""
+    unanswered: str = ""
+    """The item of a silence that was too long."""
+    commits: int = 0
+    """The client's own, which need no voice."""
+
+    def sent(self, kind: str) -> None:
+        """The client said this."""
+        self.commits += kind == "input_audio_buffer.commit"
 
     def see(self, event: dict[str, Any]) -> None:
         check_form(event)
@@ -108,6 +118,16 @@ class Oracle:
                 self.items[item_id] = 1
             case "conversation.item.done":
                 assert self.items.pop(event["item"]["id"], 0) == 1, "done once, and added before"
+            case "input_audio_buffer.speech_started":
+                self.speaking = event["item_id"]
+            case "input_audio_buffer.speech_stopped":
+                assert event["item_id"] == self.speaking, "who stops has started"
+            case "input_audio_buffer.timeout_triggered":
+                self.unanswered = event["item_id"]
+            case "input_audio_buffer.committed":
+                if event["item_id"] not in (self.speaking, self.unanswered):
+                    assert self.commits, "what was said was heard before"
+                    self.commits -= 1
             case "response.content_part.added":
                 assert event["item_id"] in self.outputs
                 self.parts.add(event["item_id"])

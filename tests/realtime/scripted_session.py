@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline.engines.ports import Prompt
-from pipeline.errors import AntiphonError, ClientError, SttFailed
+from pipeline.errors import AntiphonError, ClientError, RateLimited, SttFailed
 from pipeline.events import Failed
 from pipeline.signals import (
     Draft,
@@ -39,7 +39,7 @@ from server.wire.realtime_in import ref_of
 from session import session as session_module
 from session.budgets import Allowance, Budget
 from session.catalogue import Catalogue
-from session.messages import Settings
+from session.messages import Command, Settings, characters_of, chosen
 from session.records import Identity, SessionConfig
 from session.session import Session
 from tests.realtime.oracle import Oracle
@@ -116,6 +116,7 @@ class ScriptedSession:
         self.oracle = Oracle()
         loop = asyncio.get_running_loop()
         clock = loop.time
+        self._budget = Budget(allowance or Allowance(), clock())
         self.session = Session(
             Identity("s", "realtime", "here"),
             Settings("tone", "Be kind."),
@@ -123,7 +124,7 @@ class ScriptedSession:
             microphone_hz=24_000,
             pool=None,  # type: ignore[arg-type] - the stages' own
             vad=None,  # type: ignore[arg-type]
-            budget=Budget(allowance or Allowance(), clock()),
+            budget=self._budget,
             send=self._send,
             peer_answers=_yes,
             clock=clock,
@@ -152,13 +153,24 @@ class ScriptedSession:
     async def say(self, kind: str, **fields: Any) -> None:
         """Send an event, as the socket's reader does."""
         text = json.dumps({"type": kind, **fields})
+        self.oracle.sent(kind)
         try:
             command = self.codec.decode(text)
             assert not isinstance(command, Audio)
-            await self.session.tell(command)
         except ClientError as error:
             self._send(Failed(error, ref=ref_of(text)))
+        else:
+            await self._pay_and_tell(command, text)
         await self._settle()
+
+    async def _pay_and_tell(self, command: Command, text: str) -> None:
+        try:
+            self._budget.take_characters(characters_of(command), self._clock())
+        except RateLimited as error:
+            self.codec.take_back(command)
+            self._send(Failed(error, ref=ref_of(text)))
+        else:
+            await self.session.tell(command)
 
     async def sound(self, probability: float, frames: int) -> None:
         """Audio arrives, and is judged so."""
@@ -233,6 +245,13 @@ class ScriptedSession:
             await self.sound(0.02, 4)
             await self.finish()
             await self.wait(1.0)
+
+    def agrees(self) -> None:
+        """What the client was told of its session is what it is."""
+        told = [one for one in self.oracle.events if one["type"].startswith("session.")]
+        assert told[-1]["session"] == self.codec.session.shown()
+        settings = self.session.settings
+        assert chosen(settings, self.codec.hello()) == settings
 
     async def end(self) -> None:
         """The line is lost, or the server stops."""

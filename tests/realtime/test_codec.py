@@ -30,6 +30,7 @@ from server.wire.realtime_words import Words
 from session.catalogue import Catalogue
 from session.conversation import Item
 from session.messages import (
+    PREROLL_MS,
     Configure,
     Configured,
     InsertItem,
@@ -37,6 +38,7 @@ from session.messages import (
     Respond,
     Settings,
     Welcome,
+    chosen,
 )
 from tests.realtime.oracle import check_form
 
@@ -300,7 +302,7 @@ def test_a_session_becomes_settings() -> None:
     }  # fmt: skip
     command = one.decode(json.dumps({"type": "session.update", "session": session}))
     assert command == Configure(
-        voice="tone-low", instructions="Short.", speed=1.5, language=None, pace="normal",
+        voice="tone-low", instructions="Short.", speed=1.5, language="", pace="normal",
         detection="auto", tools=(Tool("clock", "d", '{"a":1}'),), tool_choice="clock",
         modality="audio", reply_tokens=99, answers=False, interrupts=False, silence_ms=400,
         threshold=0.7, preroll_ms=100, idle_timeout_ms=6_000,
@@ -327,6 +329,34 @@ def test_an_update_that_is_refused_changes_nothing() -> None:
         with pytest.raises(ClientError):
             one.decode(json.dumps({"type": "session.update", "session": session}))
     assert one.session.shown() == before
+
+
+@pytest.mark.parametrize("cleared", [None, {"input": None}])
+def test_only_a_detection_of_null_is_manual(cleared: object) -> None:
+    one = codec()
+    chosen_vad = {"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}}}
+    for audio, detection, shown in (
+        (chosen_vad, "auto", "semantic_vad"),
+        (cleared, "auto", "server_vad"),
+        ({"input": {"turn_detection": {"threshold": 0.7}}}, "auto", "server_vad"),
+        ({"input": {"turn_detection": None}}, "manual", None),
+    ):
+        session = {"audio": audio}
+        command = one.decode(json.dumps({"type": "session.update", "session": session}))
+        assert isinstance(command, Configure)
+        vad = one.session.shown()["audio"]["input"]["turn_detection"]
+        assert (command.detection, vad and vad["type"]) == (detection, shown)
+
+
+@pytest.mark.parametrize("cleared", [None, {"language": None}, {"model": "a", "language": None}])
+def test_a_language_that_is_cleared_is_the_recognisers_own(cleared: object) -> None:
+    one, kept = codec(), Settings("tone", "")
+    for words, language in (({"language": "en"}, "en"), ({"model": "b"}, "en"), (cleared, None)):
+        session = {"audio": {"input": {"transcription": words}}}
+        command = one.decode(json.dumps({"type": "session.update", "session": session}))
+        assert isinstance(command, Configure)
+        kept = chosen(kept, command)
+        assert kept.language == language
 
 
 def test_items_become_items() -> None:
@@ -438,3 +468,12 @@ def test_words_are_told_once_they_were_understood_alike_twice_and_others_follow(
     assert words.hear("And so my fellow Americans ask not what") == " Americans"
     assert words.finish("And so, my fellow") == ""  # what is told cannot be taken back
     assert words.finish("And so my fellow Americans, ask not.") == ", ask not."
+
+
+def test_who_speaks_in_another_turn_is_not_taken_for_who_spoke_before() -> None:
+    one = codec()
+    words = (*OVER[:2], SpeechStarted(2, 9_000), Interrupted(1, ""))
+    one.encode(Welcome("s", Settings("tone", ""), 1, 1, 24_000, 24_000, items="i"))
+    frames = [json.loads(frame) for event in words for frame in one.encode(event)]  # type: ignore[arg-type]
+    (started,) = [one for one in frames if one["type"].endswith("speech_started")]
+    assert (started["item_id"], started["audio_start_ms"]) == ("iu2", 9_000 - PREROLL_MS)

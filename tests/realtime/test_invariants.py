@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import LlmFailed
+from session.budgets import Allowance
 from tests import virtual_time
 from tests.realtime.scripted_session import ScriptedSession
 
@@ -40,15 +41,17 @@ SESSIONS = st.fixed_dictionaries(
     {"type": st.just("realtime")},
     optional={
         "output_modalities": st.sampled_from([["text"], ["audio"]]),
+        "instructions": st.sampled_from([None, "Be brief.", "Speak of noon."]),
         "audio": st.builds(
             lambda vad, words: {"input": {"turn_detection": vad, "transcription": words}},
             st.sampled_from(VADS),
-            st.sampled_from([None, {"model": "whisper-1"}]),
+            st.sampled_from([None, {"model": "whisper-1"}, {"language": "en"}]),
         ),
     },
 )
+UPDATES = st.tuples(st.just("session.update"), st.fixed_dictionaries({"session": SESSIONS}))
 CLIENTS = st.one_of(
-    st.tuples(st.just("session.update"), st.fixed_dictionaries({"session": SESSIONS})),
+    UPDATES,
     st.tuples(st.just("response.create"), st.fixed_dictionaries({"response": RESPONSES})),
     st.tuples(st.just("response.cancel"), st.just({})),
     st.tuples(st.just("response.cancel"), st.fixed_dictionaries({"response_id": PLACES})),
@@ -94,6 +97,8 @@ USERS = st.one_of(
     st.tuples(st.just("turn"), st.sampled_from(WORDS)),
     st.tuples(st.just("wait"), st.sampled_from([0.05, 0.5, 2.0])),
 )
+SMALL = Allowance(characters_per_minute=10)
+"""A word or two; of instructions one, and a debt."""
 MOVES = st.one_of(USERS, ENGINES, st.tuples(st.just("say"), CLIENTS))
 
 
@@ -130,17 +135,71 @@ def named(session: ScriptedSession, key: str, value: Any) -> Any:
 
 @pytest.mark.parametrize("ending", ["rest", "end"])
 @settings(max_examples=70, deadline=None)
-@given(moves=st.lists(MOVES, min_size=15, max_size=50))
-def test_every_conversation_keeps_the_rules(ending: str, moves: list[tuple[Any, ...]]) -> None:
+@given(
+    allowance=st.sampled_from([Allowance(), SMALL]),
+    moves=st.lists(MOVES, min_size=15, max_size=50),
+)
+def test_every_conversation_keeps_the_rules(
+    ending: str, allowance: Allowance, moves: list[tuple[Any, ...]]
+) -> None:
     async def play(monkeypatch: pytest.MonkeyPatch) -> None:
-        session = ScriptedSession(monkeypatch)
+        session = ScriptedSession(monkeypatch, allowance)
         for name, *arguments in moves:
             await move(session, name, arguments)
         if ending == "rest":
             await session.rest()
             session.oracle.settled()
+            session.agrees()
         await session.end()
         session.oracle.settled()
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        virtual_time.run(play(monkeypatch))
+
+
+@settings(max_examples=70, deadline=None)
+@given(
+    moves=st.lists(
+        st.tuples(st.just("say"), UPDATES) | st.tuples(st.just("wait"), st.sampled_from([0.1, 20])),
+        max_size=10,
+    )
+)
+def test_a_session_is_what_its_client_was_told_whatever_can_be_paid_for(
+    moves: list[tuple[Any, ...]],
+) -> None:
+    async def play(monkeypatch: pytest.MonkeyPatch) -> None:
+        session = ScriptedSession(monkeypatch, SMALL)
+        for name, *arguments in moves:
+            await move(session, name, arguments)
+            session.agrees()
+        await session.end()
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        virtual_time.run(play(monkeypatch))
+
+
+def test_who_speaks_after_a_clear_over_a_response_speaks_in_a_turn_of_its_own() -> None:
+    async def play(monkeypatch: pytest.MonkeyPatch) -> None:
+        session = ScriptedSession(monkeypatch)
+        await session.say("conversation.item.create", item=HELLO)
+        await session.say("response.create")
+        for _ in range(6):
+            await session.write("A long sentence it is. ")
+        await session.sound(0.95, 12)
+        await session.say("input_audio_buffer.clear")
+        await session.sound(0.02, 10)
+        at = len(session.oracle.events)
+        await session.sound(0.95, 25)
+        await session.sound(0.02, 4)
+        await session.understand("Stop it now.")
+        await session.rest()
+        told = [one for one in session.oracle.events[at:] if "audio_buffer" in one["type"]]
+        assert [one["type"].removeprefix("input_audio_buffer.") for one in told] == [
+            "speech_started", "speech_stopped", "committed",
+        ]  # fmt: skip
+        assert len({one["item_id"] for one in told}) == 1
+        assert told[0]["audio_start_ms"] >= 12 * 32  # nothing of what was cleared
+        await session.end()
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         virtual_time.run(play(monkeypatch))
