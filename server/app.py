@@ -59,6 +59,7 @@ def create_app(house: House) -> ASGIApp:
             *user_data.routes,
             *speech_api.routes,
             *transcription_api.routes,
+            *page.routes,
             *_optional(house.settings),
         ],
         exception_handlers=handlers,
@@ -71,7 +72,7 @@ def create_app(house: House) -> ASGIApp:
 
 def _optional(settings: Settings) -> list[BaseRoute]:
     realtime = [WebSocketRoute("/v1/realtime", realtime_socket), *realtime_secrets.routes]
-    return [*(realtime if settings.realtime else []), *(page.routes if settings.page else [])]
+    return [*(realtime if settings.realtime else []), *(page.voice_routes if settings.page else [])]
 
 
 async def tell_failure(connection: HTTPConnection, error: Exception) -> Response | None:

@@ -25,7 +25,7 @@ async def drain(house: House) -> None:
 
     What is not over by then is cut: a reply at what was heard of it.
     """
-    house.stage = "draining"
+    house.leave()
     log.info("draining", sessions=len(house.sessions))
     try:
         async with asyncio.timeout(house.settings.drain_s):

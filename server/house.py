@@ -86,6 +86,8 @@ class House:
         self.outboxes: set[Outbox] = set()
         """Of everybody who is here."""
         self._open: list[Engine] = []
+        self._loading: asyncio.Timeout | None = None
+        """Whose end is that of the loading too."""
         self.fellows = fellows_of(settings, metrics)
         self.keeping = self._keeping()
         self.sessions = SessionManager(
@@ -117,20 +119,14 @@ class House:
     async def open(self) -> AsyncIterator[None]:
         """Load the engines, side by side; close everything, in reverse, at the end.
 
-        Raises `StartError` when an engine cannot be used.
+        Raises `StartError` when an engine cannot be used, `GoingAway` when told to leave before all
+        were loaded.
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(self.audit.open())
             stack.push_async_callback(self._close_tracing)
             stack.push_async_callback(self._close_all)
-            try:
-                async with asyncio.TaskGroup() as loading:
-                    if self._keys is not None:
-                        loading.create_task(self._keys.refresh())
-                    for engine in _all(self.engines):
-                        loading.create_task(self._load(engine))
-            except ExceptionGroup as group:
-                raise first_error(group) from None
+            await self._load_all()
             voice = self.engines.synthesizers[0].info.name
             log.info("voice_chosen", engine=voice, why=self.engines.why_voice)
             ear = self.engines.transcriber.info
@@ -145,9 +141,15 @@ class House:
             await stack.enter_async_context(Lookout(_all(self.engines)))
             stack.enter_context(self.watchdog)
             await stack.enter_async_context(self.load)
-            if self.stage == "loading":  # and was not told to stop meanwhile
+            if self.stage == "loading":  # and was not told to leave meanwhile
                 self.stage = "ready"
             yield
+
+    def leave(self) -> None:
+        """Let nobody in any more. Engines that are still loading are not waited for."""
+        self.stage = "draining"
+        if self._loading is not None:
+            self._loading.reschedule(0)
 
     @property
     def ears(self) -> OpensRecognisers | None:
@@ -263,6 +265,21 @@ class House:
     def _barred(self, reason: str, known: dict[str, Any]) -> None:
         self.metrics.barred(reason)
         self.audit.note("refused", why=reason, **known)
+
+    async def _load_all(self) -> None:
+        """Raises as `open`."""
+        try:
+            async with asyncio.timeout(None) as self._loading, asyncio.TaskGroup() as loading:
+                if self._keys is not None:
+                    loading.create_task(self._keys.refresh())
+                for engine in _all(self.engines):
+                    loading.create_task(self._load(engine))
+        except ExceptionGroup as group:
+            raise first_error(group) from None
+        except TimeoutError:
+            raise GoingAway("the server was told to stop while it loaded") from None
+        finally:
+            self._loading = None
 
     async def _load(self, engine: Engine) -> None:
         began = time.monotonic()

@@ -102,8 +102,10 @@ async def file(request: Request) -> Response:
     return _respond(request, request.path_params["name"])
 
 
+voice_routes: list[BaseRoute] = [Route("/", index)]
+"""What `ANTIPHON_PAGE=off` takes away."""
+
 routes: list[BaseRoute] = [
-    Route("/", index),
     Route("/admin", admin),
     Route("/web/{name}", file),
 ]

@@ -14,7 +14,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from pipeline.errors import StartError, first_error
+from pipeline.errors import GoingAway, StartError, first_error
 from server import logs, peer, settings, settings_help
 from server.app import build_house, create_app
 from server.drain import drain
@@ -42,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until a signal; 0 after a drain, 1 when it could not start."""
+    """Serve until a signal; 0 after it, whenever it came, 1 when the server could not start."""
     try:
         chosen = settings.load(host=args.host, port=args.port)
         logs.configure(chosen.log_level, chosen.log_format)
@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
             asyncio.Runner(loop_factory=_new_loop) as runner,
         ):
             runner.run(serve(chosen, listener))
+    except GoingAway as told:
+        log.info("stopped_before_ready", why=str(told))
     except StartError as error:
         print(f"antiphon: {error}", file=sys.stderr)
         return 1
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def serve(chosen: settings.Settings, listener: socket.socket) -> None:
-    """Serve on the bound socket until drained. Raises `StartError`."""
+    """Serve on the bound socket until drained. Raises as `running`."""
     host, port = listener.getsockname()[:2]
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
     async with running(chosen, listener) as (house, stopped):
@@ -76,7 +78,8 @@ async def running(
     """A server on the bound socket: its house, once loaded, and the task that ends with it.
 
     While it loads it answers already, with 503. Leaving the scope stops it. `house`: one with other
-    engines than the settings name. Raises `StartError`.
+    engines than the settings name. Raises `StartError`, and `GoingAway` when told to stop while it
+    loads.
     """
     house = house or build_house(chosen)
     server = _Server(stack(create_app(house), house.unread), house)
@@ -144,8 +147,12 @@ class _Server(uvicorn.Server):
         self._drain = asyncio.get_running_loop().create_task(self._drained())
 
     async def _drained(self) -> None:
-        await drain(self._house)
-        self.should_exit = True
+        try:
+            await drain(self._house)
+        except Exception:
+            log.exception("drain_failed")
+        finally:  # a server that was told to stop does
+            self.should_exit = True
 
 
 @contextmanager

@@ -50,7 +50,9 @@ class Settings(BaseModel):
         description="names (comma-separated, without a port) by which this server is addressed,"
         " besides localhost; none: any, but on loopback a page of another name is not our own",
     )
-    page: bool = Field(True, description="the voice chat page at /")
+    page: bool = Field(
+        True, description="the voice chat page at /; the admin page is there without it too"
+    )
     realtime: bool = Field(True, description="the OpenAI Realtime API at /v1/realtime")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="how much to log; what people say is never logged above debug"
@@ -229,8 +231,9 @@ class Settings(BaseModel):
         "auto", description="language model; auto: openai if a URL is set, else llama-cpp"
     )
     llm_base_url: str = Field(
-        "", description="OpenAI-compatible URLs, one or several (comma-separated): http://host/v1"
-    )
+        "", repr=False,
+        description="OpenAI-compatible URLs, one or several (comma-separated): http://host/v1",
+    )  # fmt: skip
     llm_model: str = Field("", description="the model to ask for; empty: the first one there is")
     llm_api_key: str = Field("", description="sent as a bearer token", repr=False)
     llm_slots: int = Field(8, ge=1, le=1_024, description="replies generated at once")

@@ -47,6 +47,7 @@ def check(settings: Settings) -> None:
             raise _wrong("allowed_hosts", f"{host!r} is no name without a port, such as a.example")
     if settings.redis_url:
         _check_redis_url(settings.redis_url)
+    _check_retention(settings)
     if settings.tts_slots_least > settings.tts_slots:
         raise _wrong(
             "tts_slots_least",
@@ -64,6 +65,21 @@ def check(settings: Settings) -> None:
             "ray_address",
             "a gateway joins the cluster as a node of its own (`ray start --address=host:6379"
             " --num-cpus=0`, then auto); Ray's client protocol would add a hop",
+        )
+
+
+def _check_retention(settings: Settings) -> None:
+    """Whoever asks for retention must not believe in what is not kept."""
+    if not settings.retention_s:
+        return
+    keeps = f"{settings.retention_s:g} s keeps nothing"
+    if not settings.resume_s:
+        raise _wrong("retention_s", f"{keeps} with ANTIPHON_RESUME_S=0, by which nothing is stored")
+    if not settings.authenticates:
+        raise _wrong(
+            "retention_s",
+            f"{keeps} without ANTIPHON_AUTH_SECRET or ANTIPHON_AUTH_JWKS_URL: it is for users who"
+            " are known",
         )
 
 

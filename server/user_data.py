@@ -98,8 +98,9 @@ def sessions_here(house: House, user: str) -> list[dict[str, Any]]:
 
 
 routes = [
-    Route("/v1/users/{id}/data", export, methods=["GET"]),
-    Route("/v1/users/{id}/data", forget, methods=["DELETE"]),
+    # A user's id may have slashes: many an identity provider's `sub` is an address.
+    Route("/v1/users/{id:path}/data", export, methods=["GET"]),
+    Route("/v1/users/{id:path}/data", forget, methods=["DELETE"]),
     Route("/v1/me/data", export_own, methods=["GET"]),
     Route("/v1/me/data", forget_own, methods=["DELETE"]),
 ]

@@ -17,6 +17,7 @@ class Capture extends AudioWorkletProcessor {
     this.closed = false;
     this.port.onmessage = ({ data }) => {
       if (data === "close") this.closed = true;
+      else if (data === "flush") this.#flush();
       else this.frameMs = data.frameMs;
     };
   }
@@ -55,12 +56,21 @@ class Capture extends AudioWorkletProcessor {
     this.frame[this.filled] = Math.round(clipped * 32767);
     this.energy += clipped * clipped;
     this.filled += 1;
-    if (this.filled < this.frame.length) return;
-    const level = Math.sqrt(this.energy / this.filled);
+    if (this.filled === this.frame.length) this.#give();
+  }
+
+  #give() {
+    const count = this.frame.length;
+    const level = Math.sqrt(this.energy / count);
     const pcm = this.frame.buffer;
-    const frameMs = (1000 * this.filled) / this.rate;
-    this.port.postMessage({ pcm, level, frameMs }, [pcm]);
+    this.port.postMessage({ pcm, level, frameMs: (1000 * count) / this.rate }, [pcm]);
     this.#begin();
+  }
+
+  /** What there is of a frame goes out now, with silence behind it: a coder takes whole ones. */
+  #flush() {
+    if (this.filled > 0) this.#give();
+    this.port.postMessage("flushed");
   }
 }
 

@@ -2,12 +2,14 @@
 
 import { MICROPHONE_GONE, NO_WORKLET, microphoneProblem } from "./problems.js";
 
+const FLUSH_MS = 250; // sound that stands still answers nobody
 const WANTED = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 
 export class Microphone {
   #stream;
   #source;
   #node;
+  #flushed = null;
 
   /**
    * Ask and start. `device`: the id of one of `devices`, or "" for the browser's choice; one that is
@@ -43,7 +45,10 @@ export class Microphone {
       numberOfOutputs: 0,
       processorOptions: { rate },
     });
-    this.#node.port.onmessage = ({ data }) => onFrame(data.pcm, data.level, data.frameMs);
+    this.#node.port.onmessage = ({ data }) => {
+      if (data === "flushed") this.#flushed?.();
+      else onFrame(data.pcm, data.level, data.frameMs);
+    };
     this.#source.connect(this.#node);
     stream.getAudioTracks()[0].onended = () => onLost(MICROPHONE_GONE());
   }
@@ -56,6 +61,16 @@ export class Microphone {
   /** How long the frames are from now on. */
   set frameMs(frameMs) {
     this.#node.port.postMessage({ frameMs });
+  }
+
+  /** Everything that came from the device has been handed on. */
+  flush() {
+    return new Promise((resolve) => {
+      this.#flushed?.();
+      this.#flushed = resolve;
+      setTimeout(resolve, FLUSH_MS);
+      this.#node.port.postMessage("flush");
+    });
   }
 
   close() {

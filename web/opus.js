@@ -17,6 +17,9 @@ const encoding = (rate, frameMs) => ({
 
 /** Whether this browser can, both ways. `rate`: the microphone's, Hz. */
 export async function knowsOpus(rate) {
+  // Firefox has both coders and says so, but stands still with both at work beside a worklet that
+  // plays (tried with 153). No feature tells, so its name has to; on iOS it is WebKit, and "FxiOS".
+  if (navigator.userAgent.includes("Firefox/")) return false;
   try {
     const told = await Promise.all([
       AudioEncoder.isConfigSupported(encoding(rate, 20)),

@@ -38,6 +38,7 @@ export class Voice {
   #thinking = false;
   #onset = null; // of the user's voice: { at, told }
   #quietFrames = 0;
+  #releases = 0; // pushes that are over, and whose last frames are on their way here
   #audio = null; // of replies, as `welcome` had it
 
   constructor(
@@ -164,14 +165,23 @@ export class Voice {
   release() {
     if (!this.pushing) return;
     this.pushing = false;
-    if (this.#microphone) this.#microphone.muted = true;
-    this.levels.microphone = 0;
-    if (this.connection === "ready") {
-      this.#thinking = true;
-      // The last of it may still be in a coder.
-      void this.#uplink.flush().then(() => this.antiphon.send({ type: "commit" }));
-    }
+    const ready = this.connection === "ready";
+    if (ready) this.#thinking = true;
+    void this.#hearTheRest().then(() => ready && this.antiphon.send({ type: "commit" }));
     this.#observer.changed();
+  }
+
+  /** What was said before the release may still be in the audio thread, or in a coder. */
+  async #hearTheRest() {
+    const microphone = this.#microphone;
+    this.#releases += 1;
+    await microphone?.flush();
+    this.#releases -= 1;
+    if (microphone && this.mode === "push" && !this.pushing) {
+      microphone.muted = true;
+      this.levels.microphone = 0;
+    }
+    await this.#uplink.flush();
   }
 
   /** Stop the reply. */
@@ -290,7 +300,8 @@ export class Voice {
   }
 
   #speak(pcm, level, frameMs) {
-    if (this.muted || (this.mode === "push" && !this.pushing)) return;
+    const open = this.mode !== "push" || this.pushing || this.#releases > 0;
+    if (this.muted || !open) return;
     this.levels.microphone = level;
     this.#noteOnset(level, frameMs);
     if (this.#uplink.hear(pcm, frameMs)) this.figures.frames += 1;

@@ -266,15 +266,24 @@ def _timeout(seconds: float) -> httpx.Timeout:
 
 
 def _checked(base_url: str) -> httpx.URL:
+    """Raises `StartError`, which shows no password."""
     try:
         url = httpx.URL(base_url.strip().rstrip("/"))
-    except httpx.InvalidURL as error:
-        raise StartError(f"ANTIPHON_LLM_BASE_URL is no URL: {error}") from error
+    except httpx.InvalidURL:  # which may quote what it stumbled over
+        url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host:
         raise StartError(
-            f"ANTIPHON_LLM_BASE_URL takes a URL such as http://127.0.0.1:8080/v1, not {base_url!r}."
+            "ANTIPHON_LLM_BASE_URL takes a URL such as http://127.0.0.1:8080/v1, "
+            f"not {_without_userinfo(base_url)!r}."
         )
     return url.copy_with(path="/v1") if url.path in ("", "/") else url
+
+
+def _without_userinfo(text: str) -> str:
+    """Of something that need not be a URL: where its name and password might stand is "..."."""
+    before, at, after = text.rpartition("@")
+    scheme, slashes, _ = before.partition("://")
+    return f"{scheme if slashes else ''}{slashes}...@{after}" if at else text
 
 
 def _is_loopback(host: str) -> bool:

@@ -60,3 +60,15 @@ async def test_it_shows_who_is_here_and_ends_a_session(visit: Visitor, server: L
         assert await caller.closed() == 1000
         await expect(row).to_have_count(0, timeout=WITHIN_MS)
         await expect(visitor.page.locator(".none")).to_be_visible()
+
+
+async def test_it_links_to_the_dashboards_where_there_are_any(visit: Visitor) -> None:
+    there = "http://localhost:3000/"
+    async with live_server(ANTIPHON_DASHBOARDS_URL=there) as running:
+        visitor = await visit("/admin", at=running.url)
+        link = visitor.page.get_by_role("link", name="dashboards")
+        await expect(link).to_have_attribute("href", there, timeout=WITHIN_MS)
+    async with live_server() as running:
+        visitor = await visit("/admin", at=running.url)
+        await expect(visitor.part("connection")).to_have_text("ready", timeout=WITHIN_MS)
+        await expect(visitor.page.get_by_role("link", name="dashboards")).to_have_count(0)

@@ -71,6 +71,15 @@ async def test_without_webcodecs_it_is_pcm(visit: Visitor) -> None:
     assert {len(frame) for frame in packets(visitor)} == {640}
 
 
+async def test_firefox_which_stands_still_with_opus_both_ways_is_given_pcm(visit: Visitor) -> None:
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0"
+    visitor = await visit(script=SMALL, user_agent=firefox)
+    await visitor.write("Good evening.")
+    wire = visitor.wire
+    await wire.until(lambda: bool(wire.messages("welcome")))
+    assert wire.messages("hello", sent=True)[0]["audio"]["codec"] == "pcm16"
+
+
 async def test_a_coder_that_breaks_gives_way_to_pcm_and_the_conversation_goes_on(
     visit: Visitor,
 ) -> None:

@@ -110,6 +110,77 @@ async def test_a_turn_lasts_as_long_as_the_space_bar_is_held(
     assert not any(isinstance(frame, bytes) for frame in wire.sent[at:])
 
 
+BUSY_AT_THE_RELEASE = """() => {
+  // What the page sends; and it is busy when the key is let go: frames pile up in the port.
+  window.sent = [];
+  let heard;
+  window.heard = new Promise((resolve) => (heard = resolve));
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (data) {
+    window.sent.push(typeof data === "string" ? JSON.parse(data).type : "frame");
+    if (typeof data !== "string") heard();
+    return send.call(this, data);
+  };
+  window.addEventListener("keyup", () => {
+    const until = performance.now() + 500;
+    while (performance.now() < until);
+    window.sent.push("released");
+  }, { capture: true });
+}"""
+
+
+async def test_what_was_said_until_the_release_is_sent_before_the_turn_ends(
+    visit: Visitor,
+) -> None:
+    visitor, stage = await on_stage(visit)
+    await visitor.part("settings").click()
+    await visitor.part("push").check()
+    await visitor.page.keyboard.press("Escape")
+    await expect(visitor.part("talk")).to_be_focused()
+    await visitor.page.evaluate(BUSY_AT_THE_RELEASE)
+    await visitor.page.keyboard.down("Space")
+    await visitor.page.evaluate("window.heard")
+    await visitor.page.keyboard.up("Space")
+    await stage.until("commit")
+    sent: list[str] = await visitor.page.evaluate("window.sent")
+    said_after = sent[sent.index("released") + 1 :]
+    before = said_after[: said_after.index("commit")]
+    assert before.count("frame") > 5  # of 25 in half a second, where nobody else uses the machine
+    assert "frame" not in said_after[said_after.index("commit") :]
+    await expect(visitor.part("status")).not_to_have_text("I hear you")
+
+
+async def test_a_frame_that_is_not_full_goes_out_with_silence_behind_it(visit: Visitor) -> None:
+    visitor = await visit()
+    told = await visitor.page.evaluate(
+        """async () => {
+          const told = [];
+          let Capture;
+          globalThis.sampleRate = 16000;
+          globalThis.AudioWorkletProcessor = class {
+            port = { postMessage: (message) => told.push(message) };
+          };
+          globalThis.registerProcessor = (name, made) => (Capture = made);
+          await import("/web/capture-worklet.js");
+          const capture = new Capture({ processorOptions: { rate: 16000 } });
+          const flush = () => capture.port.onmessage({ data: "flush" });
+          const sound = new Float32Array(128).fill(0.5);
+          for (let block = 0; block < 3; block += 1) capture.process([[sound]]);
+          flush(); // 384 samples: a frame of 320, and 64 of the next
+          flush(); // nothing is left
+          return told.map((one) => one.pcm
+            ? { loud: new Int16Array(one.pcm).filter((sample) => sample > 10000).length,
+                count: one.pcm.byteLength / 2, frameMs: one.frameMs }
+            : one);
+        }"""
+    )
+    first, last, *rest = told
+    assert (first["count"], last["count"]) == (320, 320)
+    assert (first["frameMs"], last["frameMs"]) == (20, 20)
+    assert first["loud"] + last["loud"] == pytest.approx(384, abs=16)  # the filter begins and ends
+    assert rest == ["flushed", "flushed"]
+
+
 async def test_a_space_bar_that_is_held_outlasts_the_line(visit: Visitor) -> None:
     visitor, stage = await on_stage(visit)
     await visitor.part("settings").click()

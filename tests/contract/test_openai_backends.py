@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -591,6 +592,21 @@ class TestStart:
             await model.start()
         assert "\n" not in str(failure.value)
         await model.close()
+
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("ftp://me:secret@x/v1", "'ftp://...@x/v1'"),
+            ("me:secret@x/v1", "'...@x/v1'"),
+            ("http://me:sec@ret@x:port/v1", "'http://...@x:port/v1'"),
+            ("http://me:sec://ret@x:port/v1", "'http://...@x:port/v1'"),
+        ],
+    )
+    def test_what_is_no_url_is_shown_without_its_password(self, url: str, shown: str) -> None:
+        with pytest.raises(StartError) as refused:
+            OpenAILanguageModel(url)
+        assert shown in str(refused.value)
+        assert not re.search("me|sec|ret", str(refused.value))
 
     @pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x/v1", "http://", "http://[::"])
     def test_what_is_no_url_is_refused_at_once(self, url: str) -> None:

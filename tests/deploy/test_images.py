@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,11 @@ STAGES = {
         r"^FROM \S+ AS (?P<name>\S+)\n(?P<body>.*?)(?=^FROM |\Z)", TEXT, re.M | re.S
     )
 }
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+DEFAULTS = re.compile(r"\$\{\w+:?-([^}]*)\}")
+"""What compose puts in the place of a variable that nobody sets."""
+COMPOSE: dict[str, Any] = yaml.safe_load(
+    DEFAULTS.sub(r"\1", (ROOT / "docker-compose.yml").read_text())
+)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 
@@ -247,6 +252,32 @@ def test_all_but_the_proxy_are_published_on_loopback_alone() -> None:
     for name, service in SERVICES.items():
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:") or name == "nginx"
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "balancer"])
+def test_a_proxy_is_believed_about_whom_it_speaks_for_and_no_other_container_is(proxy: str) -> None:
+    (config,) = COMPOSE["networks"]["default"]["ipam"]["config"]
+    given_out = ip_network(config["ip_range"])
+    assert given_out.subnet_of(ip_network(config["subnet"]))
+    address = SERVICES[proxy]["networks"]["default"]["ipv4_address"]
+    assert ip_address(address) in ip_network(config["subnet"])
+    assert ip_address(address) not in given_out
+    (mounted,) = (one for one in SERVICES[proxy]["volumes"] if ".conf:" in one)
+    behind = re.findall(
+        r"^ *server ([\w-]+):8000", (ROOT / mounted.split(":")[0]).read_text(), re.M
+    )
+    assert behind
+    for name in {*behind, "gpu"} if "server" in behind else behind:
+        assert SERVICES[name]["environment"]["FORWARDED_ALLOW_IPS"] == address
+
+
+def test_the_admin_page_links_to_the_dashboards_where_they_are_published() -> None:
+    (published,) = SERVICES["grafana"]["ports"]
+    host, port, _ = published.split(":")
+    assert host == "127.0.0.1"
+    for name in OURS.keys() - {"models"}:
+        chosen = load(OURS[name]["environment"], env_file=None)
+        assert chosen.dashboards_url == f"http://localhost:{port}/"
 
 
 def test_every_folder_that_is_mounted_is_here_but_the_certificates() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import socket
@@ -22,6 +23,8 @@ from tests.support import ROOT, LiveServer, call, live_server
 from tests.tokens import AUTH, bearer, token
 
 CONFIG = ROOT / "deploy" / "nginx" / "antiphon.conf"
+CLIENT, PROXY = "127.0.0.2", "127.0.0.3"
+"""Addresses of loopback that are not the server's."""
 ALONE = """
 daemon off; master_process off; pid nginx.pid; error_log error.log warn;
 events {{ worker_connections 64; }}
@@ -143,6 +146,33 @@ async def test_a_conversation_and_speech_go_through(tmp_path: Path, certificate:
         plain = await http.get(f"http://localhost:{front.http_port}/some/page?a=b")
         assert plain.status_code == 301
         assert plain.headers["location"] == "https://localhost/some/page?a=b"
+
+
+async def test_the_audit_shows_the_clients_address_and_not_the_proxys(
+    tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the compose file: the proxy has an address of its own, which the server is told of."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", PROXY)
+    monkeypatch.setattr(
+        f"{__name__}.ALONE", ALONE.replace("{include}", f"proxy_bind {PROXY}; {{include}}")
+    )
+    kept = {"ANTIPHON_DATA_DIR": str(tmp_path / "data"), "ANTIPHON_AUDIT_MB": "1"}
+    async with fronted(tmp_path, certificate, **kept) as front:
+        ws = front.url.replace("https", "wss") + "/ws"
+        said = {"x-forwarded-for": "203.0.113.7"}  # by the client, of itself
+        async with call(ws, {}, ssl=front.context, local_addr=(CLIENT, 0), additional_headers=said):
+            pass
+        transport = httpx.AsyncHTTPTransport(verify=front.context, local_address=CLIENT)
+        async with httpx.AsyncClient(transport=transport) as http:
+            body = {"input": "Hello there.", "response_format": "wav"}
+            await http.post(f"{front.url}/v1/audio/speech", json=body, headers=said)
+        (audit,) = (tmp_path / "data").glob("audit-*.jsonl")
+        wanted = {"connected", "disconnected", "requested"}
+        lines: list[dict[str, str]] = []
+        while {line["event"] for line in lines} < wanted:
+            await asyncio.sleep(0.02)
+            lines = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert {line["remote"].rpartition(":")[0] for line in lines if "remote" in line} == {CLIENT}
 
 
 async def test_what_is_an_operators_stays_behind_it_however_it_is_spelt(

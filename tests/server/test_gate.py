@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -768,8 +769,11 @@ async def test_the_page_and_realtime_can_be_switched_off() -> None:
         live_server(ANTIPHON_PAGE="off", ANTIPHON_REALTIME="off") as server,
         client(server.url) as http,
     ):
-        for route in ("/", "/web/app.js"):
-            assert (await http.get(route)).status_code == 404
+        assert (await http.get("/")).status_code == 404
+        operators = await http.get("/admin")
+        assert operators.status_code == 200
+        for file in re.findall(r'(?:href|src)="(web/[^"]+)"', operators.text):
+            assert (await http.get(f"/{file}")).status_code == 200
         assert (await http.post("/v1/realtime/client_secrets")).status_code == 404
         url = server.url.replace("http", "ws") + "/v1/realtime"
         assert (await refused_handshake(url)).status_code == 403

@@ -78,9 +78,12 @@ def test_a_reply_is_given_up_only_after_all_that_an_engine_may_take() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    settings = load(
-        {"ANTIPHON_LLM_API_KEY": "sk-secret", "ANTIPHON_ADMIN_TOKEN": "open"}, env_file=None
-    )
+    environ = {
+        "ANTIPHON_LLM_API_KEY": "sk-secret",
+        "ANTIPHON_LLM_BASE_URL": "http://me:secret@host/v1",
+        "ANTIPHON_ADMIN_TOKEN": "open",
+    }
+    settings = load(environ, env_file=None)
     assert "secret" not in repr(settings)
     assert "open" not in repr(settings)
 
@@ -110,6 +113,10 @@ SECRET = "0123456789abcdef0123456789abcdef"
         ({"ALLOWED_HOSTS": "https://a.example"}, "ANTIPHON_ALLOWED_HOSTS:"),
         ({"ALLOWED_HOSTS": "a.example:443"}, "ANTIPHON_ALLOWED_HOSTS: 'a.example:443' is no name"),
         ({"TTS_SLOTS_LEAST": "3"}, "ANTIPHON_TTS_SLOTS_LEAST: 3 is more than ANTIPHON_TTS_SLOTS=1"),
+        ({"AUTH_SECRET": SECRET, "RETENTION_S": "60", "RESUME_S": "0"},
+         "ANTIPHON_RETENTION_S: 60 s keeps nothing with ANTIPHON_RESUME_S=0"),
+        ({"RETENTION_S": "60"},
+         "ANTIPHON_RETENTION_S: 60 s keeps nothing without ANTIPHON_AUTH_SECRET"),
         ({"AUTH_SKEW_S": "3600"}, "ANTIPHON_AUTH_SKEW_S='3600': input should be less"),
         ({"PAGE": "perhaps"}, "ANTIPHON_PAGE='perhaps': input should be a valid boolean"),
     ],
@@ -130,6 +137,11 @@ def test_what_does_not_hold_or_go_together_stops_the_start_by_name(
 @pytest.mark.parametrize("url", ["https://issuer.example/keys", "http://127.0.0.1:9000/keys"])
 def test_public_keys_come_from_where_nobody_can_change_them(url: str) -> None:
     assert load({"ANTIPHON_AUTH_JWKS_URL": url}, env_file=None).authenticates
+
+
+def test_retention_is_for_known_users_whose_sessions_are_stored() -> None:
+    kept = load({"ANTIPHON_AUTH_SECRET": SECRET, "ANTIPHON_RETENTION_S": "60"}, env_file=None)
+    assert kept.retention_s == 60
 
 
 def test_the_token_of_talk_is_no_setting_of_a_servers() -> None:

@@ -18,7 +18,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from server.serve import bound
+from server.house import House
+from server.serve import bound, running
+from server.settings import load
 from session.sqlite_store import FILE
 from tests.support import ROOT, SCRIPTED, call, live_server, server_process
 
@@ -153,9 +155,6 @@ async def test_a_server_that_loads_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     slow = asyncio.Event()
     monkeypatch.setattr(ScriptedSynthesizer, "start", lambda self: slow.wait())
     with bound("127.0.0.1", 0) as listener:
-        from server.serve import running
-        from server.settings import load
-
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
         async def serve_it() -> None:
@@ -173,3 +172,47 @@ async def test_a_server_that_loads_says_so(monkeypatch: pytest.MonkeyPatch) -> N
                 assert await caller.closed() == 1013
         slow.set()
         await task
+
+
+def test_a_server_told_to_stop_while_it_loads_leaves_that_and_ends_with_0(tmp_path: Path) -> None:
+    with bound("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    with socket.socket() as mute:  # a language model's server that takes connections, no more
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        mute.settimeout(60)
+        environ = {
+            "ANTIPHON_DATA_DIR": str(tmp_path),
+            "ANTIPHON_LLM_ENGINE": "openai",
+            "ANTIPHON_LLM_BASE_URL": f"http://127.0.0.1:{mute.getsockname()[1]}/v1",
+            "ANTIPHON_LLM_FIRST_TOKEN_S": "300",
+        }
+        with subprocess.Popen(
+            [sys.executable, "-m", "server", "serve", "--port", str(port)],
+            cwd=ROOT, env={**os.environ, **SCRIPTED, **environ}, stdout=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            try:
+                asked, _ = mute.accept()  # it loads
+                with asked:
+                    ready = httpx.get(f"http://127.0.0.1:{port}/readyz")
+                    assert (ready.status_code, ready.json()["status"]) == (503, "loading")
+                    process.send_signal(signal.SIGTERM)
+                    printed, _ = process.communicate(timeout=60)
+            finally:
+                process.kill()
+    assert process.returncode == 0
+    assert b"is ready" not in printed
+
+
+async def test_a_server_whose_drain_fails_stops_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def failing(house: House) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr("server.serve.drain", failing)
+    with bound("127.0.0.1", 0) as listener:
+        async with running(load(SCRIPTED, env_file=None), listener) as (_, stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+            async with asyncio.timeout(20):
+                await stopped

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -111,6 +112,18 @@ async def test_whose_data_was_asked_for_is_counted_and_noted_and_by_whom(tmp_pat
         ]  # fmt: skip
         assert {line["user"] for line in lines} == {"anna"}
         assert "My name" not in it.file.read_text()
+
+
+@pytest.mark.parametrize("spelt", ["a/b", "a%2Fb", "x/data", "https:%2F%2Flogin.example%2Fanna"])
+async def test_an_operator_finds_a_user_whose_id_has_slashes(tmp_path: Path, spelt: str) -> None:
+    user = unquote(spelt)
+    async with watched(tmp_path, **AUTH, ANTIPHON_ADMIN_TOKEN="open sesame") as it:
+        await said(it, user, "My name has a slash.")
+        shown = await asked(it, "GET", ADMIN, f"/v1/users/{spelt}/data")
+        assert (shown["user"], len(shown["sessions"])) == (user, 1)
+        forgotten = await asked(it, "DELETE", ADMIN, f"/v1/users/{spelt}/data")
+        assert forgotten == {"user": user, "forgotten": 1}
+        assert (await asked(it, "GET", bearer(token(user))))["sessions"] == []
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
