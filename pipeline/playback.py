@@ -50,7 +50,8 @@ class Playback:
         self.rate_hz = rate_hz
         self._followed = followed
         self._ahead = round(send_ahead_s * rate_hz)
-        self._chunk = round(chunk_s * rate_hz)
+        # Two chunks at least, or the listener would run dry before the next one may leave.
+        self._chunk = min(round(chunk_s * rate_hz), max(1, self._ahead // 2))
         self._clauses: list[Voiced] = []
         self._coming: deque[tuple[int, int]] = deque()
         """Clauses whose audio is not whole: their spans of the text, in order."""
@@ -123,11 +124,8 @@ class Playback:
 
     def due(self, now: float) -> int:
         """How many samples may leave now: whole chunks, or the rest of the reply."""
-        waiting = self.made - self.sent
-        if self.held or waiting <= 0 or (waiting < self._chunk and not self.complete):
-            return 0
         room = self._ahead - (self.sent - self.played(now))
-        return min(waiting, self._chunk) if room > 0 else 0
+        return self._next if not self.held and self._next <= room else 0
 
     def ended(self, now: float) -> bool:
         """Whether the listener has heard it all, once all has been sent."""
@@ -144,8 +142,8 @@ class Playback:
         if self.held:
             return None
         played = self.played(now)
-        if self.sent < self.made and (self.made - self.sent >= self._chunk or self.complete):
-            return now + max(0.0, (self.sent - played - self._ahead + 1) / self.rate_hz)
+        if self._next:
+            return now + max(0.0, (self.sent - played + self._next - self._ahead) / self.rate_hz)
         if self.complete:
             end = now + max(0.0, (self.sent - played) / self.rate_hz)
             if self._recently_reported(now) and self._reported_at is not None:
@@ -167,6 +165,12 @@ class Playback:
         """The clauses with audio. Where the last one ends is a guess while it is being made."""
         making = self._in_the_making()
         return tuple(self._clauses) if making is None else (*self._clauses, making)
+
+    @property
+    def _next(self) -> int:
+        """Samples that leave together, as soon as there is room for all of them."""
+        waiting = self.made - self.sent
+        return min(waiting, self._chunk) if waiting >= self._chunk or self.complete else 0
 
     def _in_the_making(self) -> Voiced | None:
         """The clause whose audio has begun to come, as long as its letters will take: those of the

@@ -6,6 +6,7 @@ it grows, and only the latest answer counts; a closed one is asked for once more
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -19,6 +20,9 @@ FRAME = 512
 """Samples of a VAD frame: 32 ms."""
 CUT_FROM, CUT_AT = 22 * SPEECH_HZ, 26 * SPEECH_HZ
 """Speech without a pause is cut for the recogniser between these, where it is quietest."""
+
+_NOISE = re.compile(r"\[[^][]*\]|\([^()]*\)|（[^（）]*）|【[^【】]*】|\*[^*]*\*")
+"""How recognisers write what is no speech: "[BLANK_AUDIO]", "(coughs)", "*sighs*"."""
 
 
 class Learnt(Enum):
@@ -167,8 +171,9 @@ class Utterance:
             self._settle(segment, now)
             return Learnt.ECHO
         else:
-            changed = segment.text != answer.text
-            segment.text = answer.text
+            said = _said(answer.text)
+            changed = segment.text != said
+            segment.text = said
             self._settle(segment, now)
             if changed and self.number and self.text:
                 yield UserTranscript(self.number, self.text, final=False)
@@ -186,7 +191,7 @@ class Utterance:
         last = len(self.segments) - 1
         segment = self.segments[last]
         if (answer.key, answer.segment) == (self.key, last) and answer.end > segment.answered_to:
-            segment.text, segment.answered_to = answer.text, answer.end
+            segment.text, segment.answered_to = _said(answer.text), answer.end
 
     def _look_again(self, index: int, over: Over) -> Look:
         """Once more, for words that did not come."""
@@ -201,3 +206,8 @@ class Utterance:
     def _settle(self, segment: Segment, now: float) -> None:
         segment.answered_to = segment.asked_to
         self.marks.transcript = now
+
+
+def _said(text: str) -> str:
+    """The recogniser's text, or "" for one without a word: a lone mark, or a noise by its name."""
+    return text if any(map(str.isalnum, _NOISE.sub("", text))) else ""

@@ -25,6 +25,10 @@ PING_EVERY_S, PONG_WITHIN_S = 20.0, 20.0
 _KEY = "antiphon.peer"
 UNREAD_BYTES = 4 * 1024 * 1024
 """What may wait in the socket's buffer. Messages stop far below; pongs know no such bound."""
+MESSAGE_BYTES = 256 * 1024
+"""The longest message that is read at all, unless its endpoint reads longer ones: what has come of
+one is kept until its end comes, and that may be never. `/ws` refuses shorter ones itself, and tells
+why."""
 MOST_FRAGMENTS = 16_384
 """Pieces of one message. Their bytes are bounded, but an empty piece costs memory too."""
 
@@ -242,6 +246,13 @@ def listen(socket: WebSocket, ear: Ear | None) -> None:
     """Let an ear, or none any more, have binary messages first, where the server can."""
     if (peer := _protocol(socket)) is not None:
         peer.ear = ear
+
+
+def read_up_to(socket: WebSocket, size: int) -> None:
+    """Let messages have so many bytes from now on, where the server can; to be said before the
+    socket is accepted, or one may have begun."""
+    if (peer := _protocol(socket)) is not None:
+        peer.conn.max_message_size = size
 
 
 async def answers(socket: WebSocket, within_s: float) -> bool:

@@ -14,6 +14,7 @@ from server.connection import Connection
 from server.house import House
 from server.intake import Intake
 from server.lobby import RealtimeLobby
+from server.peer import read_up_to
 from server.realtime_secrets import DEFAULT_MODEL, new_codec
 from server.sharing import session_counts
 from server.talk import Talk, answered
@@ -26,6 +27,8 @@ from session.session import Session
 
 log = structlog.get_logger(__name__)
 
+MESSAGE_BYTES = 16 * 1024 * 1024
+"""The longest event: an append of 15 MiB, and room around it."""
 CREDIT_S = 330.0
 """Audio that may run ahead of real time: 15 MiB of base64 in one append. The reader waits while it
 is heard."""
@@ -39,6 +42,7 @@ async def realtime_socket(socket: WebSocket) -> None:
     house.check_elsewhere()
     visitor = await house.gate.for_session(socket)
     given = visitor.session
+    read_up_to(socket, MESSAGE_BYTES)
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(realtime.SUBPROTOCOL if realtime.SUBPROTOCOL in offered else None)
     model = socket.query_params.get("model") or str(given.get("model") or DEFAULT_MODEL)

@@ -23,9 +23,6 @@ from server.peer import PeerProtocol, http_peer
 
 log = structlog.get_logger(__name__)
 
-WS_MAX_BYTES = 16 * 1024 * 1024
-"""The largest frame that is read at all; `/ws` refuses far smaller ones itself."""
-
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`serve` and its help, which lists every setting."""
@@ -111,7 +108,7 @@ def stack(
         lifespan="off",
         http=http_peer(unread),
         ws=PeerProtocol,
-        ws_max_size=WS_MAX_BYTES,
+        ws_max_size=peer.MESSAGE_BYTES,
         ws_per_message_deflate=False,
         ws_ping_interval=peer.PING_EVERY_S,
         ws_ping_timeout=peer.PONG_WITHIN_S,

@@ -29,6 +29,9 @@ from pipeline.playback import Voiced, heard_until
 Role = Literal["system", "user", "assistant", "tool"]
 ROOT = "root"
 """As `after` of `insert`: before everything else."""
+WHOLE_BYTES = 65_536
+"""What is kept beside the words that were heard, so that replies can be cut anew: all that was
+voiced of the latest ones, and where. The last one has it whatever its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Item:
     spoken: bool = False
     """By voice; else it was typed."""
     whole: str = ""
-    """A reply's text as it was generated, heard or not."""
+    """A reply's text as far as it was voiced, heard or not; "" when that is not known any more."""
     voiced: tuple[Voiced, ...] = ()
     """Where that lies in its audio."""
     cut_at: int | None = None
@@ -174,11 +177,14 @@ class Conversation:
         self._opened = {(reply, call) for reply, call in self._opened if reply != done.reply}
         said = "" if done.apology else done.heard  # a model that reads apologies learns them
 
+        whole = done.text[: done.voiced[-1].text_end] if done.voiced else ""
+
         def end(item: Item) -> Item:
-            item = replace(item, text=said, status=done.status, whole=done.text, voiced=done.voiced)
+            item = replace(item, text=said, status=done.status, whole=whole, voiced=done.voiced)
             return item if item.cut_at is None else _cut(item, item.cut_at)
 
         self._change_reply(done.reply, end)
+        self._bound_whole()
         for at, item in enumerate(self._items):
             if item.reply == done.reply and item.status == "in_progress":
                 self._items[at] = replace(item, status="failed")  # a call that broke off
@@ -229,6 +235,7 @@ class Conversation:
     def truncate(self, item_id: str, played: int) -> None:
         """Cut what was said of a reply to what lies before this sample of its audio.
 
+        Where its words lie is known of the latest replies; an older one stays, or goes as a whole.
         Raises `NoSuchItem`, or `ValueError` if the item is no reply's words.
         """
         at = self._index(item_id)
@@ -319,6 +326,16 @@ class Conversation:
                     count, total = count - 1, total - sizes[other]
         self._items = [item for at, item in enumerate(self._items) if at not in gone]
 
+    def _bound_whole(self) -> None:
+        """Older replies keep no more than what was heard."""
+        kept = 0
+        for at, item in reversed(list(enumerate(self._items))):
+            size = _whole_bytes(item) if item.voiced else 0
+            if kept and kept + size > WHOLE_BYTES:
+                self._items[at] = replace(item, whole="", voiced=())
+            else:
+                kept += size
+
     def _places(self, calls: set[str]) -> set[int]:
         """Where these calls and their answers stand."""
         return {at for at, item in enumerate(self._items) if item.call in calls}
@@ -345,8 +362,17 @@ def turn_item(prefix: str, turn: int) -> str:
     return f"{prefix}u{turn}"
 
 
+def _whole_bytes(item: Item) -> int:
+    """About what it takes to be cut anew."""
+    spans = sum(120 + 40 * len(clause.words) for clause in item.voiced)
+    return len(item.whole.encode("utf-8", "surrogatepass")) + spans
+
+
 def _cut(item: Item, played: int) -> Item:
-    heard = heard_until(item.whole, item.voiced, played)
+    if item.voiced:
+        heard = heard_until(item.whole, item.voiced, played)
+    else:  # where its words lie is not known
+        heard = item.text if played > 0 else ""
     return replace(item, text=heard, status="interrupted", cut_at=played)
 
 

@@ -56,6 +56,12 @@ class Raw:
         await self.upgrade()
         await self.send(frame(TEXT, b'{"type":"hello","voice":"tone-low","speed":0.25}'))
 
+    async def until(self, word: bytes) -> None:
+        """Read up to a frame that has this in it, and to that frame's end."""
+        async with asyncio.timeout(20):
+            while word not in (await self._frame())[1]:
+                pass
+
     async def close_code(self) -> int | None:
         """Read up to the server's close frame; its code, or None when there was none."""
         async with asyncio.timeout(20):

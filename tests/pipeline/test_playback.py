@@ -23,6 +23,29 @@ def test_nothing_is_due_before_a_whole_chunk_is_made() -> None:
     assert playback.due(0.0) == 100
 
 
+def test_a_chunk_waits_until_there_is_room_for_all_of_it() -> None:
+    playback = Playback(RATE, send_ahead_s=0.25, chunk_s=0.1)
+    playback.add_audio(1_000)
+    sent_through(playback, 0.0)
+    assert playback.sent == 200
+    assert playback.next_due(0.0) == 0.05
+    assert playback.due(0.049) == 0
+    sent_through(playback, 0.05)
+    assert (playback.sent, playback.played(0.05)) == (300, 50)
+
+
+def test_little_may_be_ahead_and_the_listener_still_does_not_run_dry() -> None:
+    playback = Playback(RATE, send_ahead_s=0.1, chunk_s=0.1)
+    playback.add_audio(1_000)
+    now: float | None = 0.0
+    while playback.sent < playback.made:
+        assert now is not None
+        assert now == 0.0 or playback.sent > playback.played(now)
+        sent_through(playback, now)
+        assert playback.sent - playback.played(now) <= 100
+        now = playback.next_due(now)
+
+
 def test_the_last_piece_may_be_short() -> None:
     playback = Playback(RATE, 1.0, 0.1)
     playback.add_audio(60)
@@ -208,6 +231,6 @@ def test_audio_is_never_sent_further_ahead_than_allowed(steps: list[tuple[str, f
         sent_through(playback, now)
         assert 0 <= playback.played(now) <= playback.sent <= playback.made
         if playback.sent > before:
-            assert playback.sent - playback.played(now) < 1_000 + 100
+            assert playback.sent - playback.played(now) <= 1_000
         wake = playback.next_due(now)
         assert wake is None or wake >= now

@@ -55,6 +55,8 @@ from pipeline.utterance import CUT_AT, FRAME, SPEECH_HZ
 
 T = TypeVar("T")
 RATE = 24_000
+WORDLESS = ("", ".", "...", "♪", "[BLANK_AUDIO]", "(coughs)", "[noise] (laughs).")
+"""What recognisers write where nobody said a word."""
 
 
 @dataclass
@@ -311,12 +313,14 @@ def test_who_goes_on_before_the_reply_leaves_was_never_cut_off() -> None:
     assert scene.last(ReplyStarted) == ReplyStarted(1, 1)
 
 
-def test_a_turn_without_words_is_dropped() -> None:
+@pytest.mark.parametrize("text", WORDLESS)
+def test_a_turn_without_words_is_dropped(text: str) -> None:
     scene = Scene()
     scene.speak(0.2)
     scene.hush(0.13)
-    scene.understand("")
+    scene.understand(text)
     scene.hush(1.0)
+    assert not scene.all(Draft)
     assert scene.last(UserTranscript) == UserTranscript(1, "", final=True, discarded=True)
     assert scene.machine.phase is Phase.QUIET
     scene.say()
@@ -399,13 +403,24 @@ def test_speech_during_a_reply_stops_it_at_what_was_heard() -> None:
     assert len(scene.all(Send)) == sends
 
 
-def test_a_short_noise_does_not_stop_a_reply() -> None:
+@pytest.mark.parametrize("text", ["7.", "I [am] here.", "(a) yes", "¿Sí?", "はい。"])
+def test_marks_and_brackets_among_words_are_part_of_them(text: str) -> None:
+    scene = Scene()
+    scene.speak(1.0)
+    scene.step(EndTurn(scene.sample))
+    scene.understand(text)
+    scene.answer()
+    assert scene.last(UserTranscript) == UserTranscript(1, text, final=True)
+
+
+@pytest.mark.parametrize("text", WORDLESS)
+def test_a_short_noise_does_not_stop_a_reply(text: str) -> None:
     scene = Scene()
     scene.say()
     scene.answer(seconds=3.0)
     scene.speak(0.1)
     scene.hush(0.2)
-    scene.understand("")
+    scene.understand(text)
     scene.hush(0.5)
     assert not scene.all(Interrupted)
     assert scene.last(UserTranscript).discarded

@@ -18,9 +18,11 @@ import websockets
 from pipeline.engines.ports import SpeechWindow, Stop, Transcript
 from pipeline.engines.scripted import ScriptedSynthesizer, ScriptedTranscriber
 from server import lobby, logs
+from server.peer import MESSAGE_BYTES
 from server.serve import bound, serve
 from server.settings import load
 from session import limits
+from tests.faults.raw import BINARY, CONTINUATION, TEXT, frame, raw
 from tests.support import SCRIPTED, LiveServer, call, live_server, murmur, silence
 
 
@@ -52,12 +54,42 @@ async def test_a_client_that_says_nothing_does_not_keep_its_place(
             pass
 
 
-async def test_a_refused_message_of_many_megabytes_is_not_looked_at_twice() -> None:
+async def test_a_refused_message_of_many_kilobytes_is_not_looked_at_twice() -> None:
     async with live_server() as server, call(server.ws_url, {}) as caller:
-        await caller.socket.send('{"id":"x","a":[' + "[]," * 500_000 + "[]]}")
+        await caller.socket.send('{"id":"x","a":[' + "[]," * 80_000 + "[]]}")
         error = await caller.until("error")
         assert error["code"] == "BAD_MESSAGE"
         assert "ref" not in error
+
+
+ENDLESS = bytes([0x82, 0xFF]) + (16 * 1024 * 1024).to_bytes(8, "big") + bytes(4)
+"""The head of a frame of 16 MiB, of which nothing more comes."""
+
+
+@pytest.mark.parametrize("greets", [False, True])
+@pytest.mark.parametrize("places", [1, 2])
+async def test_what_comes_of_a_message_too_long_is_not_kept(greets: bool, places: int) -> None:
+    """Whoever has a place, waits for one, or has not said hello yet."""
+    async with (
+        live_server(ANTIPHON_MAX_SESSIONS=str(places)) as server,
+        call(server.ws_url, {}),
+        raw(server.port) as greedy,
+    ):
+        await greedy.upgrade()
+        if greets:
+            await greedy.send(frame(TEXT, b'{"type":"hello"}'))
+            await greedy.until(b"welcome" if places == 2 else b"waiting")
+        await greedy.send(ENDLESS)
+        assert await greedy.close_code() == 1009
+
+
+async def test_pieces_of_a_message_are_kept_up_to_its_bound_and_no_further() -> None:
+    async with live_server() as server, raw(server.port) as greedy:
+        await greedy.hello()
+        await greedy.send(frame(BINARY, bytes(MESSAGE_BYTES // 2), fin=False))
+        await greedy.send(frame(CONTINUATION, bytes(MESSAGE_BYTES // 2), fin=False))
+        await greedy.send(frame(CONTINUATION, b"x", fin=False))
+        assert await greedy.close_code() == 1009
 
 
 async def test_a_playback_beyond_all_measure_is_a_mistake_and_no_more() -> None:

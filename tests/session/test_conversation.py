@@ -21,7 +21,7 @@ from pipeline.events import (
     UserTranscript,
 )
 from pipeline.playback import Voiced
-from session.conversation import ROOT, Conversation, Item, tokens
+from session.conversation import ROOT, WHOLE_BYTES, Conversation, Item, tokens
 
 
 def talk(conversation: Conversation, turn: int, text: str, reply: str, heard: str) -> None:
@@ -133,6 +133,50 @@ def test_a_reply_cut_while_it_is_given_stays_cut_at_its_end() -> None:
     done = ReplyDone(1, 0, "cancelled", "Hi there. I am a fine one.", "Hi there. I am")
     conversation.note(replace(done, voiced=SPOKEN))
     assert conversation.item(added.item.id).text == "Hi there."
+
+
+def reply_cut_at_once(conversation: Conversation, number: int, text: str) -> None:
+    conversation.note(ReplyStarted(number, number))
+    conversation.note(ReplyText(number, text[:1]))
+    conversation.note(ReplyText(number, text[1:]))
+    voiced = (Voiced(0, len(text), 0, 24_000, tuple(range(len(text.split()) + 1))),)
+    conversation.note(ReplyDone(number, number, "interrupted", text, "", voiced=voiced))
+
+
+@pytest.mark.parametrize("text", ["x" * 90_000, "word " * 2_000, "so it is"])
+def test_what_was_not_heard_of_many_replies_does_not_pile_up(text: str) -> None:
+    conversation = Conversation()
+    for number in range(1, 151):
+        reply_cut_at_once(conversation, number, text)
+    one, *_, last = conversation.items
+    assert (last.whole, len(last.voiced)) == (text, 1)
+    assert sum(len(item.whole) for item in conversation.items) <= max(WHOLE_BYTES, len(text))
+    told = sum(len(clause.words) for item in conversation.items for clause in item.voiced)
+    assert told * 40 <= max(WHOLE_BYTES, 40 * len(last.voiced[0].words))
+    assert bool(one.voiced) == (text == "so it is")
+
+
+def test_what_was_never_voiced_of_a_reply_is_not_kept() -> None:
+    conversation = Conversation()
+    conversation.note(ReplyStarted(1, 0))
+    conversation.note(ReplyText(1, "Hi there. I am a fine one." + "x" * 90_000))
+    done = ReplyDone(1, 0, "interrupted", "Hi there. I am a fine one." + "x" * 90_000, "Hi there.")
+    conversation.note(replace(done, voiced=SPOKEN))
+    assert conversation.items[0].whole == "Hi there. I am a fine one"
+
+
+def test_of_an_older_reply_what_was_heard_stays_or_goes_as_a_whole() -> None:
+    conversation = Conversation()
+    conversation.note(ReplyStarted(1, 0))
+    conversation.note(ReplyText(1, "Hi there. I am a fine one."))
+    done = ReplyDone(1, 0, "completed", "Hi there. I am a fine one.", "Hi there. I am a fine one.")
+    conversation.note(replace(done, voiced=SPOKEN))
+    reply_cut_at_once(conversation, 2, "x" * WHOLE_BYTES)
+    first = conversation.items[0].id
+    conversation.truncate(first, 1_000)
+    assert conversation.item(first).text == "Hi there. I am a fine one."
+    conversation.truncate(first, 0)
+    assert conversation.item(first).text == ""
 
 
 def test_only_what_a_reply_says_can_be_cut() -> None:
