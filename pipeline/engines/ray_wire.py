@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.engines.ports import EngineInfo, Float32, Voice
+from pipeline.engines.ports import Choice, EngineInfo, Float32, MemoryUse, Voice
 from pipeline.errors import (
     AntiphonError,
     AtCapacity,
@@ -42,6 +42,9 @@ class Description:
     voices: tuple[Voice, ...] = ()
     blends_voices: bool = False
     languages: frozenset[str] = frozenset()
+    memory: MemoryUse | None = None
+    """Of the device that this replica is on."""
+    choice: Choice = field(default_factory=Choice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,11 @@ class Continuation:
         self._twin = 0.0
         """In the render that goes on, the sample that stands where the last given one does."""
         self._seam = round(SEAM_S * rate_hz)
+
+    @property
+    def goes_on(self) -> bool:
+        """What comes has not all been given before."""
+        return not self._skip and not self._mends
 
     def begin_again(self) -> None:
         """What comes now is the clause from its begin."""
