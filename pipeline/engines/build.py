@@ -210,15 +210,17 @@ def _whisper(config: EngineConfig, threads: int) -> Transcriber:
     from pipeline.engines.faster_whisper import FasterWhisperTranscriber
     from pipeline.engines.whisper_folder import is_here, languages_in, whisper_folder
 
-    def whisper(model: str) -> FasterWhisperTranscriber:
-        return FasterWhisperTranscriber(
-            config.models_dir, model, config.stt_slots, threads, config.stt_batch,
-            config.stt_gpu_memory,
-        )  # fmt: skip
-
     model, _ = choose_ear(config.stt_model, config.models_dir)
     other = config.stt_other_model
-    if not (model.endswith(".en") and other and is_here(config.models_dir, other)):
+    two = model.endswith(".en") and other and is_here(config.models_dir, other)
+    memory_gib = config.stt_gpu_memory / (config.stt_instances * (2 if two else 1))
+
+    def whisper(model: str) -> FasterWhisperTranscriber:
+        return FasterWhisperTranscriber(
+            config.models_dir, model, config.stt_slots, threads, config.stt_batch, memory_gib
+        )
+
+    if not two:
         return whisper(model)
     from pipeline.engines.polyglot import PolyglotTranscriber
 
@@ -283,8 +285,9 @@ def _synthesizer(config: EngineConfig, others: int) -> Synthesizer:
             from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
 
             return KokoroOnnxSynthesizer(
-                config.models_dir, _threads(config, others), config.tts_gpu_memory
-            )
+                config.models_dir, _threads(config, others),
+                config.tts_gpu_memory / max(config.tts_slots, others + 1),
+            )  # fmt: skip
         case "kokoro":
             from pipeline.engines.kokoro import KokoroSynthesizer
 
