@@ -159,7 +159,7 @@ def _lone_synthesizer(config: EngineConfig) -> Synthesizer:
     """The one of a replica: what `auto` means is found out where it runs."""
     voice, _ = choose_voice(config.tts_engine, config.models_dir)
     slots = config.tts_slots if voice == "kokoro" else 1
-    return _synthesizer(replace(config, tts_engine=voice, tts_slots=slots), 0)
+    return _synthesizer(replace(config, tts_engine=voice, tts_slots=slots), 0, same=True)
 
 
 def _at_start(config: EngineConfig) -> int:
@@ -275,7 +275,8 @@ def _voice_activity(config: EngineConfig) -> VoiceActivityModel:
             return SileroVoiceActivity(config.models_dir)
 
 
-def _synthesizer(config: EngineConfig, others: int) -> Synthesizer:
+def _synthesizer(config: EngineConfig, others: int, *, same: bool = False) -> Synthesizer:
+    """`same`: a clause that another one began may be voiced again, and goes on from there."""
     match config.tts_engine:
         case "scripted":
             from pipeline.engines.scripted import ScriptedSynthesizer
@@ -297,7 +298,7 @@ def _synthesizer(config: EngineConfig, others: int) -> Synthesizer:
         case "piper":
             from pipeline.engines.piper import PiperSynthesizer
 
-            return PiperSynthesizer(config.models_dir, _threads(config, others))
+            return PiperSynthesizer(config.models_dir, _threads(config, others), same=same)
 
 
 def _is_elsewhere(config: EngineConfig) -> bool:

@@ -118,10 +118,9 @@ class KokoroOnnxSynthesizer:
 
     def _used_bytes(self) -> int | None:
         """None on a CPU, and until a session says where it runs: with CUDA built in, perhaps."""
-        on_cuda = (
-            self._device == "cuda" if self._model else CUDA in onnxruntime.get_available_providers()
-        )
-        return used_bytes() if on_cuda else None
+        if self._model is None:
+            return used_bytes() if CUDA in onnxruntime.get_available_providers() else None
+        return used_bytes() if self._device == "cuda" else None
 
     def _speak(self, count: int) -> None:
         """Clauses, one after the other: on a device the longest that a reply's get, to see what one

@@ -74,9 +74,9 @@ class Failure:
 class Continuation:
     """One clause's audio, over as many renders as it takes: nothing is given twice.
 
-    The engines are deterministic, or nearly: a second render of a text is as long as the first, to
-    a few samples, so the rest of the one continues the other. The step that may be left at the seam
-    is let out over 5 ms.
+    The engines are deterministic, or nearly (Piper is made so): a second render of a text is as
+    long as the first, to a few samples, so the rest of the one continues the other. The step that
+    may be left at the seam is let out over 5 ms.
     """
 
     __slots__ = ("_given", "_last", "_mends", "_seam", "_skip", "_twin")

@@ -32,10 +32,10 @@ from pipeline.engines.ports import (
 )
 from pipeline.engines.ray_cluster import BUSY, by_delay
 from pipeline.engines.ray_plan import Part
-from pipeline.engines.ray_serve import RaySynthesizer, RayTranscriber
-from pipeline.engines.ray_wire import Failure
+from pipeline.engines.ray_serve import RaySynthesizer, RayTranscriber, _Lost
+from pipeline.engines.ray_wire import Description, Failure
 from pipeline.engines.scripted import ScriptedTranscriber
-from pipeline.errors import TtsFailed
+from pipeline.errors import GpuOutOfMemory, TtsFailed
 from pipeline.pool import TTS, Purpose, ResourcePool
 from pipeline.voicing import REPLY_HZ, VoiceChoice, voiced
 from tests.ray_here import Way, replica_of
@@ -209,6 +209,41 @@ async def test_at_one_seat_the_clause_that_runs_dry_first_goes_first() -> None:
     assert [one.text for one in engine.asked] == ["at the engine", "sooner", "later"]
 
 
+class Falters:
+    """Two replicas, one after the other: the first is lost in mid-clause; the second gives again
+    what was heard, and then nothing."""
+
+    def __init__(self, choir: Choir) -> None:
+        self._choir = choir
+        self.calls = 0
+
+    async def describe(self) -> Description:
+        return Description(self._choir.info, self._choir.rate_hz, self._choir.voices)
+
+    async def synthesize(self, *_: object) -> AsyncIterator[TimedSpeech]:
+        self.calls += 1
+        yield TimedSpeech(np.full(2_400, 0.1, np.float32))
+        if self.calls == 1:
+            raise ConnectionError("lost")
+        yield TimedSpeech(np.zeros(0, np.float32))
+        await asyncio.Event().wait()
+
+
+async def test_what_is_only_said_again_is_no_sign_that_a_lost_clause_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lost(self: object, error: Exception, *, late: bool, given: bool) -> Exception:
+        return TtsFailed("does not answer") if late else _Lost("lost")
+
+    monkeypatch.setattr(RaySynthesizer, "_meaning", lost)  # Ray's classes are not at hand
+    replicas = Falters(Choir())
+    way = Way(replicas, RayConfig(hang_s=60, failover_s=0.1))
+    with pytest.raises(TtsFailed, match="does not answer"):
+        async with asyncio.timeout(10):
+            await said(way, "two words")
+    assert replicas.calls == 2
+
+
 async def test_what_failed_in_the_engine_is_a_value_on_the_way() -> None:
     async with replica_of(part(Choir())) as replica:
         order = Order("anna", Purpose.FIRST_CLAUSE, None)
@@ -218,6 +253,29 @@ async def test_what_failed_in_the_engine_is_a_value_on_the_way() -> None:
         assert failure == Failure("TtsFailed", "it broke")
         with pytest.raises(TtsFailed, match="it broke"):
             await said(Way(replica), "breaks")
+
+
+async def test_full_memory_is_tried_again_in_the_replica_alone() -> None:
+    class Full(Choir):
+        async def free_memory(self) -> None:
+            pass
+
+        async def synthesize_timed(
+            self, request: SpeechRequest, stop: Stop
+        ) -> AsyncIterator[TimedSpeech]:
+            self.asked.append(request)
+            raise GpuOutOfMemory("full")
+            yield
+
+    engine = Full()
+    async with replica_of(part(engine)) as replica:
+        voice = RaySynthesizer(Way(replica))
+        await voice.start()
+        async with ResourcePool({TTS: (voice,)}) as pool, pool.lease(TTS, "anna") as slot:
+            with pytest.raises(GpuOutOfMemory):
+                async for _ in voiced(slot, VoiceChoice("alto").request("two words")):
+                    pass
+    assert len(engine.asked) == 2
 
 
 def test_auto_is_decided_where_the_replica_runs(monkeypatch: pytest.MonkeyPatch) -> None:
