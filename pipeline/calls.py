@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 import structlog
 
 from .engine_faults import forget_values, is_out_of_memory
-from .engines.ports import FreesMemory, Stop
+from .engines.ports import FreesMemory, RunsElsewhere, Stop
 from .errors import AntiphonError, GpuOutOfMemory
 from .kinds import Kind
 
@@ -164,7 +164,9 @@ class Call(Generic[E, T]):
                 forget_values(error)
                 await self._free_memory(engine)
                 # What was given cannot be taken back: only a call that gave nothing is tried again.
-                if last_try or self._given or self.stop.is_set:
+                # Elsewhere it was tried again where the memory is.
+                elsewhere = isinstance(engine, RunsElsewhere)
+                if last_try or elsewhere or self._given or self.stop.is_set:
                     raise GpuOutOfMemory(f"out of memory in {self._kind.title}") from error
 
     async def _once(self, engine: E, function: Callable[[E, Stop], AsyncIterator[T]]) -> None:

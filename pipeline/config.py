@@ -15,7 +15,8 @@ class EngineConfig:
     stt_engine: Literal["auto", "faster-whisper", "realtimestt", "scripted"] = "auto"
     stt_model: str = "auto"
     stt_gpu_memory: float = 0
-    """GiB of the device's memory that the recogniser may take; 0: all of it."""
+    """GiB of the device's memory that the recogniser may take, all instances and both models
+    together; 0: all of it."""
     stt_batch: int = 0
     """Windows in one batch at most; 0: as the device has it (none on a CPU)."""
     stt_other_model: str = "base"
@@ -37,7 +38,7 @@ class EngineConfig:
     tts_threads: int = 2
     """CPU threads of an instance that is alone; one of several gets its share of the cores."""
     tts_gpu_memory: float = 0
-    """GiB of the device's memory that the synthesizer may take; 0: all of it."""
+    """GiB of the device's memory that the synthesizers may take together; 0: all of it."""
     llm_engine: Literal["auto", "openai", "llama-cpp", "scripted"] = "auto"
     llm_base_url: str = ""
     """One or several, comma-separated."""

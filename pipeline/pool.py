@@ -66,6 +66,7 @@ class Slot(Generic[E]):
         "_pool",
         "_seat",
         "_station",
+        "due",
         "position",
         "waited_s",
     )
@@ -84,6 +85,8 @@ class Slot(Generic[E]):
         self._owner = request.owner
         self._errand = Errand(request.owner, request.purpose, request.deadline)
         self._calls: list[Call[E, Any]] = []
+        self.due = request.due
+        """When its result is needed, as the queue has it (`scheduling`), in monotonic seconds."""
         self.waited_s = waited_s
         self.position = request.position
         """The place in the queue when the lease was asked for; 0: an engine was free."""

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import replace
 
 import structlog
 
@@ -119,8 +118,7 @@ class Speaking:
         words: list[int] = []
         async with self._pool.lease(TTS, self._owner, deadline=deadline, purpose=purpose) as slot:
             opening_s = line_break_s(self._before, clause.text)
-            request = replace(self._voice.request(clause.speech), due=deadline)
-            speech = voiced(slot, request, opening_s, words)
+            speech = voiced(slot, self._voice.request(clause.speech), opening_s, words)
             try:
                 async with aclosing(speech):
                     async for piece in speech:

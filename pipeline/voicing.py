@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,16 +49,17 @@ async def voiced(
     """A clause's audio as it is made, at `REPLY_HZ`, pieces of shape (n,): `opening_s` of silence,
     the words with their edges shaped, and the pause that belongs after them.
 
-    `words` is filled at the end with where each of them begins in this audio, and where the last
-    one ends, if the engine knows. Raises what the engine raises, and `TtsFailed` for what cannot
-    be played.
+    An engine that chooses is told when the slot was due. `words` is filled at the end with where
+    each of them begins in this audio, and where the last one ends, if the engine knows. Raises what
+    the engine raises, and `TtsFailed` for what cannot be played.
     """
+    request = replace(request, due=slot.due)
     engine_hz = slot.engine.rate_hz
     resampler = Resampler(engine_hz, REPLY_HZ)
     shaper = ClauseShaper(REPLY_HZ)
     left = round(_longest_s(request) * engine_hz)
     chunks = slot.stream(
-        lambda engine, stop: _timed(engine, request, stop),
+        lambda engine, stop: timed(engine, request, stop),
         lambda speech: len(speech.audio) / engine_hz,
     )
     before, places = opening_s, tuple[int, ...]()
@@ -80,7 +81,7 @@ async def voiced(
     )
 
 
-async def _timed(
+async def timed(
     engine: Synthesizer, request: SpeechRequest, stop: Stop
 ) -> AsyncGenerator[TimedSpeech]:
     """The engine's chunks, with the times of the words where it knows them."""

@@ -128,9 +128,9 @@ class House:
             stack.push_async_callback(self._close_all)
             await self._load_all()
             voice = self.engines.synthesizers[0].info.name
-            log.info("voice_chosen", engine=voice, why=self.engines.why_voice)
+            log.info("voice_chosen", engine=voice, why=self.engines.voice.why)
             ear = self.engines.transcriber.info
-            log.info("ear_chosen", engine=ear.name, model=ear.model, why=self.engines.why_ear)
+            log.info("ear_chosen", engine=ear.name, model=ear.model, why=self.engines.ear.why)
             self.catalogue = self._catalogue()
             if self.fellows is not None:
                 await stack.enter_async_context(self.fellows.open(self))
@@ -368,8 +368,7 @@ class House:
             )
         engines = self.engines
         return Catalogue(
-            voices, engines.transcriber.languages, chosen, engines.not_understood,
-            engines.not_spoken,
+            voices, engines.transcriber.languages, chosen, engines.ear.lacks, engines.voice.lacks,
         )  # fmt: skip
 
 

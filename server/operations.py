@@ -56,9 +56,9 @@ async def status(request: Request) -> Response:
             "uptime_s": round(time.monotonic() - house.started_at, 1),
             "version": version("antiphon"),
             "engines": {
-                "stt": {**_info(engines.transcriber), "why": engines.why_ear},
+                "stt": {**_info(engines.transcriber), "why": engines.ear.why},
                 "llm": _info(engines.language_model),
-                "tts": {**_info(engines.synthesizers[0]), "why": engines.why_voice},
+                "tts": {**_info(engines.synthesizers[0]), "why": engines.voice.why},
                 "vad": _info(engines.voice_activity),
                 "eot": _info(engines.end_of_turn),
             },

@@ -15,7 +15,10 @@ from pipeline.config import EngineConfig
 from pipeline.engines import g2p_east
 from pipeline.engines.choosing import choose_ear, choose_voice
 from pipeline.engines.ports import (
+    Choice,
+    ChosenElsewhere,
     EndOfTurnModel,
+    Engine,
     LanguageModel,
     Synthesizer,
     Transcriber,
@@ -54,27 +57,35 @@ class Engines:
     """Those that are there from the start."""
     language_model: LanguageModel
     makers: Makers = field(default_factory=Makers)
-    why_voice: str = ""
-    """Why it is this synthesizer."""
-    why_ear: str = ""
-    """Why it is this recogniser's model."""
-    not_understood: str = ""
-    """What would make the recogniser understand other languages; "" where nothing is lacking."""
-    not_spoken: str = ""
-    """The same of the voice."""
+    chosen_voice: Choice = field(default_factory=Choice)
+    """What is said of the synthesizer, where it was chosen here."""
+    chosen_ear: Choice = field(default_factory=Choice)
+    """Likewise of the recogniser's model."""
+
+    @property
+    def voice(self) -> Choice:
+        """Why it is this synthesizer; chosen elsewhere, once it is started."""
+        return _choice_of(self.synthesizers[0], self.chosen_voice)
+
+    @property
+    def ear(self) -> Choice:
+        """Likewise, this recogniser's model."""
+        return _choice_of(self.transcriber, self.chosen_ear)
+
+
+def _choice_of(engine: Engine, here: Choice) -> Choice:
+    return engine.choice if isinstance(engine, ChosenElsewhere) else here
 
 
 def build(config: EngineConfig) -> Engines:
     """Construct the chosen engines; cheap. Raises `SettingsError` for a choice that cannot be."""
     if config.ray is not None:
         return _on_ray(config)
-    voice, why = choose_voice(config.tts_engine, config.models_dir)
-    config = replace(config, tts_engine=voice)
+    chosen_voice = _voice_choice(config)
+    config = replace(config, tts_engine=choose_voice(config.tts_engine, config.models_dir)[0])
     return Engines(
-        why_voice=why,
-        why_ear=_why_ear(config),
-        not_understood=_what_hears_more(config),
-        not_spoken=_what_speaks_more(config),
+        chosen_voice=chosen_voice,
+        chosen_ear=_ear_choice(config),
         transcriber=_transcriber(config),
         end_of_turn=_end_of_turn(config),
         voice_activity=_voice_activity(config),
@@ -93,7 +104,12 @@ def _on_ray(config: EngineConfig) -> Engines:
     """The speech engines in replicas. There is never another of one: Serve has the replicas."""
     from pipeline.engines.ray_serve import on_ray
 
-    transcriber, end_of_turn, synthesizer = on_ray(config, ray_parts(config))
+    ear, end_of_turn, synthesizer = on_ray(config, ray_parts(config))
+    transcriber: Transcriber = ear
+    if config.stt_engine == "realtimestt":
+        from pipeline.engines.realtimestt import RealtimeSttElsewhere
+
+        transcriber = RealtimeSttElsewhere(config.models_dir, ear, config.stt_slots)
     return Engines(
         transcriber=transcriber,
         end_of_turn=end_of_turn,
@@ -107,17 +123,25 @@ def _on_ray(config: EngineConfig) -> Engines:
 
 
 def ray_parts(config: EngineConfig) -> tuple[Part, ...]:
-    """What a cluster of our own runs; a replica is told no secret that it does not need."""
+    """What a cluster of our own runs; a replica is told no secret that it does not need.
+
+    One engine is in each replica, and has what is set of memory for itself. Recorders belong to
+    sessions, which are in the gateway: the model that they share is what a replica has.
+    """
     from pipeline.engines.ray_plan import Part
 
     assert config.ray is not None
-    ray, inner = config.ray, replace(config, ray=None, llm_api_key="")
+    ray = config.ray
+    inner = replace(
+        config, ray=None, llm_api_key="", stt_instances=1,
+        stt_engine="faster-whisper" if config.stt_engine == "realtimestt" else config.stt_engine,
+    )  # fmt: skip
     common: dict[str, Any] = {
         "config": inner, "hang_s": ray.hang_s, "wait_s": ray.wait_s, "check_s": ray.check_s,
     }  # fmt: skip
     return (
         Part(
-            "stt", _transcriber, seats=config.stt_slots, least=ray.stt_least,
+            "stt", _transcriber, choice=_ear_choice, seats=config.stt_slots, least=ray.stt_least,
             most=ray.stt_replicas, gpus=ray.stt_gpus, cpus=ray.stt_cpus, **common,
         ),
         Part(
@@ -125,14 +149,17 @@ def ray_parts(config: EngineConfig) -> tuple[Part, ...]:
             cpus=ray.eot_cpus, **common,
         ),
         Part(
-            "tts", _lone_synthesizer, least=ray.tts_least, most=ray.tts_replicas,
-            gpus=ray.tts_gpus, cpus=ray.tts_cpus, **common,
+            "tts", _lone_synthesizer, choice=_voice_choice, least=ray.tts_least,
+            most=ray.tts_replicas, gpus=ray.tts_gpus, cpus=ray.tts_cpus, **common,
         ),
     )  # fmt: skip
 
 
 def _lone_synthesizer(config: EngineConfig) -> Synthesizer:
-    return _synthesizer(config, 0)
+    """The one of a replica: what `auto` means is found out where it runs."""
+    voice, _ = choose_voice(config.tts_engine, config.models_dir)
+    slots = config.tts_slots if voice == "kokoro" else 1
+    return _synthesizer(replace(config, tts_engine=voice, tts_slots=slots), 0, same=True)
 
 
 def _at_start(config: EngineConfig) -> int:
@@ -183,15 +210,17 @@ def _whisper(config: EngineConfig, threads: int) -> Transcriber:
     from pipeline.engines.faster_whisper import FasterWhisperTranscriber
     from pipeline.engines.whisper_folder import is_here, languages_in, whisper_folder
 
-    def whisper(model: str) -> FasterWhisperTranscriber:
-        return FasterWhisperTranscriber(
-            config.models_dir, model, config.stt_slots, threads, config.stt_batch,
-            config.stt_gpu_memory,
-        )  # fmt: skip
-
     model, _ = choose_ear(config.stt_model, config.models_dir)
     other = config.stt_other_model
-    if not (model.endswith(".en") and other and is_here(config.models_dir, other)):
+    two = model.endswith(".en") and other and is_here(config.models_dir, other)
+    memory_gib = config.stt_gpu_memory / (config.stt_instances * (2 if two else 1))
+
+    def whisper(model: str) -> FasterWhisperTranscriber:
+        return FasterWhisperTranscriber(
+            config.models_dir, model, config.stt_slots, threads, config.stt_batch, memory_gib
+        )
+
+    if not two:
         return whisper(model)
     from pipeline.engines.polyglot import PolyglotTranscriber
 
@@ -199,29 +228,27 @@ def _whisper(config: EngineConfig, threads: int) -> Transcriber:
     return PolyglotTranscriber(whisper(model), lambda: whisper(other), others, config.stt_unload_s)
 
 
-def _why_ear(config: EngineConfig) -> str:
+def _ear_choice(config: EngineConfig) -> Choice:
     if config.stt_engine == "scripted":
-        return "set by ANTIPHON_STT_ENGINE"
-    return choose_ear(config.stt_model, config.models_dir)[1]
-
-
-def _what_hears_more(config: EngineConfig) -> str:
-    if config.stt_engine == "scripted":
-        return ""
+        return Choice("set by ANTIPHON_STT_ENGINE")
     from pipeline.engines.whisper_folder import is_here
 
-    model, _ = choose_ear(config.stt_model, config.models_dir)
+    model, why = choose_ear(config.stt_model, config.models_dir)
     other = config.stt_other_model or "base"
     if not model.endswith(".en") or (config.stt_other_model and is_here(config.models_dir, other)):
-        return ""
-    return f"it takes ANTIPHON_STT_OTHER_MODEL={other} and `antiphon models pull whisper-{other}`"
+        return Choice(why)
+    return Choice(
+        why, f"it takes ANTIPHON_STT_OTHER_MODEL={other} and `antiphon models pull whisper-{other}`"
+    )
 
 
-def _what_speaks_more(config: EngineConfig) -> str:
-    if config.tts_engine not in ("kokoro", "kokoro-onnx"):
-        return ""
+def _voice_choice(config: EngineConfig) -> Choice:
+    voice, why = choose_voice(config.tts_engine, config.models_dir)
+    if voice not in ("kokoro", "kokoro-onnx"):
+        return Choice(why)
     lacking = [language for language in g2p_east.PACKAGES if not g2p_east.is_here(language)]
-    return f"for {' and '.join(lacking)}: `make setup EXTRAS=languages`" if lacking else ""
+    extra = f"for {' and '.join(lacking)}: `make setup EXTRAS=languages`" if lacking else ""
+    return Choice(why, extra)
 
 
 def _end_of_turn(config: EngineConfig) -> EndOfTurnModel:
@@ -248,7 +275,8 @@ def _voice_activity(config: EngineConfig) -> VoiceActivityModel:
             return SileroVoiceActivity(config.models_dir)
 
 
-def _synthesizer(config: EngineConfig, others: int) -> Synthesizer:
+def _synthesizer(config: EngineConfig, others: int, *, same: bool = False) -> Synthesizer:
+    """`same`: a clause that another one began may be voiced again, and goes on from there."""
     match config.tts_engine:
         case "scripted":
             from pipeline.engines.scripted import ScriptedSynthesizer
@@ -258,8 +286,9 @@ def _synthesizer(config: EngineConfig, others: int) -> Synthesizer:
             from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
 
             return KokoroOnnxSynthesizer(
-                config.models_dir, _threads(config, others), config.tts_gpu_memory
-            )
+                config.models_dir, _threads(config, others),
+                config.tts_gpu_memory / max(config.tts_slots, others + 1),
+            )  # fmt: skip
         case "kokoro":
             from pipeline.engines.kokoro import KokoroSynthesizer
 
@@ -269,7 +298,7 @@ def _synthesizer(config: EngineConfig, others: int) -> Synthesizer:
         case "piper":
             from pipeline.engines.piper import PiperSynthesizer
 
-            return PiperSynthesizer(config.models_dir, _threads(config, others))
+            return PiperSynthesizer(config.models_dir, _threads(config, others), same=same)
 
 
 def _is_elsewhere(config: EngineConfig) -> bool:

@@ -3,8 +3,11 @@ into its share."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 from pipeline.engines.nvml import driver
 from pipeline.engines.ports import MemoryUse
@@ -55,19 +58,36 @@ def fitting(use: MemoryUse | None, most: int, setting: str) -> int:
     room = use.share_bytes - use.weights_bytes
     if room < use.call_bytes or room <= 0:
         raise StartError(
-            f"{setting}={use.share_bytes / GIB:g} is too little: the model takes"
+            f"{setting}: {use.share_bytes / GIB:g} GiB for each model is too little: this one takes"
             f" {use.weights_bytes / GIB:.2f} GiB, and one call {use.call_bytes / GIB:.2f} more"
         )
     return min(most, room // use.call_bytes) if use.call_bytes else most
 
 
+def must_be_measured(share_gib: float, setting: str) -> None:
+    """Raises `StartError` where a share of a device's memory is set, which nobody can look at."""
+    if share_gib and used_bytes() is None:
+        raise StartError(
+            f"{setting} is set, and what is taken of the GPU's memory cannot be measured: it takes"
+            " NVML (`make setup EXTRAS=gpu`) and NVIDIA's driver"
+        )
+
+
 def used_bytes() -> int | None:
-    """Of the first GPU's memory, all processes together, by NVML (the extra `gpu`); None where it
-    cannot be asked."""
+    """Of the memory of the GPU that this process uses first, all processes together, by NVML (the
+    extra `gpu`); None where it cannot be asked."""
     nvml = driver()
     if nvml is None:
         return None
     try:
-        return int(nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(0)).used)
+        return int(nvml.nvmlDeviceGetMemoryInfo(_device(nvml)).used)
     except nvml.NVMLError:
         return None
+
+
+def _device(nvml: ModuleType) -> Any:
+    """CUDA counts the devices that it is shown, as Ray shows each replica its own; NVML all."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    if first and not first.isdigit():  # "GPU-8932f937-..."
+        return nvml.nvmlDeviceGetHandleByUUID(first)
+    return nvml.nvmlDeviceGetHandleByIndex(int(first or 0))

@@ -8,7 +8,7 @@ import ctranslate2
 import faster_whisper
 
 from pipeline.engines import whisper_rules as rules
-from pipeline.engines.device_memory import fitting, measured, used_bytes
+from pipeline.engines.device_memory import fitting, measured, must_be_measured, used_bytes
 from pipeline.engines.ports import EngineInfo, MemoryUse, SpeechWindow, Stop, Transcript
 from pipeline.engines.threads import EngineThreads
 from pipeline.engines.whisper_batch import WhisperBatches
@@ -20,6 +20,8 @@ NICE = 0
 """Before the voice: half a second of speech takes 62 ms beside a busy Kokoro, 57 ms alone, and
 145 ms at the other engines' value (docs/decisions/0003-threads.md). Somebody always waits for it.
 """
+
+SHARE = "ANTIPHON_STT_GPU_MEMORY"
 
 CUDA_BATCH = 16
 """Windows in a batch where nothing is set and there is a CUDA device. On a CPU batches bring
@@ -114,13 +116,15 @@ class FasterWhisperTranscriber:
             loaded[0].warm_up(count)
 
         try:
+            if self._device == "cuda":
+                must_be_measured(self._memory_gib, SHARE)
             self._memory = measured(self._used_bytes, load, call, self.seats, self._memory_gib)
         except (RuntimeError, ValueError) as error:
             raise StartError(
                 f"the speech model in {directory} cannot be loaded: {error}"
             ) from error
         if self._memory is not None:
-            most = fitting(self._memory, self.seats, "ANTIPHON_STT_GPU_MEMORY")
+            most = fitting(self._memory, self.seats, SHARE)
             self._batch, self._slots = min(self._batch, most), min(self._slots, most)
         return loaded[0]
 

@@ -21,6 +21,7 @@ from pipeline.engines.device_memory import fitting, measured
 from pipeline.engines.kokoro_sound import (
     FASTEST,
     LANGUAGES,
+    LONGEST_CLAUSE,
     LONGEST_PHONEMES,
     RATE_HZ,
     SLOWEST,
@@ -60,8 +61,6 @@ FILES = ("config.json", "kokoro-v1_0.pth")
 WARM_UP = 4
 """On a device a batch of so many clauses is voiced at start, and everywhere one alone, so that the
 first real ones are fast."""
-LONGEST_CLAUSE = ("Hello there, it is good to hear you. " * 6)[:200]
-"""As long as clauses get (`pipeline.clauses`)."""
 
 
 class KokoroSynthesizer:

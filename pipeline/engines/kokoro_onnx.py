@@ -12,10 +12,12 @@ import structlog
 
 from pipeline.blends import Blend, read_blend
 from pipeline.engines import g2p
+from pipeline.engines.device_memory import fitting, measured, must_be_measured, used_bytes
 from pipeline.engines.kokoro_graph import without_silence
 from pipeline.engines.kokoro_sound import (
     FASTEST,
     LANGUAGES,
+    LONGEST_CLAUSE,
     LONGEST_PHONEMES,
     RATE_HZ,
     SLOWEST,
@@ -28,8 +30,8 @@ from pipeline.engines.kokoro_sound import (
     style_of,
     voice_files,
 )
-from pipeline.engines.onnx import choose_providers, device_of, load_session
-from pipeline.engines.ports import EngineInfo, Float32, SpeechRequest, Stop, Voice
+from pipeline.engines.onnx import CUDA, choose_providers, device_of, load_session
+from pipeline.engines.ports import EngineInfo, Float32, MemoryUse, SpeechRequest, Stop, Voice
 from pipeline.engines.threads import EngineThreads
 from pipeline.errors import StartError, TtsFailed
 from pipeline.models import locate
@@ -37,6 +39,7 @@ from pipeline.models import locate
 log = structlog.get_logger(__name__)
 
 MODEL = "kokoro-v1.0-int8"
+SHARE = "ANTIPHON_TTS_GPU_MEMORY"
 
 
 class KokoroOnnxSynthesizer:
@@ -45,6 +48,7 @@ class KokoroOnnxSynthesizer:
     def __init__(self, models_dir: Path, threads: int, memory_gib: float = 0) -> None:
         """`memory_gib`: what onnxruntime may take of a CUDA device's memory; 0: all of it."""
         self._memory_gib = memory_gib
+        self._memory: MemoryUse | None = None
         self._device = "cpu"
         self._models_dir = models_dir
         self._intra_op_threads = threads
@@ -56,6 +60,10 @@ class KokoroOnnxSynthesizer:
     @property
     def info(self) -> EngineInfo:
         return EngineInfo("kokoro-onnx", MODEL, self._device)
+
+    @property
+    def memory(self) -> MemoryUse | None:
+        return self._memory
 
     @property
     def rate_hz(self) -> int:
@@ -73,7 +81,8 @@ class KokoroOnnxSynthesizer:
     async def start(self) -> None:
         """Load the model and the list of voices, and speak once so that the first clause is fast.
 
-        Raises `ModelMissing`, or `StartError` when a file is there but cannot be used.
+        Raises `ModelMissing`, or `StartError` when a file is there but cannot be used, or its share
+        of a device's memory does not suffice.
         """
         await self._worker.run(self._load)
 
@@ -85,6 +94,17 @@ class KokoroOnnxSynthesizer:
             graph = without_silence(path)
         except Exception as error:  # no ONNX file, or one of other tensors
             raise StartError(f"The speech model {path} cannot be used: {error!r}") from error
+        try:
+            self._memory = measured(
+                self._used_bytes, lambda: self._open(graph), self._speak, 1, self._memory_gib
+            )
+        except StartError:
+            raise
+        except Exception as error:  # a file that is no voice, an espeak that does not load
+            raise StartError(f"The speech model {path} cannot be used: {error}") from error
+        fitting(self._memory, 1, SHARE)
+
+    def _open(self, graph: bytes) -> None:
         available = onnxruntime.get_available_providers()
         self._model = load_session(
             graph,
@@ -93,11 +113,22 @@ class KokoroOnnxSynthesizer:
         )
         self._device, why = device_of(available, self._model.get_providers())
         log.info("voice_device", engine="kokoro-onnx", device=self._device, why=why)
-        try:
-            first = read_blend(next(iter(self._styles)))
-            self._render(g2p.phonemes("Hello there, hello.", "en-us"), first, 1)
-        except Exception as error:  # a file that is no voice, an espeak that does not load
-            raise StartError(f"The speech model {path} cannot be used: {error}") from error
+        if self._device == "cuda":
+            must_be_measured(self._memory_gib, SHARE)
+
+    def _used_bytes(self) -> int | None:
+        """None on a CPU, and until a session says where it runs: with CUDA built in, perhaps."""
+        if self._model is None:
+            return used_bytes() if CUDA in onnxruntime.get_available_providers() else None
+        return used_bytes() if self._device == "cuda" else None
+
+    def _speak(self, count: int) -> None:
+        """Clauses, one after the other: on a device the longest that a reply's get, to see what one
+        takes; on a CPU, where it would only take time, a short one."""
+        text = LONGEST_CLAUSE if self._device == "cuda" else "Hello there, hello."
+        phonemes, first = g2p.phonemes(text, "en-us"), read_blend(next(iter(self._styles)))
+        for _ in range(count):
+            self._render(phonemes, first, 1)
 
     async def close(self) -> None:
         """End the thread and free the model."""

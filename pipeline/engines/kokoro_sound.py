@@ -20,6 +20,8 @@ VOICES = "kokoro-voices"
 RATE_HZ = 24_000
 LONGEST_PHONEMES = 510
 """The model's context, without the pad at both ends; also the rows of a voice file."""
+LONGEST_CLAUSE = ("Hello there, it is good to hear you. " * 6)[:200]
+"""As long as clauses get (`pipeline.clauses`)."""
 
 LANGUAGES = {
     "a": "en-us",

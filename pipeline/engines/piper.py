@@ -11,6 +11,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,11 @@ _LOCKED = re.compile(r"\[\[(.*?)\]\]")
 class PiperSynthesizer:
     """One instance: one clause at a time, in any of the voices that are there."""
 
-    def __init__(self, models_dir: Path, threads: int) -> None:
+    def __init__(self, models_dir: Path, threads: int, *, same: bool = False) -> None:
+        """`same`: each render of a text is the same, so that another instance can go on with it;
+        a little flatter, for nothing in it is drawn."""
         self._models_dir = models_dir
+        self._same = same
         self._intra_op_threads = threads
         self._worker = EngineThreads("piper", 1)
         self._phonemize: Phonemizer | None = None
@@ -169,8 +173,11 @@ class PiperSynthesizer:
         if voice not in self._loaded:
             while len(self._loaded) >= MOST_LOADED:
                 self._loaded.popitem(last=False)
+            file = self._files[voice]
+            if self._same:
+                file = replace(file, noise=0.0, noise_of_lengths=0.0)
             try:
-                self._loaded[voice] = LoadedVoice(self._files[voice], self._intra_op_threads)
+                self._loaded[voice] = LoadedVoice(file, self._intra_op_threads)
             except StartError as error:
                 raise TtsFailed(str(error)) from error
         self._loaded.move_to_end(voice)

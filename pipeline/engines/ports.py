@@ -111,6 +111,25 @@ class MeasuresMemory(Protocol):
     def memory(self) -> MemoryUse | None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Why it is this engine, and what is wanting for more of it, in words."""
+
+    why: str = ""
+    lacks: str = ""
+    """What would make it speak or understand other languages; "" where nothing known is lacking."""
+
+
+@runtime_checkable
+class ChosenElsewhere(Protocol):
+    """An engine that was chosen where it runs, by what is installed there."""
+
+    @property
+    def choice(self) -> Choice:
+        """Empty until it is started."""
+        ...
+
+
 @runtime_checkable
 class RunsElsewhere(Protocol):
     """An engine whose work is done by processes elsewhere, which may all be gone, and come back."""
@@ -274,7 +293,8 @@ class SpeechRequest:
     language: str | None = None
     """None: the voice's own."""
     due: float | None = None
-    """When its audio is needed, in monotonic seconds; None: now. For engines that choose."""
+    """When its audio is needed, in monotonic seconds of this machine; None: now. For engines that
+    choose; the pool says it (`pipeline.voicing`)."""
 
 
 class Synthesizer(Engine, Protocol):

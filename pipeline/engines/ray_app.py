@@ -38,15 +38,25 @@ class Stt(Replicas, frozen=True, forbid_unknown_fields=True):
     """The recognisers."""
 
     engine: Literal["auto", "faster-whisper", "scripted"] = "auto"
-    model: str = "tiny.en"
+    model: str = "auto"
+    """`auto`: by what each replica's node has."""
     slots: int = 1
-    """Windows that one replica transcribes at once."""
+    """Windows that one replica transcribes at once, where it makes no batches."""
+    batch: int = 0
+    """Windows in one batch at most; 0: as the device has it (none on a CPU)."""
+    gpu_memory: float = 0.0
+    """GiB of its device's memory that one replica may take; 0: all of it."""
 
 
 class Tts(Replicas, frozen=True, forbid_unknown_fields=True):
     """The synthesizers."""
 
-    engine: Literal["auto", "kokoro-onnx", "piper", "scripted"] = "auto"
+    engine: Literal["auto", "kokoro", "kokoro-onnx", "piper", "scripted"] = "auto"
+    """`auto`: by what each replica's node has."""
+    slots: int = 8
+    """Clauses in one batch of `kokoro` at most; the others voice one at a time."""
+    gpu_memory: float = 0.0
+    """GiB of its device's memory that one replica may take; 0: all of it."""
 
 
 class Eot(Replicas, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +95,10 @@ def plan_of(args: Mapping[str, Any]) -> Plan:
             raise SettingsError(
                 f"the cluster's args: {name}: least 1, most no less, nothing below 0"
             )
+    if min(plan.stt.slots, plan.tts.slots) < 1 or plan.stt.batch < 0:
+        raise SettingsError("the cluster's args: slots: 1 or more; batch: 0 or more")
+    if min(plan.stt.gpu_memory, plan.tts.gpu_memory) < 0:
+        raise SettingsError("the cluster's args: gpu_memory: 0 or more")
     return plan
 
 
@@ -100,8 +114,10 @@ def parts_of(plan: Plan) -> tuple[Part, ...]:
         }  # fmt: skip
     config = EngineConfig(
         models_dir=folder, stt_engine=plan.stt.engine, stt_model=plan.stt.model,
-        stt_slots=plan.stt.slots, stt_threads=plan.stt.threads, tts_engine=plan.tts.engine,
-        tts_threads=plan.tts.threads,
+        stt_slots=plan.stt.slots, stt_batch=plan.stt.batch, stt_threads=plan.stt.threads,
+        stt_gpu_memory=plan.stt.gpu_memory, tts_engine=plan.tts.engine,
+        tts_slots=plan.tts.slots, tts_threads=plan.tts.threads,
+        tts_gpu_memory=plan.tts.gpu_memory,
         vad_engine="scripted" if plan.eot.engine == "scripted" else "silero",
         ray=RayConfig(hang_s=plan.hang_s, wait_s=plan.wait_s, check_s=plan.check_s, **counts),
     )  # fmt: skip

@@ -180,9 +180,11 @@ class Root:
 
 def by_delay(context: Any) -> tuple[int, dict[str, Any]]:
     """Serve's autoscaler asks: how many replicas? (`ray_plan.wanted`)"""
-    late = context.aggregated_metrics or {}
-    late_s = max(late.get("late_s", {}).values(), default=0.0)
-    target = context.config.target_ongoing_requests
+    told = context.aggregated_metrics or {}
+    late_s = max(told.get("late_s", {}).values(), default=0.0)
+    # What an engine takes at once it knows only where it runs.
+    seats = max(told.get("seats", {}).values(), default=0.0)
+    target = BUSY * seats or context.config.target_ongoing_requests
     count = wanted(context.total_num_requests, late_s, context.current_num_replicas, target)
     least, most = context.capacity_adjusted_min_replicas, context.capacity_adjusted_max_replicas
     return min(max(count, least), most), context.policy_state

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.config import EngineConfig
-from pipeline.engines.ports import Engine
+from pipeline.engines.ports import Choice, Engine
 
 APP = "antiphon"
 """The name of our application on a cluster; each kind of engine is a deployment of it."""
@@ -25,10 +25,14 @@ class Part:
     kind: str
     """`stt`, `eot` or `tts`."""
     make: Callable[[EngineConfig], Engine]
-    """A function of a module, so that it can be found by name in the replica's process."""
+    """A function of a module, so that it can be found by name in the replica's process; there it
+    finds out what `auto` means."""
     config: EngineConfig
+    choice: Callable[[EngineConfig], Choice] | None = None
+    """Likewise: what is said of the engine that it makes."""
     seats: int = 1
-    """Calls that one replica's engine takes at once."""
+    """Calls that one replica's engine takes at once, where the engine itself does not say
+    (`HasSeats`)."""
     least: int = 1
     most: int = 1
     gpus: float = 0.0

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pipeline import probes
@@ -17,16 +18,21 @@ from pipeline.config import PoolConfig
 from pipeline.engines.errands import Order
 from pipeline.engines.ports import (
     BlendsVoices,
+    Choice,
     Float32,
+    HasSeats,
+    MeasuresMemory,
     SpeechRequest,
     SpeechWindow,
     Stop,
+    TimedSpeech,
     Transcript,
 )
 from pipeline.engines.ray_plan import Part
 from pipeline.engines.ray_wire import Description, Failure
 from pipeline.errors import AntiphonError, EngineError
 from pipeline.pool import EOT, STT, TTS, Kind, Purpose, ResourcePool, Supply
+from pipeline.voicing import timed
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,7 +57,8 @@ class EngineReplica:
         self._part = part
         self._kind = KINDS[part.kind]
         self._engine: Any = part.make(part.config)
-        supply = Supply((self._engine,), part.seats, hang_s=part.hang_s)
+        seats = self._engine.seats if isinstance(self._engine, HasSeats) else part.seats
+        supply = Supply((self._engine,), seats, hang_s=part.hang_s)
         self._pool = ResourcePool({self._kind: supply}, PoolConfig(max_wait_s=part.wait_s))
         self._opening = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
@@ -63,19 +70,28 @@ class EngineReplica:
         """What the gateways must know of the engine before they ask it for anything."""
         await self._open()
         engine = self._engine
-        info = engine.info
+        part = self._part
+        said = Description(
+            engine.info,
+            memory=engine.memory if isinstance(engine, MeasuresMemory) else None,
+            choice=part.choice(part.config) if part.choice is not None else Choice(),
+        )
         if self._kind is TTS:
             blends = isinstance(engine, BlendsVoices) and engine.blends_voices
-            return Description(info, engine.rate_hz, engine.voices, blends)
-        languages = engine.languages if self._kind is STT else frozenset()
-        return Description(info, languages=languages)
+            return replace(said, rate_hz=engine.rate_hz, voices=engine.voices, blends_voices=blends)
+        return replace(said, languages=engine.languages) if self._kind is STT else said
 
     async def synthesize(
         self, request: SpeechRequest, order: Order
-    ) -> AsyncGenerator[Float32 | Failure]:
-        """`Synthesizer.synthesize`, when its turn has come."""
-        async for chunk in self._stream(order, lambda e, stop: e.synthesize(request, stop)):
-            yield chunk
+    ) -> AsyncGenerator[TimedSpeech | Failure]:
+        """`TimesWords.synthesize_timed`, when its turn has come; without the times where the engine
+        does not know them. When it is due is said anew, by the clock of this machine."""
+
+        def voiced(engine: Any, stop: Stop, due: float) -> AsyncIterator[TimedSpeech]:
+            return timed(engine, replace(request, due=due), stop)
+
+        async for speech in self._stream(order, voiced):
+            yield speech
 
     async def transcribe(
         self, window: SpeechWindow, order: Order
@@ -100,18 +116,21 @@ class EngineReplica:
             raise EngineError(trouble)
         if self._results == self._results_checked:
             order = Order(CHECK_OWNER, Purpose.FINAL, None)
-            async for result in self._stream(order, PROBES[self._kind.name]):
+            probe = PROBES[self._kind.name]
+            async for result in self._stream(order, lambda e, stop, _: probe(e, stop)):
                 if isinstance(result, Failure):
                     raise result.error()
         self._results_checked = self._results
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """What Serve's autoscaler is told: how late the most overdue request is, in seconds."""
-        return {"late_s": self._pool.late_s()}
+        """What Serve's autoscaler is told: how late the most overdue request is, in seconds, and
+        how many calls the engine takes at once."""
+        return {"late_s": self._pool.late_s(), "seats": self._pool.status()[self._kind.name].slots}
 
     async def _stream(
-        self, order: Order, function: Callable[[Any, Stop], AsyncIterator[R]]
+        self, order: Order, function: Callable[[Any, Stop, float], AsyncIterator[R]]
     ) -> AsyncGenerator[R | Failure]:
+        """`function` is told, last, when the call is due."""
         await self._open()
         try:
             lease = self._pool.lease(
@@ -120,10 +139,12 @@ class EngineReplica:
                 deadline=order.deadline(time.monotonic()),
                 purpose=order.purpose,
             )
-            async with lease as slot, aclosing(slot.stream(function)) as results:  # type: ignore[type-var]
-                async for result in results:
-                    self._results += 1
-                    yield result
+            async with lease as slot:
+                calls = slot.stream(lambda engine, stop: function(engine, stop, slot.due))
+                async with aclosing(calls) as results:  # type: ignore[type-var]
+                    async for result in results:
+                        self._results += 1
+                        yield result
         except AntiphonError as error:
             yield Failure.of(error)
 
@@ -145,8 +166,8 @@ class EngineReplica:
 
 def _one(
     function: Callable[[Any, Stop], Awaitable[T]],
-) -> Callable[[Any, Stop], AsyncIterator[T]]:
-    async def stream(engine: Any, stop: Stop) -> AsyncIterator[T]:
+) -> Callable[[Any, Stop, float], AsyncIterator[T]]:
+    async def stream(engine: Any, stop: Stop, _: float) -> AsyncIterator[T]:
         yield await function(engine, stop)
 
     return stream

@@ -19,11 +19,14 @@ import structlog
 from pipeline.config import EngineConfig, RayConfig
 from pipeline.engines.errands import CURRENT
 from pipeline.engines.ports import (
+    Choice,
     EngineInfo,
     Float32,
+    MemoryUse,
     SpeechRequest,
     SpeechWindow,
     Stop,
+    TimedSpeech,
     Transcript,
     Voice,
 )
@@ -148,6 +151,16 @@ class _Remote:
         self._heard()
 
     @property
+    def memory(self) -> MemoryUse | None:
+        """Of a replica's device; all are alike."""
+        return self._about.memory if self._about is not None else None
+
+    @property
+    def choice(self) -> Choice:
+        """As it was made in the replica."""
+        return self._about.choice if self._about is not None else Choice()
+
+    @property
     def away(self) -> bool:
         """No replica answers: calls wait for one no longer than a lost one's would."""
         return self._away
@@ -187,9 +200,15 @@ class _Remote:
         return self._about
 
     async def _results(
-        self, method: str, argument: object, stop: Stop, lost: Callable[[], None]
+        self,
+        method: str,
+        argument: object,
+        stop: Stop,
+        lost: Callable[[], None],
+        goes_on: Callable[[], bool],
     ) -> AsyncGenerator[Any]:
-        """What the replica gives; `lost` is told before another one begins again.
+        """What the replica gives; `lost` is told before another one begins again, and `goes_on`
+        says whether what was given last was more than the lost one had given.
 
         Raises the replica's errors as our own, `PoolTimeout` when nothing came in time, and the
         kind's failure when what was lost cannot be had again in time.
@@ -197,11 +216,13 @@ class _Remote:
         config, losses = self._link.config, 0
         within_s, until = config.failover_s if self._away else config.wait_s, None
         while not stop.is_set:
+            once = self._once(method, argument, stop, within_s, until, goes_on)
             try:
-                async with aclosing(self._once(method, argument, stop, within_s, until)) as items:
+                async with aclosing(once) as items:
                     async for item in items:
                         yield item
-                        until = None
+                        if goes_on():
+                            until = None
                 return
             except _Lost as loss:
                 losses += 1
@@ -212,9 +233,15 @@ class _Remote:
                 lost()
 
     async def _once(
-        self, method: str, argument: object, stop: Stop, within_s: float, until: float | None
+        self,
+        method: str,
+        argument: object,
+        stop: Stop,
+        within_s: float,
+        until: float | None,
+        goes_on: Callable[[], bool],
     ) -> AsyncGenerator[Any]:
-        """One try. Raises `_Lost`."""
+        """One try; `until` it must have gone on. Raises `_Lost`."""
         if self._handle is None:
             raise self.failed(f"{self.title} is not running")
         loop = asyncio.get_running_loop()
@@ -243,7 +270,11 @@ class _Remote:
                         raise item.error()
                     yield item
                     given = True
-                    timer = loop.call_later(self._link.config.hang_s, expire)
+                    if goes_on():
+                        until = None
+                    hang_s = self._link.config.hang_s
+                    rest_s = hang_s if until is None else max(0.0, until - self._clock())
+                    timer = loop.call_later(rest_s, expire)
         except AntiphonError:
             raise
         except Exception as error:  # Ray's own: told apart by what we asked for ourselves
@@ -283,7 +314,7 @@ class RayTranscriber(_Remote):
 
     async def transcribe(self, window: SpeechWindow, stop: Stop) -> Transcript:
         """Stopped before there were words: none."""
-        results = self._results("transcribe", window, stop, _nothing)
+        results = self._results("transcribe", window, stop, _nothing, _always)
         async with aclosing(results):
             async for transcript in results:
                 assert isinstance(transcript, Transcript)
@@ -298,7 +329,7 @@ class RayEndOfTurn(_Remote):
 
     async def probability(self, audio: Float32, stop: Stop) -> float:
         """0.0 when stopped before the look."""
-        results = self._results("probability", audio, stop, _nothing)
+        results = self._results("probability", audio, stop, _nothing, _always)
         async with aclosing(results):
             async for probability in results:
                 return float(probability)
@@ -324,15 +355,25 @@ class RaySynthesizer(_Remote):
 
     async def synthesize(self, request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]:
         """A clause, whole, whatever becomes of the replica that began it."""
+        async for speech in self.synthesize_timed(request, stop):
+            if len(speech.audio):
+                yield speech.audio
+
+    async def synthesize_timed(
+        self, request: SpeechRequest, stop: Stop
+    ) -> AsyncIterator[TimedSpeech]:
+        """As `synthesize`, with when each word is said, if the engine in the replica knows."""
         audio = Continuation(self.rate_hz)
-        results = self._results("synthesize", request, stop, audio.begin_again)
+        results = self._results(
+            "synthesize", request, stop, audio.begin_again, lambda: audio.goes_on
+        )
         async with aclosing(results):
-            async for chunk in results:
+            async for speech in results:
                 if stop.is_set:
                     return
-                fresh = audio.feed(chunk)
-                if len(fresh):
-                    yield fresh
+                fresh = audio.feed(speech.audio)
+                if len(fresh) or speech.words:
+                    yield TimedSpeech(fresh, speech.words)
 
 
 def on_ray(
@@ -353,3 +394,8 @@ def _take_back_sigterm() -> None:
 
 def _nothing() -> None:
     """Nothing was given that could be given twice."""
+
+
+def _always() -> bool:
+    """There is one result: it is all."""
+    return True

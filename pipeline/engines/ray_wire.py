@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.engines.ports import EngineInfo, Float32, Voice
+from pipeline.engines.ports import Choice, EngineInfo, Float32, MemoryUse, Voice
 from pipeline.errors import (
     AntiphonError,
     AtCapacity,
@@ -42,6 +42,9 @@ class Description:
     voices: tuple[Voice, ...] = ()
     blends_voices: bool = False
     languages: frozenset[str] = frozenset()
+    memory: MemoryUse | None = None
+    """Of the device that this replica is on."""
+    choice: Choice = field(default_factory=Choice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,9 @@ class Failure:
 class Continuation:
     """One clause's audio, over as many renders as it takes: nothing is given twice.
 
-    The engines are deterministic, or nearly: a second render of a text is as long as the first, to
-    a few samples, so the rest of the one continues the other. The step that may be left at the seam
-    is let out over 5 ms.
+    The engines are deterministic, or nearly (Piper is made so): a second render of a text is as
+    long as the first, to a few samples, so the rest of the one continues the other. The step that
+    may be left at the seam is let out over 5 ms.
     """
 
     __slots__ = ("_given", "_last", "_mends", "_seam", "_skip", "_twin")
@@ -87,6 +90,11 @@ class Continuation:
         self._twin = 0.0
         """In the render that goes on, the sample that stands where the last given one does."""
         self._seam = round(SEAM_S * rate_hz)
+
+    @property
+    def goes_on(self) -> bool:
+        """What comes has not all been given before."""
+        return not self._skip and not self._mends
 
     def begin_again(self) -> None:
         """What comes now is the clause from its begin."""

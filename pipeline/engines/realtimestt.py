@@ -11,15 +11,18 @@ import logging
 import threading
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.engines.ports import (
     AskModel,
+    Choice,
+    ChosenElsewhere,
     EngineInfo,
     HasSeats,
     MeasuresMemory,
     MemoryUse,
     Recogniser,
+    RunsElsewhere,
     SpeechWindow,
     Stop,
     Transcriber,
@@ -105,6 +108,35 @@ class RealtimeSttTranscriber:
                 raise SttFailed("no recorder could be made for this session") from error
             raise
         return RecorderEar(recorder, final, partial, thread, ask)
+
+
+class _ModelElsewhere(Transcriber, RunsElsewhere, ChosenElsewhere, Protocol):
+    """What the model is asked for, in a replica."""
+
+
+class RealtimeSttElsewhere(RealtimeSttTranscriber):
+    """The same, where the shared model runs elsewhere: sessions and their recorders are here."""
+
+    def __init__(self, models_dir: Path, whisper: _ModelElsewhere, slots: int) -> None:
+        """`slots`: windows that are at the model at once, from here."""
+        super().__init__(models_dir, whisper)
+        self._model = whisper
+        self._slots = slots
+
+    @property
+    def seats(self) -> int:
+        return self._slots
+
+    @property
+    def choice(self) -> Choice:
+        return self._model.choice
+
+    @property
+    def away(self) -> bool:
+        return self._model.away
+
+    async def look(self) -> None:
+        await self._model.look()
 
 
 def _discard(made: Future[Any]) -> None:

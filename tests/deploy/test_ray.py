@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from pipeline.engines import ray_app
+from pipeline.engines.ports import HasSeats
 from pipeline.errors import SettingsError
 from server.__main__ import main
 from tests.support import ROOT
@@ -49,11 +50,30 @@ def test_a_file_is_of_serves_form(file: Path) -> None:
         ({"tts": {"gpu": 1}}, "gpu"),
         ({"tts": {"least": 3, "most": 2}}, "least"),
         ({"stt": {"engine": "other"}}, "other"),
+        ({"tts": {"slots": 0}}, "slots"),
+        ({"stt": {"batch": -1}}, "batch"),
+        ({"tts": {"gpu_memory": -1}}, "gpu_memory"),
     ],
 )
 def test_a_wrong_plan_is_refused_by_name(args: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         ray_app.plan_of(args)
+
+
+def test_a_plan_says_what_each_replica_takes_of_its_device() -> None:
+    plan = ray_app.plan_of(
+        {
+            "stt": {"batch": 16, "gpu_memory": 4, "gpus": 0.25},
+            "tts": {"engine": "kokoro", "slots": 12, "gpu_memory": 3, "gpus": 0.25},
+        }
+    )
+    parts = {part.kind: part for part in ray_app.parts_of(plan)}
+    stt, tts = parts["stt"].config, parts["tts"].config
+    assert (stt.stt_model, stt.stt_batch, stt.stt_gpu_memory) == ("auto", 16, 4)
+    assert (tts.tts_engine, tts.tts_slots, tts.tts_gpu_memory) == ("kokoro", 12, 3)
+    voice = parts["tts"].make(tts)
+    assert isinstance(voice, HasSeats)
+    assert (voice.info.name, voice.seats) == ("kokoro", 12)
 
 
 @pytest.mark.parametrize("text", ["", "[", "applications: []", "applications: [{name: other}]"])

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
+from pipeline.config import ScriptConfig
 from pipeline.engines.clause_batcher import BUCKETS, ClauseBatcher, Waiting, bucket_of, choose
+from pipeline.engines.ports import Float32, SpeechRequest, Stop
+from pipeline.engines.scripted import ScriptedSynthesizer
+from pipeline.pool import TTS, Purpose, ResourcePool, Supply
+from pipeline.voicing import VoiceChoice, voiced
 
 
 def waiting(*clauses: tuple[str, int, float]) -> list[Waiting[str, str]]:
@@ -90,6 +96,54 @@ async def test_whoever_has_gone_is_not_voiced() -> None:
         mouth.may.set()
         assert await asyncio.gather(first, last) == ["A", "B"]
     assert mouth.batches == [["a"], ["b"]]
+
+
+class Choir(ScriptedSynthesizer):
+    """Chooses by itself among the clauses of those who are seated at once."""
+
+    seats = 8
+
+    def __init__(self, batcher: ClauseBatcher[str, str]) -> None:
+        super().__init__(ScriptConfig(tts_first_s=0, tts_rtf=0))
+        self._batcher = batcher
+
+    async def synthesize(self, request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]:
+        assert request.due is not None
+        await self._batcher.submit(request.text, 20, request.due)
+        async for chunk in super().synthesize(request, stop):
+            yield chunk
+
+
+async def test_among_those_at_an_engine_too_speculation_goes_last() -> None:
+    """Seated in the worst order; each is due as the pool's queue has it."""
+    mouth = Mouth()
+    now = time.monotonic()
+    wanted = [
+        ("guess", Purpose.SPECULATION, None),
+        ("read on", Purpose.REQUEST_LATER, None),
+        ("read", Purpose.REQUEST, None),
+        ("runs dry", Purpose.LATER_CLAUSE, now + 0.5),
+        ("begin", Purpose.FIRST_CLAUSE, None),
+    ]
+    async with (
+        batching(mouth, 1) as batcher,
+        ResourcePool({TTS: Supply((Choir(batcher),), seats=8)}) as pool,
+    ):
+
+        async def say(text: str, purpose: Purpose, deadline: float | None) -> None:
+            async with pool.lease(TTS, text, purpose=purpose, deadline=deadline) as slot:
+                async for _ in voiced(slot, VoiceChoice("tone").request(text)):
+                    pass
+
+        calls = [asyncio.create_task(say("at work", Purpose.FIRST_CLAUSE, None))]
+        while not mouth.batches:
+            await asyncio.sleep(0)
+        calls += [asyncio.create_task(say(*one)) for one in wanted]
+        while len(batcher._waiting) < len(wanted):
+            await asyncio.sleep(0)
+        mouth.may.set()
+        await asyncio.gather(*calls)
+    assert mouth.batches == [["at work"], ["begin"], ["runs dry"], ["read"], ["read on"], ["guess"]]
 
 
 async def test_a_batch_that_fails_fails_those_in_it_and_no_other() -> None:

@@ -5,15 +5,26 @@ There is no GPU here: how much of its memory is taken is told by the tests."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import onnxruntime
 import pytest
 
+from pipeline.config import EngineConfig
+from pipeline.engines import device_memory as memory_module
 from pipeline.engines import faster_whisper as whisper_module
+from pipeline.engines import kokoro_onnx as voice_module
+from pipeline.engines.build import build
 from pipeline.engines.device_memory import GIB, fitting, measured, used_bytes
 from pipeline.engines.faster_whisper import FasterWhisperTranscriber
-from pipeline.engines.ports import EngineInfo, MemoryUse
+from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
+from pipeline.engines.onnx import CPU, CUDA
+from pipeline.engines.ports import EngineInfo, MeasuresMemory, MemoryUse
+from pipeline.engines.whisper_folder import FILES
 from pipeline.errors import StartError
 from pipeline.pool import STT, ResourcePool, Supply
 from tests.kokoro_torch import kokoro_torch
@@ -44,12 +55,122 @@ def test_so_many_calls_fit_into_a_share(share: float, fit: int) -> None:
 
 
 def test_a_share_in_which_not_one_call_fits_stops_the_start() -> None:
-    with pytest.raises(StartError, match=r"ANTIPHON_X=1\.2 is too little: .* 1\.00 GiB.* 0\.25"):
+    with pytest.raises(StartError, match=r"ANTIPHON_X: 1\.2 GiB .* 1\.00 GiB.* 0\.25"):
         fitting(MemoryUse(GIB, GIB // 4, round(1.2 * GIB)), 16, "ANTIPHON_X")
 
 
-def test_without_a_driver_the_device_is_not_asked() -> None:
+def test_without_a_driver_the_device_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_module, "driver", lambda: None)
     assert used_bytes() is None
+
+
+class Driver:
+    """Three devices, as NVML counts them: of each, so many GiB are taken as its number says."""
+
+    NVMLError = OSError
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802 - NVML's name
+        return index
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:  # noqa: N802
+        return {"GPU-2": 2}[uuid]
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(used=handle * GIB)
+
+
+@pytest.mark.parametrize(("shown", "first"), [(None, 0), ("", 0), ("1,0", 1), ("GPU-2", 2)])
+def test_the_device_that_is_asked_is_the_one_that_is_used(
+    monkeypatch: pytest.MonkeyPatch, shown: str | None, first: int
+) -> None:
+    monkeypatch.setattr(memory_module, "driver", Driver)
+    if shown is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    assert used_bytes() == first * GIB
+
+
+@pytest.mark.models
+async def test_a_recognisers_share_that_nobody_can_look_at_stops_the_start(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_module, "driver", lambda: None)
+    monkeypatch.setattr(whisper_module, "device_and_type", lambda: ("cuda", "float16"))
+    engine = FasterWhisperTranscriber(models_dir, "tiny.en", 1, 1, memory_gib=2)
+    with pytest.raises(StartError, match=r"ANTIPHON_STT_GPU_MEMORY.*NVML"):
+        await engine.start()
+    await engine.close()
+
+
+@pytest.mark.models
+async def test_a_voices_share_that_nobody_can_look_at_stops_the_start(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cuda(monkeypatch)
+    monkeypatch.setattr(memory_module, "driver", lambda: None)
+    engine = KokoroOnnxSynthesizer(models_dir, 1, memory_gib=2)
+    with pytest.raises(StartError, match=r"ANTIPHON_TTS_GPU_MEMORY.*NVML"):
+        await engine.start()
+    await engine.close()
+
+
+def on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime says that the voice's model runs on CUDA; it runs here."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(voice_module, "choose_providers", lambda *_: (CPU,))
+    monkeypatch.setattr(voice_module, "device_of", lambda *_: ("cuda", "the test says so"))
+
+
+@pytest.mark.models
+async def test_what_a_voice_on_onnxruntime_takes_is_measured(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cuda(monkeypatch)
+    taken = meter(1.0, 1.0, 1.5, 1.75)
+    monkeypatch.setattr(voice_module, "used_bytes", lambda: next(taken))
+    said: list[str] = []
+    engine = KokoroOnnxSynthesizer(models_dir, 1)
+    monkeypatch.setattr(engine, "_render", lambda phonemes, *_: said.append(phonemes))
+    await engine.start()
+    assert isinstance(engine, MeasuresMemory)
+    assert engine.memory == MemoryUse(GIB // 2, GIB // 4)
+    assert min(map(len, said)) > 150, "the longest clause that a reply may have"
+    await engine.close()
+
+
+@pytest.mark.models
+async def test_a_voice_whose_share_is_too_little_does_not_start(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cuda(monkeypatch)
+    taken = itertools.chain(meter(0.0, 0.0), itertools.repeat(GIB))
+    monkeypatch.setattr(voice_module, "used_bytes", lambda: next(taken))
+    monkeypatch.setattr(memory_module, "used_bytes", lambda: 0)
+    engine = KokoroOnnxSynthesizer(models_dir, 1, memory_gib=0.5)
+    monkeypatch.setattr(engine, "_render", lambda *_: None)
+    with pytest.raises(StartError, match=r"ANTIPHON_TTS_GPU_MEMORY: 0\.5 GiB"):
+        await engine.start()
+    await engine.close()
+
+
+def test_a_share_is_shared_out_among_the_instances_and_models_there_may_be(tmp_path: Path) -> None:
+    config = EngineConfig(
+        tmp_path, tts_engine="kokoro-onnx", tts_slots=4, tts_slots_least=2, tts_gpu_memory=8,
+        stt_model="tiny.en", stt_instances=3, stt_gpu_memory=6, llm_engine="scripted",
+    )  # fmt: skip
+    engines = build(config)
+    assert engines.makers.synthesizer is not None
+    voices = (*engines.synthesizers, engines.makers.synthesizer(3))
+    assert [getattr(voice, "_memory_gib") for voice in voices] == [2, 2, 2]  # noqa: B009
+    assert getattr(engines.transcriber, "_memory_gib") == 2  # noqa: B009
+    other = tmp_path / "whisper-other"
+    other.mkdir()
+    for name in FILES:
+        (other / name).write_text("{}")
+    beside = build(replace(config, stt_other_model="other"))
+    first = getattr(beside.transcriber, "_first")  # noqa: B009
+    assert getattr(first, "_memory_gib") == 1  # noqa: B009
 
 
 async def test_the_voice_takes_as_many_clauses_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,22 @@ async def test_it_is_freed_when_nobody_has_needed_it_and_loaded_again_for_the_ne
     await engine.close()
 
 
+async def test_one_that_cannot_be_freed_is_nobodys_failure_who_needs_the_next() -> None:
+    class Stubborn(Ear):
+        async def close(self) -> None:
+            await super().close()
+            if self.ended == 1:
+                raise OSError("it does not end")
+
+    other = Stubborn("base")
+    engine = polyglot(other, idle_s=0.001)
+    await hear(engine, "es")
+    await asyncio.wait_for(other.gone.wait(), 10)
+    for _ in range(3):
+        assert await hear(engine, "es") == "base"
+    await engine.close()
+
+
 async def test_it_stays_while_somebody_uses_it() -> None:
     ear = Ear("base")
     shared = OnDemand(lambda: ear, idle_s=0.001)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from pipeline.config import EngineConfig
-from pipeline.engines.build import build
+from pipeline.config import EngineConfig, RayConfig
+from pipeline.engines.build import build, ray_parts
 from pipeline.engines.piper import (
     MODEL,
     MOST_LOADED,
@@ -155,6 +155,24 @@ class TestPiper:
         assert max(silences_ms(audio)) < 150
         dotted = np.concatenate(await say(piper, "Dr. Smith."))
         assert max(silences_ms(dotted)) < 150
+
+    async def test_in_a_replica_a_second_render_goes_on_where_the_first_was(
+        self, models_dir: Path
+    ) -> None:
+        piper_or_skip(models_dir)
+        config = replace(SCRIPTED, models_dir=models_dir, tts_engine="piper", ray=RayConfig())
+        (tts,) = [part for part in ray_parts(config) if part.kind == "tts"]
+        text = "The river runs along the valley, and on to the sea."
+        renders = []
+        for spoken_before in (1, 2):  # two replicas, each with a past of its own
+            engine = tts.make(tts.config)
+            assert isinstance(engine, PiperSynthesizer)
+            await engine.start()
+            for _ in range(spoken_before):
+                await say(engine, "Something before it.")
+            renders.append(np.concatenate(await say(engine, text)))
+            await engine.close()
+        np.testing.assert_array_equal(*renders)
 
     async def test_phonemes_in_doubled_brackets_are_spoken_as_they_are(
         self, piper: PiperSynthesizer
