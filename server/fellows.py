@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from pipeline.ending import end
 from pipeline.errors import NotFound, SessionsUnreachable, StoreFailed
 from server.shared_passes import SharedPasses
 from session.budgets import Refused
@@ -25,8 +28,12 @@ if TYPE_CHECKING:
     from server.house import House
     from server.settings import Settings
 
+log = structlog.get_logger(__name__)
+
 ENDS_WITHIN_S = 6.0
 """Longer than a session that is ended is waited for."""
+AGAIN_S = 1.0
+"""After so long, work that failed of what nobody foresaw begins anew."""
 Shown = Callable[["House"], list[dict[str, Any]]]
 
 
@@ -60,12 +67,11 @@ class Fellows:
             stack.push_async_callback(close, self._redis)
             stack.push_async_callback(close, self._patient)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            running = [tasks.create_task(work()) for work in works]
+            running = [tasks.create_task(_goes_on(work)) for work in works]
             try:
                 yield
             finally:
-                for task in running:
-                    task.cancel()
+                await end(*running)
 
     async def end(self, session: str) -> None:
         """End one that is somewhere else, or parked.
@@ -112,6 +118,17 @@ class Fellows:
 
     async def _answer(self, kind: str, about: Any) -> Any:
         return None if self._house is None else await answered(self._house, kind, about)
+
+
+async def _goes_on(work: Callable[[], Awaitable[None]]) -> None:
+    """Do what lasts as long as the gateway. It ends when it is cancelled, and of nothing else: a
+    fault in it is not to end all the conversations beside it."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("gateway_work_failed", work=getattr(work, "__name__", "?"))
+        await asyncio.sleep(AGAIN_S)
 
 
 async def answered(house: House, kind: str, about: Any) -> Any:

@@ -18,7 +18,6 @@ from pipeline.errors import (
     GoingAway,
     SettingsError,
     StartError,
-    StoreAway,
     StoreFailed,
     first_error,
 )
@@ -235,9 +234,11 @@ class House:
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(keeping)
-            except StoreAway as error:
-                raise StartError(f"ANTIPHON_REDIS_URL: Redis does not answer ({error})") from None
             except StoreFailed as error:
+                if self.fellows is not None:
+                    raise StartError(
+                        f"ANTIPHON_REDIS_URL: Redis does not answer, or refuses ({error})"
+                    ) from None
                 raise StartError(
                     f"ANTIPHON_DATA_DIR={str(self.settings.data_dir)!r}: sessions cannot be kept"
                     f" there ({error}); name another folder, or set ANTIPHON_RESUME_S=0"

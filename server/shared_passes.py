@@ -15,12 +15,11 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
 
 from pipeline.errors import RateLimited, SessionsUnreachable, Unauthorized
 from server.passes import MOST_OF_ONE, Pass, Prefix, digest
 from session.budgets import Allowance
-from session.redis_url import Client
+from session.redis_url import AWAY, Client
 
 MOST_OF_NOBODY = 1_000
 """Unused ones, where nobody is asked who they are; then the first to expire go."""
@@ -160,7 +159,7 @@ class SharedPasses:
         """Raises `SessionsUnreachable`."""
         try:
             return await command
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             self._failed()
             raise SessionsUnreachable(
                 "where tokens for one session are kept cannot be reached", retry_after_s=1.0

@@ -14,9 +14,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from redis.exceptions import RedisError
 
-from .redis_url import Client
+from .redis_url import AWAY, Client
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +60,7 @@ class Gateways:
                 await self._redis.rpush(mailbox, letter)
                 await self._redis.pexpire(mailbox, round(1000 * LETTER_S))
                 got = await self._patient.blpop([back], timeout=max(0.01, within_s))
-        except (RedisError, OSError, TimeoutError) as error:
+        except AWAY as error:
             self._failed()
             log.debug("gateway_not_asked", gateway=gateway, error=str(error))
             return None
@@ -84,7 +83,7 @@ class Gateways:
             if gone := [name for name in names if not lives[name]]:
                 await self._redis.srem(GATEWAYS, *gone)
             self._others = tuple(name for name in names if lives[name] and name != self.me)
-        except (RedisError, OSError):
+        except AWAY:
             self._failed()
         return self._others
 
@@ -95,7 +94,7 @@ class Gateways:
                 try:
                     await self._redis.set(_sign(self.me), 1, px=round(1000 * ALIVE_S))
                     await self._redis.sadd(GATEWAYS, self.me)
-                except (RedisError, OSError) as error:
+                except AWAY as error:
                     self._failed()
                     log.debug("no_sign_of_life", error=str(error))
                 else:
@@ -104,7 +103,7 @@ class Gateways:
         finally:
             try:
                 await self._redis.delete(_sign(self.me))
-            except (RedisError, OSError):
+            except AWAY:
                 log.debug("redis_away_at_the_end")
 
     async def listening(self) -> None:
@@ -115,7 +114,7 @@ class Gateways:
                 await at_work.acquire()
                 try:
                     got = await self._patient.blpop([_mailbox(self.me)], timeout=LISTEN_S)
-                except (RedisError, OSError):
+                except AWAY:
                     self._failed()
                     got = None
                     await asyncio.sleep(AGAIN_S)
@@ -131,7 +130,7 @@ class Gateways:
             answer = json.dumps(await self._answer(kind, about))
             await self._redis.rpush(back, answer)
             await self._redis.pexpire(back, round(1000 * LETTER_S))
-        except (RedisError, OSError, ValueError) as error:
+        except (*AWAY, ValueError) as error:
             log.warning("gateway_not_answered", error=str(error))
         except Exception:
             log.exception("gateway_question_failed")

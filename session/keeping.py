@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from pipeline.errors import SessionsUnreachable, StoreAway, StoreFailed
+from pipeline.ending import end
+from pipeline.errors import SessionsUnreachable, StoreFailed
 
 from .kept import Kept, decoded
 from .store import Record, SessionStore
@@ -91,8 +92,7 @@ class Keeping:
                 await self._store.close()
         except (TimeoutError, StoreFailed) as failure:
             log.error("sessions_not_stored", error=str(failure))
-        for task in self._work:
-            task.cancel()
+        await end(*self._work)
         await self._tasks.__aexit__(None, None, None)
 
     # --- who is here, and who may come back ------------------------------------------------------
@@ -153,14 +153,12 @@ class Keeping:
                 record = await self._store.take(named, digest, user, now, new_digest)
                 if record is not None and record.session in later:
                     return None
-            except StoreAway as error:
+            except StoreFailed as error:  # a full one, too: it is written to
                 log.warning("session_not_read", error=str(error))
                 raise SessionsUnreachable(
                     "sessions cannot be resumed for the moment; this one is not lost",
                     retry_after_s=AWAY_S,
                 ) from None
-            except StoreFailed as error:
-                log.warning("session_not_read", error=str(error))
         if record is None or record.session in self._live:
             return None
         try:

@@ -18,14 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from redis.exceptions import RedisError
 
 from pipeline.bell import Bell
 from pipeline.errors import RateLimited
 
 from . import redis_scripts as scripts
 from .budgets import Budget, Refused
-from .redis_url import Client
+from .redis_url import AWAY, Client
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +80,7 @@ class Ledger:
                 yield
             finally:
                 self._present[user].places.discard(place)
-                with suppress(RedisError, OSError):  # else it counts for PLACE_S yet
+                with suppress(*AWAY):  # else it counts for PLACE_S yet
                     await self._redis.zrem(_here(user), place)
 
     async def has_room(self, user: str, most: int) -> bool:
@@ -156,7 +155,7 @@ class Ledger:
         """Its answer; None when Redis is away."""
         try:
             return await script(keys=[key], args=args)
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             self._failed()
             log.debug("ledger_not_told", error=str(error))
             return None

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from redis.asyncio import RedisCluster
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from pipeline.errors import StoreAway, StoreFailed
 
-from .redis_url import Client
+from .redis_url import AWAY, Client
 from .store import Record
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class Hashes:
         """Raises `StoreAway` when Redis cannot be reached, and `StoreFailed` when it refuses."""
         try:
             return await command
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             self._failed()
             kind = StoreFailed if isinstance(error, ResponseError) else StoreAway
             raise kind(f"{type(error).__name__}: {error}") from error

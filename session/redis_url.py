@@ -15,11 +15,15 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as Unconnected
+from redis.exceptions import RedisClusterException, RedisError
 
 from pipeline.errors import SettingsError
 
 ANSWER_S = 1.0
 """Who does not answer within this is away."""
+AWAY = (RedisError, RedisClusterException, OSError)
+"""What a client raises when Redis does not answer, or refuses. That a cluster has lost its nodes is
+no `RedisError` to redis-py."""
 FORM = (
     "redis://HOST:PORT/DB (rediss:// with TLS, unix://PATH), "
     "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB or redis+cluster://HOST:PORT,HOST:PORT"

