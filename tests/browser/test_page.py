@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import live_server
+from tests.tokens import AUTH, token
+
 from .stage import on_stage
 
 if TYPE_CHECKING:
-    from playwright.async_api import WebSocketRoute
+    from playwright.async_api import Locator, WebSocketRoute
 
     from .conftest import Visit, Visitor
 
@@ -161,6 +164,103 @@ async def test_a_microphone_that_does_not_start_is_let_go_of_and_explained(visit
     assert await visitor.page.evaluate("tracks.map((track) => track.readyState)") == ["ended"]
 
 
+WITHOUT_WORKLETS = "delete BaseAudioContext.prototype.audioWorklet"
+INSECURE = f"""
+  {WITHOUT_WORKLETS};
+  Object.defineProperty(window, "isSecureContext", {{ value: false }});
+"""
+
+
+@pytest.mark.parametrize(
+    ("lacks", "says"),
+    [
+        (WITHOUT_WORKLETS, "This browser cannot play or record live audio"),
+        (INSECURE, "open this one over https"),
+    ],
+    ids=["no worklets", "not secure"],
+)
+async def test_where_there_can_be_no_sound_it_says_why_and_one_can_write(
+    visit: Visitor, lacks: str, says: str
+) -> None:
+    visitor = await visit(script=lacks)
+    await visitor.part("talk").click()
+    await expect(visitor.part("notice")).to_contain_text(says)
+    await visitor.write("Then I write.")
+    await expect(visitor.said_by("assistant")).to_have_text(SOMETHING, timeout=WITHIN_MS)
+
+
+STORED = "[document.cookie, ...[localStorage, sessionStorage].map((kept) => JSON.stringify(kept))]"
+
+
+async def test_a_token_in_the_fragment_leaves_the_address_and_lies_in_no_storage(
+    visit: Visitor,
+) -> None:
+    secret = token("anna")
+    async with live_server(**AUTH) as guarded:
+        visitor = await visit(f"/#token={secret}", at=guarded.url)
+        await expect(visitor.part("status")).to_have_text("Tap and talk")
+        assert await visitor.page.evaluate("location.href") == f"{guarded.url}/"
+        await visitor.write("Good evening.")
+        await expect(visitor.said_by("assistant")).to_have_text(SOMETHING, timeout=WITHIN_MS)
+        [hello] = visitor.wire.messages("hello", sent=True)
+        assert hello["token"] == secret
+        assert secret not in "".join(await visitor.page.evaluate(STORED))
+        await visitor.page.reload()  # for which it is kept, as long as the page is away
+        await expect(visitor.part("connection")).to_have_text("connected", timeout=WITHIN_MS)
+        assert secret not in "".join(await visitor.page.evaluate(STORED))
+        asked = [url for url in visitor.requests if "#" not in url]
+        assert len(asked) > 1
+        assert not any(secret in url for url in asked)
+        await visitor.page.close()  # before the server is gone, of which it would complain
+
+
+async def test_a_kept_voice_that_this_server_lacks_gives_way_to_its_own(visit: Visitor) -> None:
+    kept = "localStorage.setItem('antiphon.settings', JSON.stringify({ voice: 'nobody' }))"
+    visitor = await visit(script=kept)
+    await visitor.write("Good evening.")
+    await expect(visitor.said_by("assistant")).to_have_text(SOMETHING, timeout=WITHIN_MS)
+    voices = [hello["voice"] for hello in visitor.wire.messages("hello", sent=True)]
+    assert voices == ["nobody", ""]
+    [welcome] = visitor.wire.messages("welcome")
+    assert welcome["voice"]
+
+
+async def test_of_a_long_transcript_the_oldest_entries_leave_the_page(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit)
+    text = await stage.until("text")
+    stage.tell("transcript", turn=1, text="Hello.", final=True, ref=text["id"])
+    for turn in range(2, 251):
+        stage.tell("transcript", turn=turn, text=f"Number {turn}.", final=True)
+    said = visitor.said_by("user")
+    await expect(said.last).to_have_text("Number 250.")
+    await expect(said).to_have_count(200)
+    await expect(said.first).to_have_text("Number 51.")
+
+
+async def test_its_figures_follow_what_it_does(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit)
+    await visitor.part("settings").click()
+    await visitor.part("figures").click()
+
+    def figure(name: str) -> Locator:
+        term = visitor.page.locator("dt", has_text=re.compile(f"^{name}$"))
+        return term.locator("xpath=following-sibling::*[1]")
+
+    await expect(figure("connections")).to_have_text("1")
+    await expect(figure("played in all")).to_have_text("0.0 s")
+    await expect(figure("frames dropped, line behind")).to_have_text("0")
+    await expect(figure("memory")).to_have_text(re.compile(r"^\d+\.\d MB$"))
+    await expect(figure("longest task")).to_have_text(re.compile(r"^\d+ ms$"))
+    stage.tell("reply_started", reply=1, turn=1)
+    stage.sound(milliseconds=6_000)
+    await expect(figure("waiting to be played")).to_have_text(re.compile(r"^[1-9]\d+ ms$"))
+    await expect(figure("jitter")).to_have_text(re.compile(r"^\d+ ms$"))
+    await expect(figure("played in all")).not_to_have_text("0.0 s", timeout=WITHIN_MS)
+    await stage.hang_up(1012)
+    await stage.until("hello", 2)
+    await expect(figure("connections")).to_have_text("2")
+
+
 async def test_a_choice_that_is_taken_back_is_told(visit: Visitor) -> None:
     visitor, stage = await on_stage(visit)
     await visitor.part("settings").click()
@@ -240,6 +340,31 @@ async def test_what_was_not_heard_of_a_reply_is_struck(visit: Visitor) -> None:
     reply = visitor.said_by("assistant")
     await expect(reply).to_have_text("One, two, three, four.")
     await expect(reply.locator("s")).to_have_text("three, four.")
+
+
+async def test_what_is_interrupted_falls_silent_with_ten_seconds_of_it_to_come(
+    visit: Visitor,
+) -> None:
+    visitor, stage = await on_stage(visit)
+    stage.tell("reply_started", reply=1, turn=1)
+    stage.sound(milliseconds=10_000)
+    await hears_a_reply(visitor)
+    stage.tell("interrupted", reply=1, heard="")
+    while not (last := stage.said("playback")[-1]).get("done"):
+        await stage.until("playback", len(stage.said("playback")) + 1)
+    assert last["reply"] == 1
+    assert 0 < last["played_ms"] < 10_000
+    stage.tell("reply_started", reply=2, turn=2)
+    stage.sound(milliseconds=300)
+    stage.tell("reply_audio_end", reply=2, audio_ms=300)
+    count = len(stage.said("playback"))
+    while not (own := await stage.until("playback", count + 1)).get("done"):
+        count += 1
+    # The next reply is heard, and none of the rest of the one before it.
+    assert (own["reply"], own["played_ms"]) == (2, 300)
+    assert [one for one in stage.said("playback") if one["reply"] == 1][-1] == last
+    total = str(last["played_ms"] + 300)
+    await expect(visitor.page.locator("body")).to_have_attribute("data-played-ms", total)
 
 
 async def test_a_paused_reply_stands_still_and_then_goes_on(visit: Visitor) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
-
-import pytest
 
 from pipeline.calls import CallFigures, CallOutcome
 from pipeline.errors import AntiphonError
@@ -17,7 +14,7 @@ from server.house import House
 from server.settings import load
 from session.shedding import Level
 from session.shedding import Sample as LoadSample
-from tests.support import ROOT, SCRIPTED
+from tests.support import ROOT, SCRIPTED, left_out
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 SERVER = {"job": "antiphon", "instance": "server:8000"}
@@ -29,10 +26,9 @@ Series = dict[str, float]
 
 def promtool() -> str:
     """Prometheus' own checker. `.ci/run` installs it; elsewhere its tests are left out."""
-    found = shutil.which("promtool")
-    if found is None and os.environ.get("CI"):
-        pytest.fail("there is no promtool: Debian's package prometheus has it")
-    return found or pytest.skip("there is no promtool: Debian's package prometheus has it")
+    return shutil.which("promtool") or left_out(
+        "there is no promtool: Debian's package prometheus has it"
+    )
 
 
 def a_house() -> House:

@@ -11,6 +11,11 @@ import pytest
 from pipeline.errors import SettingsError
 from server import audit
 from server.audit import KEPT, Audit
+from tests.server.speech_client import until
+from tests.server.test_gate import watched
+from tests.server.test_metrics import hears
+from tests.support import call, murmur, silence
+from tests.tokens import AUTH, bearer, token
 
 
 class Lost:
@@ -82,3 +87,37 @@ def test_none_is_kept_where_none_is_wanted(tmp_path: Path) -> None:
     with kept.open():
         kept.note("refused")
     assert not list(tmp_path.iterdir())
+
+
+SPOKEN, TYPED, TOLD, READ = "marmalade", "heliotrope", "periwinkle", "quicksilver"
+
+
+async def test_nothing_that_anybody_says_or_hears_is_in_it(tmp_path: Path) -> None:
+    async with watched(tmp_path, **AUTH, ANTIPHON_ADMIN_TOKEN="open sesame") as it:
+        hears(it.server, f"A jar of {SPOKEN}, please.")
+        hello = {"token": token(), "instructions": f"Speak of {TOLD}."}
+        async with call(it.server.ws_url, hello) as caller:
+            await caller.speak(murmur(0.6) + silence(1.5))
+            assert SPOKEN in (await caller.until("transcript", final=True))["text"]
+            await caller.play()
+            await caller.say("text", text=f"The colour is {TYPED}.")
+            await caller.play()
+            await caller.say(f"unknown {TYPED}")
+            await caller.until("error")
+        mine = bearer(token())
+        speech = {"input": f"As {READ} as can be.", "response_format": "wav"}
+        read = await it.http.post("/v1/audio/speech", json=speech, headers=mine)
+        files = {"file": ("said.wav", read.content)}
+        heard = await it.http.post("/v1/audio/transcriptions", files=files, headers=mine)
+        assert SPOKEN in heard.json()["text"]
+        refused = await it.http.post(
+            "/v1/audio/speech", json=speech | {"voice": READ}, headers=mine
+        )
+        assert refused.status_code == 404
+        assert (await it.http.post("/v1/audio/speech", json=speech)).status_code == 401
+        said = (await it.http.get("/v1/me/data", headers=mine)).text
+        assert all(word in said for word in (SPOKEN, TYPED, TOLD))
+        wanted = {"connected", "disconnected", "requested", "refused", "user_data"}
+        await until(lambda: {line["event"] for line in it.noted} >= wanted)
+    written = "".join(file.read_text() for file in tmp_path.glob("audit*"))
+    assert [word for word in (SPOKEN, TYPED, TOLD, READ) if word in written] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import sqlite3
@@ -112,11 +113,15 @@ def test_a_second_signal_stops_at_once() -> None:
             heard.append(socket.recv(timeout=5))
             if '"reply_started"' in str(heard[-1]):
                 os.kill(server.pid, signal.SIGINT)
+        ended = os.pidfd_open(server.pid)
         os.kill(server.pid, signal.SIGINT)
         with contextlib.suppress(ConnectionClosed):
             while True:
                 heard.append(socket.recv(timeout=5))
         assert '"completed"' not in str(heard)
+        # 3 s, of which a busy machine may take a multiple; the drain would take 600.
+        assert select.select([ended], [], [], 5 * 3.0)[0]
+        os.close(ended)
 
 
 async def test_draining_ends_idle_sessions_at_once_and_lets_a_reply_finish() -> None:
