@@ -60,10 +60,16 @@ the answer has come by then, played from its first byte on, is over. "In a row":
 request its first clause is made by an engine of the same settings in the asking process, so that
 what the machine does to both can be told from what the server does; each finds the processor's
 caches full of the other's copy of the model. "At once" asks for the first so many of {len(ROW)}
-different sentences. WER: transcribed again by Whisper tiny.en, each answer by itself. Tracked: the
-server's own register (GET /admin/requests) has each answer under its id, completed, with its times
-and the seconds of audio that came."""
+different sentences; right before it an engine with one thread makes the first clauses of the same
+ones, one after the other. Lengths: seconds of audio against those of the same text, asked for once
+more, alone, at the end. WER: transcribed again by Whisper tiny.en, each answer by itself. Tracked:
+the server's own register (GET /admin/requests) has each answer under its id, completed, with its
+times and the seconds of audio that came."""
 
+MOST_QUEUED = 1.5
+"""Times requests x (one first clause on one thread) / instances: the TTFA of the last at once."""
+MOST_OFF = 0.05
+"""By which an answer may be longer or shorter than the same text alone."""
 MOST_WER = 0.15
 """Of each answer; more, and something is missing."""
 
@@ -192,9 +198,48 @@ def _wer(answers: dict[str, list[Answer]], errors: list[WordErrors]) -> dict[str
     return result
 
 
-async def measure(url: str, voice: str = VOICE, beside: Bare | None = None) -> dict[str, object]:
+def queued(answers: list[Answer], first_s: float, instances: int) -> float:
+    """The last TTFA of answers that were asked for at once, in times of what the engines need for
+    all their first clauses, of `first_s` each on one thread."""
+    return max(answer.ttfa_s for answer in answers) * instances / (len(answers) * first_s)
+
+
+def off(answers: list[Answer], alone: list[Answer]) -> float:
+    """How much longer or shorter than the same text alone the worst of them is."""
+    seconds = {answer.text: answer.audio_s for answer in alone}
+    return max(abs(answer.audio_s / seconds[answer.text] - 1) for answer in answers)
+
+
+async def _instances(client: httpx.AsyncClient) -> int:
+    """Of the voice, by the server's own word; 0: a peer that does not say."""
+    status = await client.get("/status")
+    return int(status.json()["pool"]["tts"]["instances"]) if status.status_code == 200 else 0
+
+
+def _queued(answers: list[Answer], firsts_s: list[float], instances: int) -> dict[str, object]:
+    """Print how the last of them stands to its limit."""
+    first_s = statistics.median(firsts_s)
+    ratio = queued(answers, first_s, instances)
+    print(
+        f"  {'':24} the last {ratio:.2f} x {len(answers)} x {first_s:.3f} s (a first clause on one "
+        f"thread) / {instances} instances; at most {MOST_QUEUED}"
+    )
+    return {"first_s": round(first_s, 3), "instances": instances, "ratio": round(ratio, 3)}
+
+
+def _lengths(answers: dict[str, list[Answer]], alone: list[Answer]) -> dict[str, float]:
+    """Print the worst difference of each question."""
+    worst = {name: round(off(asked, alone), 4) for name, asked in answers.items()}
+    each = ", ".join(f"{name} {value:.1%}" for name, value in worst.items())
+    print(f"  {'lengths':24} off by at most: {each}; at most {MOST_OFF:.0%}")
+    return worst
+
+
+async def measure(
+    url: str, voice: str = VOICE, beside: Bare | None = None, single: Bare | None = None
+) -> dict[str, object]:
     """Ask the server at `url`, print, and return what `--json` writes. `beside`: an engine of the
-    same settings."""
+    same settings; `single`: one with one thread."""
     result: dict[str, object] = {}
     async with httpx.AsyncClient(base_url=url, timeout=300) as client:
         await ask(client, "Good morning to all of you.", voice)
@@ -210,25 +255,28 @@ async def measure(url: str, voice: str = VOICE, beside: Bare | None = None) -> d
             row.append(await ask(client, text, voice))
         result["row"] = _row([answer.ttfa_s for answer in row], engine_s)
 
-        heard = {"in a row": row}
+        heard, instances = {"in a row": row}, await _instances(client)
         for count in (2, 4, 8):
+            firsts_s = [] if single is None else [await single.first_s(t) for t in ROW[:count]]
             began = time.perf_counter()
             answers = await together(client, ROW[:count], voice)
             took_s = time.perf_counter() - began
             made_s = sum(answer.audio_s for answer in answers)
             _say(f"{count} at once", [answer.ttfa_s for answer in answers])
             last = max(answer.ttfa_s for answer in answers)
-            off = max(abs(a.audio_s / b.audio_s - 1) for a, b in zip(answers, row, strict=False))
             print(
                 f"  {'':24} the last {last / (count * statistics.median(alone)):.2f} x {count} x "
-                f"one alone; {made_s / took_s:.1f} audio-seconds a second; lengths within {off:.1%}"
+                f"one alone; {made_s / took_s:.1f} audio-seconds a second"
             )
             result[f"at_once_{count}"] = {
                 "ttfa_s": [round(answer.ttfa_s, 3) for answer in answers],
                 "rtf_inverse": round(made_s / took_s, 2),
                 "gap_s": round(sum(answer.gap_s for answer in answers), 3),
             }
+            if firsts_s and instances:
+                result[f"queued_{count}"] = _queued(answers, firsts_s, instances)
             heard[f"{count} at once"] = answers
+        result["lengths"] = _lengths(heard, [await ask(client, text, voice) for text in ROW])
 
         long = await ask(client, LONG, voice)
         print(
@@ -274,8 +322,11 @@ def _row(ttfas_s: list[float], engine_s: list[float]) -> dict[str, object]:
 
 
 async def _measure_beside(url: str) -> dict[str, object]:
-    async with bare((min(2, os.cpu_count() or 1),), VOICE) as beside:
-        return await measure(url, beside=beside)
+    async with (
+        bare((min(2, os.cpu_count() or 1),), VOICE) as beside,
+        bare((1,), VOICE) as single,
+    ):
+        return await measure(url, beside=beside, single=single)
 
 
 def main() -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
@@ -31,6 +32,42 @@ def test_the_versions_it_names_are_the_ones_that_are_run() -> None:
     (told,) = re.findall(r"^@openai/agents-realtime (\d+\.\d+)[ ,:]", PAGE, re.M)
     package_json = json.loads((ROOT / "tests/clients/agents_js/package.json").read_text())
     assert package_json["dependencies"]["@openai/agents-realtime"].startswith(f"{told}.")
+
+
+def keywords(program: str) -> set[tuple[str, str]]:
+    """Which keywords are given to which function, and the keys of dictionaries."""
+    tree, found = ast.parse(program), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func).rpartition(".")[2]
+            found |= {(called, one.arg) for one in node.keywords if one.arg is not None}
+        elif isinstance(node, ast.Dict):
+            found |= {("", key.value) for key in node.keys if isinstance(key, ast.Constant)}
+    return found
+
+
+def lines_for(client: str) -> str:
+    """Those that point it here."""
+    (lines,) = re.findall(rf"^{re.escape(client)} \d.*:\n\n((?:    .*\n)+)", PAGE, re.M)
+    return dedent(lines)
+
+
+def test_the_lines_for_each_client_say_no_more_than_its_program() -> None:
+    for name, (folder, _) in CLIENTS.items():
+        told = async_body(lines_for(name))
+        program = (ROOT / f"tests/clients/{folder}/client.py").read_text()
+        assert keywords(told)
+        assert keywords(told) <= keywords(program), name
+    key = re.compile(r"(?:\{|, ) *(\w+)(?=:| *\}|,)")
+    told = set(key.findall(lines_for("@openai/agents-realtime")))
+    assert told == {"url", "transport", "apiKey"}
+    assert told <= set(key.findall((ROOT / "tests/clients/agents_js/client.mjs").read_text()))
+
+
+def async_body(lines: str) -> str:
+    """Lines of an asynchronous function, of which the last may open a block, as a program."""
+    block = "    ...\n" if lines.rstrip().endswith(":") else ""
+    return "async def main():\n" + indent(lines + block, "    ")
 
 
 async def test_its_first_lines_connect(scripted_server: ServerProcess) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.bare import clauses
-from benchmarks.speech import RATE_HZ, ROW, Answer, untracked
+from benchmarks.speech import RATE_HZ, ROW, Answer, off, queued, untracked
 from pipeline.config import ScriptConfig
 from pipeline.engines.ports import SpeechRequest, Stop
 from pipeline.engines.scripted import ScriptedSynthesizer
@@ -29,6 +29,22 @@ def test_playback_stands_still_when_all_that_has_come_is_over() -> None:
 
 def test_what_comes_in_time_leaves_no_gap() -> None:
     assert Answer("", came=[(2.0, SECOND), (2.9, SECOND), (3.0, SECOND)]).gaps_s == []
+
+
+def test_the_last_of_several_is_held_against_the_work_before_it() -> None:
+    answers = [Answer("", came=[(ttfa_s, SECOND)]) for ttfa_s in (0.3, 1.2, 0.6, 0.9)]
+    assert queued(answers, first_s=0.3, instances=1) == pytest.approx(1.0)
+    assert queued(answers, first_s=0.3, instances=2) == pytest.approx(2.0)
+
+
+def test_lengths_are_held_against_the_same_text_alone() -> None:
+    def answer(text: str, seconds: float) -> Answer:
+        return Answer(text, pcm=bytearray(round(seconds * SECOND)))
+
+    alone = [answer("a", 1.0), answer("b", 2.0), answer("c", 4.0)]
+    assert off([answer("b", 2.0), answer("a", 1.0)], alone) == 0
+    assert off([answer("c", 3.8), answer("a", 1.02)], alone) == pytest.approx(0.05)
+    assert off([answer("b", 2.2)], alone) == pytest.approx(0.1)
 
 
 def entry(name: str, **changed: Any) -> dict[str, Any]:

@@ -127,6 +127,7 @@ async def _up(client: ServerConnection, server: websockets.ClientConnection, lin
     with suppress(websockets.ConnectionClosed):
         async for frame in client:
             event = json.loads(frame)
+            line.oracle.sent(event["type"])
             if event["type"] != "input_audio_buffer.append":
                 line.asked.append(event)
             await server.send(frame)

@@ -81,6 +81,7 @@ async def test_a_spoken_turn_push_to_talk(
             }
         )
         await line.input_audio_buffer.append(audio=b64encode(audio).decode())
+        talker.oracle.sent("input_audio_buffer.commit")
         await line.input_audio_buffer.commit()
         await line.response.create()
         heard = await talker.until("conversation.item.input_audio_transcription.completed")

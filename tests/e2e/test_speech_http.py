@@ -19,6 +19,9 @@ from tests.support import ServerProcess
 
 pytestmark = pytest.mark.models
 
+LOUDEST = 0.97
+"""Of any sample: the limiter's peak, and what resampling may add to it."""
+
 HARD = {
     "numbers": "On 3.14.2026 at 10:30 it cost $1,234.56, about 12% of 10,000,000.",
     "abbreviations": "Dr. Smith vs. Mr. Jones, e.g. on Main St. at 5 p.m., etc.",
@@ -61,7 +64,7 @@ async def test_whatever_the_text_it_is_voiced_and_its_end_is_clean(
         answer: Answer = await ask(http, text, "af_heart")
     samples = np.frombuffer(bytes(answer.pcm), "<i2").astype(float) / 32_768
     assert len(samples) > REPLY_HZ / 3
-    assert np.abs(samples).max() <= 1.0
+    assert np.abs(samples).max() <= LOUDEST
     ending = samples[-round(0.05 * REPLY_HZ) :]
     assert np.sqrt(np.mean(ending**2)) < 0.002
     assert np.abs(samples[-24:]).max() < 0.001

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.clauses import IN_A_CROWD, IN_CONVERSATION
+from pipeline.clauses import IN_A_CROWD, IN_CONVERSATION, READ_ALOUD, ClausePolicy
 from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
 from pipeline.engines.piper import VOICE
 from pipeline.engines.ports import Float32, Synthesizer
@@ -43,13 +43,19 @@ REPLIES = (
 )
 KOKORO_VOICES = ("af_heart", "am_michael", "bf_emma")
 
-POLICIES = (IN_CONVERSATION, IN_A_CROWD)
+POLICIES = (IN_CONVERSATION, IN_A_CROWD, READ_ALOUD)
 
 Build = Callable[[Path], tuple[Synthesizer, tuple[str, ...]]]
 ENGINES: dict[str, Build] = {
     "kokoro-onnx": lambda models: (KokoroOnnxSynthesizer(models, 2), KOKORO_VOICES),
     "piper": lambda models: (piper(models), (VOICE.name,)),
 }
+
+
+def manner(number: int, voices: tuple[str, ...]) -> tuple[str, ClausePolicy]:
+    """Every voice by every policy, as far as the replies reach."""
+    policy = POLICIES[number // len(voices) % len(POLICIES)]
+    return voices[number % len(voices)], policy
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -60,7 +66,7 @@ def replies(request: pytest.FixtureRequest, models_dir: Path) -> list[SpokenRepl
         await engine.start()
         try:
             return [
-                await spoken(engine, text, voices[number % len(voices)], POLICIES[number % 2])
+                await spoken(engine, text, *manner(number, voices))
                 for number, text in enumerate(REPLIES)
             ]
         finally:

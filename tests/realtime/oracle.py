@@ -13,6 +13,7 @@ from typing import Any
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import BaseModel, TypeAdapter
 
+ENDS = ("done", "completed", "failed")
 _EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 
 
@@ -52,6 +53,8 @@ class Oracle:
     known: set[str] = field(default_factory=set)
     text: Counter[str] = field(default_factory=Counter)
     deltas: dict[tuple[str, str], str] = field(default_factory=dict)
+    over: set[tuple[str, str]] = field(default_factory=set)
+    """What of which item has its end."""
     speaking: str = ""
     """The item of the last voice."""
     unanswered: str = ""
@@ -74,9 +77,14 @@ class Oracle:
         if "response_id" in event:
             active = {self.active} | self.beside
             assert event["response_id"] in active, f"{kind} of no active response"
-        if kind.endswith(".delta"):
-            place = (kind.removesuffix(".delta"), event["item_id"])
-            self.deltas[place] = self.deltas.get(place, "") + event["delta"]
+        part, _, what = kind.rpartition(".")
+        if "item_id" in event:
+            place = (part, event["item_id"])
+            assert place not in self.over, f"{kind} after its end"
+            if what in ENDS:
+                self.over.add(place)
+            elif what == "delta":
+                self.deltas[place] = self.deltas.get(place, "") + event["delta"]
         match kind:
             case "response.created":
                 response = event["response"]
@@ -95,6 +103,9 @@ class Oracle:
                 assert response["status"] != "in_progress"
                 left = {item for item, of in self.outputs.items() if of == response["id"]}
                 assert not left, f"items left open: {left}"
+                for item in response["output"]:
+                    assert item["id"] not in self.items, "the conversation's item is done first"
+                    assert item["status"] != "in_progress"
                 self.ended.add(response["id"])
                 self.beside.discard(response["id"])
                 if not beside:

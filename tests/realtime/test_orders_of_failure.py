@@ -18,6 +18,7 @@ from pipeline.errors import (
     SttFailed,
     TtsFailed,
 )
+from server import realtime_socket
 from tests.contract.chat_backend import chat_backend, chunk, head, refuses, resets, sends
 from tests.realtime.client import PCM_HZ, Client, connected
 from tests.realtime.test_orders import ANSWER, SPOKEN_DELTAS, SPOKEN_END, speech
@@ -132,6 +133,26 @@ async def test_a_model_elsewhere_that_says_it_reached_the_longest() -> None:
             assert done["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
 
 
+async def test_a_model_elsewhere_that_counts() -> None:
+    counted = b'data: {"choices": [], "usage": {"prompt_tokens": 91, "completion_tokens": 7}}\n\n'
+    async with chat_backend() as backend:
+        backend.answer = sends(
+            head(), chunk("Half past four."), chunk(finish="stop"), counted, DONE
+        )
+        async with (
+            live_server(ANTIPHON_LLM_ENGINE="openai", ANTIPHON_LLM_BASE_URL=backend.url) as server,
+            connected(url_of(server)) as client,
+        ):
+            await client.update(output_modalities=["text"])
+            await client.type("What time is it?")
+            await client.say("response.create")
+            usage = (await client.done())["usage"]
+            told = (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"])
+            assert told == (91, 7, 98)
+            assert usage["input_token_details"]["text_tokens"] == 91
+            assert usage["output_token_details"]["text_tokens"] == 7
+
+
 async def test_words_that_are_not_understood() -> None:
     async with live_server() as server, connected(url_of(server)) as client:
         deaf(server)
@@ -166,6 +187,46 @@ async def test_a_commit_is_told_before_its_words() -> None:
         await client.say("conversation.item.retrieve", item_id=item["id"])
         known = (await client.until("conversation.item.retrieved"))["item"]
         assert known["content"][0]["transcript"]
+
+
+async def test_what_is_no_json_is_a_mistake_and_no_end() -> None:
+    async with live_server() as server, connected(url_of(server)) as client:
+        for text in ("{", "", '{"type": "response.create"'):
+            await client.socket.send(text)
+            error = await client.error()
+            assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_json")
+        await client.type("Still here.")
+        assert client.kinds == [
+            "session.created", "error", "conversation.item.added", "conversation.item.done",
+        ]  # fmt: skip
+
+
+async def test_audio_past_its_credit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(realtime_socket, "CREDIT_S", 2.0)
+    async with live_server() as server, connected(url_of(server)) as client:
+        await client.append(silence(5.0, PCM_HZ))
+        error = await client.error()
+        assert (error["type"], error["code"]) == ("invalid_request_error", "rate_limit_exceeded")
+        await client.type("Still here.")
+        assert client.kinds == [
+            "session.created", "error", "conversation.item.added", "conversation.item.done",
+        ]  # fmt: skip
+
+
+async def test_a_fault_of_ours() -> None:
+    async with live_server() as server, connected(url_of(server)) as client:
+        (session,) = server.house.sessions
+
+        def break_down(_: object) -> None:
+            raise RuntimeError("a secret of the house")
+
+        session._orders.obey = break_down  # type: ignore[method-assign]
+        await client.say("response.create")
+        error = await client.error()
+        assert (error["type"], error["code"]) == ("server_error", "internal")
+        assert "secret" not in error["message"]
+        assert await client.closed() == 1011
+        assert client.kinds == ["session.created", "error"]
 
 
 async def test_a_cancel_of_nothing() -> None:
