@@ -77,7 +77,7 @@ class TurnMachine(TurnState):
                 if self.user.open is not None and self.user.open.hear_vote(event):
                     yield from self._decide(now)
             case EndTurn():
-                self.user.end(event)
+                yield from self.user.end(event)
                 yield from self._end_turns(now)
             case DropTurn(at):
                 if self.user.drop(at):
