@@ -195,7 +195,10 @@ class TurnMachine(TurnState):
 
     def _discard(self, turn: Utterance, now: float) -> Iterator[Effect]:
         yield from self.assistant.take_back()
-        yield UserTranscript(turn.number, "", final=True, discarded=True, ended=turn.meant)
+        marks = replace(turn.marks, voiced=turn.voiced_at, commit=now)
+        yield UserTranscript(
+            turn.number, "", final=True, discarded=True, ended=turn.meant, timeline=marks.timeline()
+        )
         self._close()
         yield from self.cut_in.let_go_on(now)
 

@@ -322,7 +322,11 @@ def test_a_turn_without_words_is_dropped(text: str) -> None:
     scene.understand(text)
     scene.hush(1.0)
     assert not scene.all(Draft)
-    assert scene.last(UserTranscript) == UserTranscript(1, "", final=True, discarded=True)
+    dropped = scene.last(UserTranscript)
+    assert dropped == UserTranscript(1, "", final=True, discarded=True)
+    assert dropped.timeline is not None
+    assert dropped.timeline.transcript == 128
+    assert dropped.timeline.commit == 512
     assert scene.machine.phase is Phase.QUIET
     scene.say()
     assert scene.last(Draft).turn == 2
