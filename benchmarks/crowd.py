@@ -7,10 +7,11 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from math import inf, isfinite
 
 from benchmarks.client import Caller, Turn
 from benchmarks.clips import Clip, clips_without_pauses
-from benchmarks.latency import LISTEN_S, Quantiles
+from benchmarks.latency import LISTEN_S, Quantiles, wait_ms
 from server.cli.wav import read_wav
 
 ARRIVAL_S = 5.0
@@ -30,40 +31,35 @@ class Calls:
         return [turn for turn in self.turns if turn is not None]
 
     @property
-    def latencies_ms(self) -> list[float]:
-        """Voice-to-voice, of the turns that have one: not of those cut off."""
-        waits_s = [turn.voice_to_voice_s for turn in self.answered]
-        return [float(wait_s) * 1_000 for wait_s in waits_s if wait_s is not None]
+    def waits_ms(self) -> list[float]:
+        """Voice-to-voice latencies, infinite without an answer; not of the turns cut off."""
+        return [ms for turn in self.turns if (ms := wait_ms(turn)) is not None]
 
     @property
     def stalls_s(self) -> list[float]:
         return [stall for turn in self.answered for stall in turn.playback.stalls_s]
 
     @property
-    def quantiles_ms(self) -> tuple[float, float]:
-        """p50 and p95 of the latencies; for ever when no turn has one."""
-        if not (latencies_ms := self.latencies_ms):
-            return float("inf"), float("inf")
-        quantiles = Quantiles.of(latencies_ms)
-        return quantiles.p50, quantiles.p95
+    def quantiles(self) -> Quantiles:
+        """Of the waits; for ever when there is none: all were cut off."""
+        return Quantiles.of(self.waits_ms or [inf])
 
     def summary(self) -> dict[str, object]:
-        """What `--json` writes; quantiles only when a turn has a latency."""
-        latencies_ms = self.latencies_ms
-        result: dict[str, object] = {
+        """What `--json` writes."""
+        waits_ms = self.waits_ms
+        answered_ms = [ms for ms in waits_ms if isfinite(ms)]
+        return {
             "turns": len(self.turns),
-            "answered": len(latencies_ms),
-            "no_answer": len(self.turns) - len(self.answered),
-            "cut_off": sum(turn.cut_off for turn in self.answered),
+            "answered": len(answered_ms),
+            "no_answer": len(waits_ms) - len(answered_ms),
+            "cut_off": len(self.turns) - len(waits_ms),
+            "failures": len(self.turns) - len(answered_ms),
             "stalls": len(self.stalls_s),
             "stalled_s": round(sum(self.stalls_s), 3),
             "longest_stall_s": round(max(self.stalls_s, default=0.0), 3),
-            "all_ms": [round(value) for value in latencies_ms],
+            "all_ms": [round(value) for value in answered_ms],
+            "voice_to_voice_ms": self.quantiles.written(),
         }
-        if latencies_ms:
-            quantiles = Quantiles.of(latencies_ms)
-            result["voice_to_voice_ms"] = {"p50": quantiles.p50, "p95": quantiles.p95}
-        return result
 
 
 async def crowd(

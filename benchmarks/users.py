@@ -43,14 +43,14 @@ def curve(engine: str, levels_of: Sequence[int], turns: int) -> list[dict[str, o
             calls = asyncio.run(_level(url, users, turns))
             level = {"users": users, **calls.summary()}
             levels.append(level)
-            p50, p95 = calls.quantiles_ms
+            quantiles = calls.quantiles
             print(
-                f"  {engine:12} {users:3} users   p50 {p50:5.0f} ms   p95 {p95:5.0f} ms   "
+                f"  {engine:12} {users:3} users   {quantiles}   "
                 f"{level['answered']} of {level['turns']} answered, {level['cut_off']} cut off, "
                 f"{level['stalls']} stalls (longest {level['longest_stall_s']} s)",
                 flush=True,
             )
-            if p95 > TOO_LATE_MS:
+            if quantiles.p95 > TOO_LATE_MS:
                 break
     return levels
 

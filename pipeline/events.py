@@ -4,7 +4,7 @@ project these.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from .playback import Voiced
@@ -47,6 +47,8 @@ class UserTranscript:
     ref: str | None = None
     ended: bool = False
     """The client ended the turn, though it had no words."""
+    timeline: Timeline | None = field(default=None, compare=False)
+    """Of a turn without words: its last step is that it was dropped."""
 
 
 @dataclass(frozen=True, slots=True)

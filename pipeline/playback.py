@@ -59,6 +59,7 @@ class Playback:
         self._as_of: float | None = None
         self.held = False
         self._reported_at: float | None = None
+        self._reported = 0
         self._finished = False
         self.made = 0
         """Samples there are to send."""
@@ -86,7 +87,8 @@ class Playback:
 
     def report(self, played: int, now: float) -> None:
         """The client says how much has left its loudspeaker."""
-        self._played = float(max(0, min(played, self.sent)))
+        self._reported = max(0, min(played, self.sent))
+        self._played = float(self._reported)
         self._as_of = now
         self._reported_at = now
 
@@ -120,7 +122,7 @@ class Playback:
 
     def unheard_ms(self, now: float) -> int:
         """What was sent and has not been played."""
-        return round((self.sent - self.played(now)) * 1000 / self.rate_hz)
+        return round((self.sent - self._audible_to(now)) * 1000 / self.rate_hz)
 
     def due(self, now: float) -> int:
         """How many samples may leave now: whole chunks, or the rest of the reply."""
@@ -153,11 +155,11 @@ class Playback:
 
     def heard(self, text: str, now: float) -> str:
         """The part of the reply's text that had been played, cut at a whole word."""
-        return heard_until(text, self.voiced, self.played(now))
+        return heard_until(text, self.voiced, self._audible_to(now))
 
     def flushed(self, now: float) -> bool:
         """The client ended it before it had played all that was sent."""
-        left = self.sent - self.played(now)
+        left = self.sent - self._audible_to(now)
         return self._finished and left > END_TOLERANCE_S * self.rate_hz
 
     @property
@@ -165,6 +167,11 @@ class Playback:
         """The clauses with audio. Where the last one ends is a guess while it is being made."""
         making = self._in_the_making()
         return tuple(self._clauses) if making is None else (*self._clauses, making)
+
+    def _audible_to(self, now: float) -> int:
+        """What has been played, or ever will be: who plays nothing more has said how much it was,
+        though the rest may leave by the clock."""
+        return self._reported if self._finished else self.played(now)
 
     @property
     def _next(self) -> int:

@@ -77,7 +77,7 @@ class TurnMachine(TurnState):
                 if self.user.open is not None and self.user.open.hear_vote(event):
                     yield from self._decide(now)
             case EndTurn():
-                self.user.end(event)
+                yield from self.user.end(event)
                 yield from self._end_turns(now)
             case DropTurn(at):
                 if (dropped := self.user.drop(at)) is not None:
@@ -193,7 +193,10 @@ class TurnMachine(TurnState):
 
     def _discard(self, turn: Utterance, now: float) -> Iterator[Effect]:
         yield from self.assistant.take_back()
-        yield UserTranscript(turn.number, "", final=True, discarded=True, ended=turn.meant)
+        marks = replace(turn.marks, voiced=turn.voiced_at, commit=now)
+        yield UserTranscript(
+            turn.number, "", final=True, discarded=True, ended=turn.meant, timeline=marks.timeline()
+        )
         self._close()
         yield from self.cut_in.let_go_on(now)
 

@@ -14,9 +14,9 @@ from collections.abc import Generator, Iterator
 from enum import Enum
 
 from .edges import ON, Ear, Sound
-from .errors import NothingToCommit
+from .errors import NothingToCommit, RateLimited
 from .events import Failed, SpeechStarted, SpeechStopped, TurnEnded
-from .signals import Effect, EndTurn, Heard, Look
+from .signals import Effect, EndTurn, Heard
 from .turn_config import TurnConfig
 from .utterance import CUT_FROM, FRAME, SPEECH_HZ, Over, Segment, Utterance
 
@@ -24,6 +24,8 @@ STOPPED_AFTER = 6 * FRAME
 """Silence that the client is told of."""
 MOST_SEGMENTS = 24
 """After some ten minutes a turn is ended."""
+LEAST_S = (MOST_SEGMENTS - 1) * CUT_FROM // SPEECH_HZ
+"""No turn is ended so before this."""
 MOST_ENDS = 32
 """Ends of turns that may wait for the words of those before."""
 
@@ -168,10 +170,13 @@ class User:
 
     # --- the end of a turn -----------------------------------------------------------------------
 
-    def end(self, end: EndTurn) -> None:
+    def end(self, end: EndTurn) -> Iterator[Failed]:
         """The user says that the turn is over: it ends when all up to there has been heard."""
         if len(self.ends) == MOST_ENDS:  # the later one covers the earlier
-            self.ends.pop()
+            covered = self.ends.pop()
+            if not covered.if_any:
+                error = RateLimited(f"{MOST_ENDS} turns wait for their words: two became one")
+                yield Failed(error, ref=covered.ref)
         self.ends.append(end)
 
     def next_end(self) -> EndTurn | None:
@@ -237,9 +242,9 @@ class User:
         self.ear.fall.rise()
         return turn
 
-    def _cut_long(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Look]:
+    def _cut_long(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
         if len(turn.segments) >= MOST_SEGMENTS and not self.ends:  # nobody listens for ever
-            self.end(EndTurn(frame.end))
+            yield from self.end(EndTurn(frame.end))
         if (look := turn.cut_long(frame, now)) is not None:
             yield look
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from pipeline import decoding
-from pipeline.events import ReplyAudio, ReplyAudioEnd, ReplyStarted
+from pipeline.events import Interrupted, ReplyAudio, ReplyAudioEnd, ReplyStarted
 from server import encoding
 from server.wire import native
 from server.wire.tagged import OPUS_HZ, AudioForm, packet_s, tag, untag
@@ -85,6 +85,8 @@ class ReplyFrames:
                 return [*self._tagged(packets.finish()), *native.frames(event)]
             case ReplyStarted():
                 self._packets = None
+            case Interrupted(reply) if reply == self._reply:
+                self._packets = None  # what it holds of the reply is not heard any more
         return native.frames(event, self._audio)
 
     def _encoded(self, audio: ReplyAudio) -> list[bytes]:

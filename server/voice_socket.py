@@ -9,14 +9,18 @@ from typing import TypeVar
 import structlog
 from starlette.websockets import WebSocket
 
+from pipeline.assistant import MOST_ASKS
 from pipeline.errors import BadMessage, NotFound, RateLimited
 from pipeline.events import Failed
+from pipeline.user import LEAST_S, MOST_ENDS
 from server.configs import session_config
 from server.connection import Connection
-from server.doorstep import comes_back, meet, room_for
+from server.doorstep import TOKEN_S, comes_back, meet, room_for
 from server.house import House
 from server.intake import Intake
-from server.lobby import NativeLobby
+from server.lobby import HELLO_S, NativeLobby
+from server.outbox import LATE_S, STUCK_S
+from server.peer import MESSAGE_BYTES
 from server.sharing import session_counts
 from server.sound import ReplyFrames, microphone
 from server.talk import Talk, answered
@@ -27,7 +31,7 @@ from session.commands import characters_of
 from session.kept import Kept
 from session.manager import Ticket
 from session.messages import Closing, Configure, Event, Settings, chosen
-from session.records import Identity
+from session.records import Identity, SessionConfig
 from session.session import Session
 
 log = structlog.get_logger(__name__)
@@ -48,8 +52,19 @@ LIMITS: dict[str, float] = {
     "audio_dropped_s": limits.AUDIO_PATIENCE_S,
     "frames_per_s": limits.FRAMES_PER_S,
     "messages_per_s": limits.MESSAGES_PER_S,
+    "message_bytes": MESSAGE_BYTES,
+    "mistakes": limits.MISTAKES,
+    "mistakes_s": limits.MISTAKES_WINDOW_S,
+    "hello_s": HELLO_S,
+    "token_s": TOKEN_S,
+    "late_s": LATE_S,
+    "stuck_s": STUCK_S,
+    "turn_s": LEAST_S,
+    "turns_waiting": MOST_ENDS,
+    "replies_waiting": MOST_ASKS,
     "tools": limits.MOST_TOOLS,
     "tools_bytes": limits.TOOLS_BYTES,
+    "history_items": SessionConfig().history_items,
 }
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 
 import structlog
 
-from pipeline.events import Failed, ReplyDone, ReplyStarted, UserTranscript
+from pipeline.events import Failed, ReplyDone, ReplyStarted, Timeline, UserTranscript
 
 from .budgets import Budget
 from .conversation import Conversation, tokens
@@ -77,6 +77,9 @@ class Telling:
 
     def _log_event(self, event: Event) -> None:
         match event:
+            case UserTranscript(turn=turn, final=True, timeline=Timeline() as timeline):
+                known = {step: ms for step, ms in asdict(timeline).items() if ms is not None}
+                self._log.info("turn_committed", turn=turn, discarded=True, timeline_ms=known)
             case UserTranscript(turn=turn, final=True, discarded=discarded):
                 self._log.info("turn_committed", turn=turn, discarded=discarded)
             case ReplyStarted(reply, turn):

@@ -7,6 +7,7 @@ the tests that it is missing here.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import astuple, replace
 
 from hypothesis import strategies as st
 
@@ -150,15 +151,20 @@ class Conversation:
         work = self.referee.works[draft]
         whole, work.making = work.making, None
         if whole is not None:
+            if len(work.voiced) % 2 == 0:  # of every other clause the voice says when each word is
+                words = len(work.text[whole.text_start : whole.text_end].split())
+                each = (whole.end - whole.start) / words
+                times = tuple(whole.start + round(each * number) for number in range(words + 1))
+                whole = replace(whole, words=times)
             work.spoken, work.made = whole.text_end, whole.end
             work.voiced.append(whole)
-            self.step(DraftVoiced(draft, whole.text_start, whole.text_end, whole.start, whole.end))
+            self.step(DraftVoiced(draft, *astuple(whole)))
 
     def write(self, text: str, which: int = 0) -> None:
         """Text that is not voiced yet, and may never be."""
         if (draft := self._draft(which)) is not None:
             work = self.referee.works[draft]
-            work.written += 0 if work.whole else len(text)
+            work.text += "" if work.whole else text
             self.step(DraftText(draft, text))
 
     def tool(self, call: str, which: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -40,7 +41,7 @@ class Work:
     aside: bool = False
     reply: int | None = None
     made: int = 0
-    written: int = 0
+    text: str = ""
     spoken: int = 0
     whole: bool = False
     """There is nothing more to be made."""
@@ -48,6 +49,10 @@ class Work:
     """The clauses, as far as they are made."""
     making: Voiced | None = None
     """The one that is being made, up to where it is."""
+
+    @property
+    def written(self) -> int:
+        return len(self.text)
 
 
 @dataclass
@@ -185,12 +190,25 @@ def judge_heard(done: ReplyDone, told: Told) -> None:
     if done.status == "completed" and done.unheard_ms <= 20 and done.heard == done.text:
         return  # flushed so close to its end that it was heard
     most = told.played if told.flushed else told.sent
-    begun = [one for one in told.work.voiced if one.start < most or one.end <= most]
-    last = max((one.text_end for one in begun), default=0)
+    last = max((heard_of(one, done.text, most)[1] for one in told.work.voiced), default=0)
     making = told.work.making
     if making is not None and making.start < most:
         last = making.text_end - 1
     assert len(done.heard) <= last
-    whole = [one for one in told.work.voiced if one.end <= told.played]
-    least = max((one.text_end for one in whole), default=0)
+    least = max((heard_of(one, done.text, told.played)[0] for one in told.work.voiced), default=0)
     assert len(done.heard) >= len(done.text[:least].rstrip())
+
+
+def heard_of(clause: Voiced, text: str, played: int) -> tuple[int, int]:
+    """Up to where in the text a clause was heard, at least and at most, when so much was played:
+    word by word where it is known when each was said."""
+    if played >= clause.end:
+        return clause.text_end, clause.text_end
+    if played <= clause.start:
+        return 0, 0
+    if not clause.words:
+        return 0, clause.text_end
+    words = [*re.finditer(r"\S+", text[clause.text_start : clause.text_end])]
+    said = sum(end <= played for end in clause.words[1:])
+    at = clause.text_start + (words[said - 1].end() if said else 0)
+    return at, at

@@ -74,6 +74,21 @@ def test_a_report_never_exceeds_what_was_sent() -> None:
     assert playback.played(0.2) == 0
 
 
+def test_of_what_leaves_after_the_client_has_flushed_nothing_is_heard() -> None:
+    playback = Playback(RATE, 0.5, 0.1)
+    playback.add_audio(1_000)
+    playback.add_clause(0, 11, 0, 1_000)
+    playback.complete = True
+    sent_through(playback, 0.0)
+    playback.report(200, 0.2)
+    playback.finish()
+    for tick in range(3, 20):
+        sent_through(playback, tick / 10)
+    assert playback.all_sent
+    assert playback.flushed(2.0)
+    assert (playback.heard("one two six", 2.0), playback.unheard_ms(2.0)) == ("", 800)
+
+
 def test_held_playback_stands_still() -> None:
     playback = Playback(RATE, 1.0, 0.1)
     playback.add_audio(2_000)

@@ -11,7 +11,7 @@ from pipeline.barge_in import Verdict, judge
 from pipeline.cutting_in import BargeIns
 from pipeline.edges import MOST_FALLS
 from pipeline.endpointing import SURE_S
-from pipeline.errors import AtCapacity, LlmFailed, SttFailed, TtsFailed
+from pipeline.errors import AtCapacity, LlmFailed, RateLimited, SttFailed, TtsFailed
 from pipeline.events import (
     Failed,
     Interrupted,
@@ -51,7 +51,8 @@ from pipeline.signals import (
     Voted,
 )
 from pipeline.turn import Phase, TurnConfig, TurnMachine
-from pipeline.utterance import CUT_AT, FRAME, SPEECH_HZ
+from pipeline.user import LEAST_S, MOST_ENDS, MOST_SEGMENTS
+from pipeline.utterance import CUT_AT, CUT_FROM, FRAME, SPEECH_HZ
 
 T = TypeVar("T")
 RATE = 24_000
@@ -321,7 +322,11 @@ def test_a_turn_without_words_is_dropped(text: str) -> None:
     scene.understand(text)
     scene.hush(1.0)
     assert not scene.all(Draft)
-    assert scene.last(UserTranscript) == UserTranscript(1, "", final=True, discarded=True)
+    dropped = scene.last(UserTranscript)
+    assert dropped == UserTranscript(1, "", final=True, discarded=True)
+    assert dropped.timeline is not None
+    assert dropped.timeline.transcript == 128
+    assert dropped.timeline.commit == 512
     assert scene.machine.phase is Phase.QUIET
     scene.say()
     assert scene.last(Draft).turn == 2
@@ -936,6 +941,33 @@ def test_in_manual_mode_audio_after_a_commit_belongs_to_the_next_turn() -> None:
     scene.understand("two")
     assert [t.text for t in scene.all(UserTranscript) if t.final] == ["one", "two"]
     assert [d.status for d in scene.all(ReplyDone)] == ["interrupted"]
+
+
+def test_every_end_of_a_turn_is_answered_however_many_come_before_their_words() -> None:
+    scene = Scene(TurnConfig(detection="manual"))
+    for number in range(MOST_ENDS + 3):
+        scene.speak(0.1)
+        scene.step(EndTurn(scene.sample, ref=f"commit {number}"))
+    told = [(type(told.error), told.ref) for told in scene.all(Failed)]
+    assert told == [(RateLimited, f"commit {MOST_ENDS + extra}") for extra in range(2)]
+    for _ in range(2):  # nobody waits for what a mute leads to
+        scene.step(EndTurn(scene.sample, if_any=True))
+    assert [told.ref for told in scene.all(Failed)[2:]] == [f"commit {MOST_ENDS + 2}"]
+    for number in range(MOST_ENDS):
+        scene.understand(f"words {number}")
+    assert len([said for said in scene.all(UserTranscript) if said.final]) == MOST_ENDS
+
+
+def test_a_manual_turn_may_last_as_long_as_is_promised() -> None:
+    scene = Scene(TurnConfig(detection="manual"))
+    scene.speak(LEAST_S)
+    for look in scene.all(Look):
+        scene.answer_look(look, "on and on")
+    assert not any(said.final for said in scene.all(UserTranscript))
+    scene.speak(MOST_SEGMENTS * (CUT_AT - CUT_FROM) / SPEECH_HZ)
+    for look in scene.all(Look):
+        scene.answer_look(look, "on and on")
+    assert scene.last(UserTranscript).final
 
 
 def test_a_manual_commit_without_audio_is_a_turn_without_words() -> None:

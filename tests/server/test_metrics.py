@@ -14,6 +14,8 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
+from pipeline.engines.ports import Transcript
+from pipeline.engines.scripted import ScriptedTranscriber
 from pipeline.errors import AntiphonError, PoolTimeout
 from pipeline.events import ReplyAudio
 from pipeline.pool import STT, TTS, PoolWatcher, Purpose, ResourcePool
@@ -475,6 +477,23 @@ async def test_the_log_has_the_timeline_of_each_turn_step_after_step(scraper: Sc
         assert steps[0] <= steps[1] <= steps[-1] == line["latency_ms"] == total_ms
     assert (spoken["spoken"], typed["spoken"]) == (True, False)
     assert typed["timeline_ms"]["commit"] == 0
+
+
+async def test_the_log_has_the_timeline_of_a_turn_without_words(
+    scraper: Scraper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object) -> Transcript:
+        return Transcript("(coughs)")
+
+    monkeypatch.setattr(ScriptedTranscriber, "transcribe", nothing)
+    with capture_logs() as logs:
+        async with call(scraper.server.ws_url, {}) as caller:
+            await caller.speak(murmur(0.5) + silence(1.5))
+            assert (await caller.until("transcript", final=True))["discarded"]
+    (line,) = (line for line in logs if line["event"] == "turn_committed")
+    assert line["discarded"]
+    assert [*line["timeline_ms"]] == ["transcript", "commit"]
+    assert 0 < line["timeline_ms"]["transcript"] <= line["timeline_ms"]["commit"]
 
 
 @pytest.mark.parametrize("accept", ["application/openmetrics-text; version=x", "x/y;q=,", ";;", ""])

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import struct
+from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import SlowClient
 from pipeline.events import (
     Interrupted,
     ReplyAudio,
+    ReplyAudioEnd,
     ReplyDone,
     ReplyStarted,
+    ReplyStatus,
     ReplyText,
     SpeechStarted,
     UserTranscript,
 )
 from server.outbox import EVENT_BYTES, LATE_S, MAX_TEXT_BYTES, STUCK_S, Outbox
+from server.sound import ReplyFrames
+from server.wire.tagged import AudioForm
 from session.messages import Configured, Event, Settings, Warned
 
 
@@ -160,3 +170,79 @@ async def test_settings_that_are_told_take_what_their_instructions_take() -> Non
     assert box.held_bytes == 2 * (EVENT_BYTES + MAX_TEXT_BYTES // 2)
     box.put(told)
     assert box.stuck
+
+
+FORMS = [AudioForm(), AudioForm(framing="tagged"), AudioForm(codec="opus", framing="tagged")]
+MOVES = ["start", "say", "say", "all sent", "interrupt", "speech", "send", "send"]
+CHUNK = 720
+"""Samples: one packet and a half, so that an encoder always holds some."""
+
+
+@dataclass
+class Speaker:
+    """Puts replies into a box, as the machine gives them, and takes frames out."""
+
+    form: AudioForm
+    box: Outbox = field(default_factory=Outbox)
+    reply: int = 0
+    offset: int = 0
+    interrupted: set[int] = field(default_factory=set)
+    """Those of which the client was told."""
+
+    def __post_init__(self) -> None:
+        self.frames = ReplyFrames(self.form)
+
+    def play(self, move: str) -> None:
+        """One move; what a reply does only while there is one."""
+        if move == "send":
+            self.send()
+        elif move == "start":
+            self.end("completed")
+            self.reply, self.offset = self.reply + 1, 0
+            self.box.put(ReplyStarted(self.reply, self.reply))
+        elif move == "say" and self.offset >= 0:
+            pcm = np.full(CHUNK, self.reply, "<i2").tobytes()
+            self.box.put(ReplyAudio(self.reply, self.offset, pcm))
+            self.offset += CHUNK
+        elif move == "all sent" and self.offset > 0:
+            self.box.put(ReplyAudioEnd(self.reply, self.offset // 24))
+            self.offset = -1
+        elif move == "interrupt" and self.reply:
+            self.box.put(Interrupted(self.reply, ""))
+            self.end("interrupted")
+        elif move == "speech":
+            self.box.put(SpeechStarted(self.reply + 1, 0))
+
+    def end(self, status: ReplyStatus) -> None:
+        if self.reply:
+            self.box.put(ReplyDone(self.reply, self.reply, status, "", ""))
+        self.offset = -1
+
+    def send(self) -> None:
+        """What comes next in the box goes out as frames."""
+        if not len(self.box):
+            return
+        event = asyncio.run(self.box.next())
+        assert event is not None
+        for one in self.frames(event):
+            if isinstance(one, bytes):
+                assert self._reply_of(one) not in self.interrupted
+            elif (told := json.loads(one))["type"] == "interrupted":
+                self.interrupted.add(told["reply"])
+
+    def _reply_of(self, audio: bytes) -> int:
+        """Whose audio it is: as it is tagged, or, raw, by what a test put in."""
+        head = "<I" if self.form.framing == "tagged" else "<h"
+        return int(struct.unpack_from(head, audio)[0])
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.codec} {form.framing}")
+@given(moves=st.lists(st.sampled_from(MOVES), max_size=30))
+@example(moves=["start", "say", "send", "send", "all sent", "interrupt", "send", "send"])
+@settings(max_examples=150, deadline=None)
+def test_no_audio_of_a_reply_follows_its_interruption(form: AudioForm, moves: list[str]) -> None:
+    speaker = Speaker(form)
+    for move in moves:
+        speaker.play(move)
+    while len(speaker.box):
+        speaker.send()

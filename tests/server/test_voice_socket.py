@@ -14,7 +14,10 @@ import httpx
 import pytest
 import websockets
 
+from pipeline import assistant, user
+from server import doorstep, lobby, outbox, peer
 from session import limits
+from session.records import SessionConfig
 from tests.support import call, live_server, murmur, silence
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -497,3 +500,16 @@ async def test_welcome_says_every_limit_that_the_documentation_names() -> None:
     named = set(re.findall(r"`(\w+)`", row.partition("`limits` holds")[2]))
     async with live_server() as server, call(server.ws_url, {}) as caller:
         assert set(caller.of("welcome")[0]["limits"]) == named
+
+
+async def test_what_welcome_says_of_limits_is_what_holds() -> None:
+    """Those that no setting changes; what each leads to is tested where it is kept."""
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        said = caller.of("welcome")[0]["limits"]
+    assert (said["late_s"], said["stuck_s"]) == (outbox.LATE_S, outbox.STUCK_S)
+    assert (said["mistakes"], said["mistakes_s"]) == (limits.MISTAKES, limits.MISTAKES_WINDOW_S)
+    assert (said["hello_s"], said["token_s"]) == (lobby.HELLO_S, doorstep.TOKEN_S)
+    assert (said["turn_s"], said["turns_waiting"]) == (user.LEAST_S, user.MOST_ENDS)
+    assert said["replies_waiting"] == assistant.MOST_ASKS
+    assert said["history_items"] == SessionConfig().history_items
+    assert said["message_bytes"] == peer.MESSAGE_BYTES

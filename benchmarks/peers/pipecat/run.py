@@ -120,8 +120,7 @@ def measure(python: Path, run: Run) -> dict[str, object]:
 
 def _print(calls: Calls, memory: dict[str, float]) -> None:
     summary = calls.summary()
-    if latencies_ms := calls.latencies_ms:
-        print(f"\n  voice-to-voice  {latency.Quantiles.of(latencies_ms)}")
+    print(f"\n  voice-to-voice  {calls.quantiles}")
     print(
         f"  {summary['answered']} of {summary['turns']} turns answered, "
         f"{summary['cut_off']} cut off, {summary['no_answer']} without an answer, "
