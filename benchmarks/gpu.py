@@ -1,5 +1,6 @@
 """`python -m benchmarks.gpu [--memory 16GiB] [--users 30] [--json FILE] [--tiny]`: what a CUDA
-device does of a voice chat's work. PyTorch is all that it needs."""
+device does of a voice chat's work. PyTorch is all that it needs; with the packages of the extra
+`gpu` Kokoro is the engine itself, with its own weights where they lie in the models' folder."""
 
 from __future__ import annotations
 
@@ -10,28 +11,33 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import torch
 
 from benchmarks.conversing import Kind, Service, Talk, most_users
-from benchmarks.gpu_models import FRAME_S, FRAMES_A_TOKEN, MEL_FRAMES_S, STYLE
-from benchmarks.gpu_models import KokoroShape as Voice
+from benchmarks.gpu_models import MEL_FRAMES_S
 from benchmarks.gpu_models import WhisperShape as Ear
+from benchmarks.gpu_voice import TimedVoice, voice
+from pipeline.models import default_models_dir
 
 VOICE_BATCHES, EAR_BATCHES = (1, 4, 16, 64), (1, 8, 16)
+T = TypeVar("T")
+
 TRIES = 5
 """Each figure is the median of so many, after two that are not counted."""
 WINDOW_S, WORDS = 10.0, 20
 """What Whisper is given, and how many tokens it writes: 4 s of speech, padded."""
 WITHIN_S = 1.0
 
-METHOD = f"""Random weights, in networks of the shapes of Kokoro-82M (float32) and of Whisper
-large-v3-turbo (float16 on CUDA): what they cost is measured, not what they say. Kokoro: batches of
-equal clauses, one of 1 s of audio (a reply's first) and one of 3 s. Whisper: windows of
-{WINDOW_S:g} s, {WORDS} tokens, greedy, without a cache of keys. Medians of {TRIES}, the device
-waited for. The users are simulated on these times, one device for both models: see
+METHOD = f"""Kokoro (float32) as it says below, batches of equal clauses, one of about 1 s of audio
+(a reply's first) and one of 3 s. Whisper: random weights in a network of the shape of
+large-v3-turbo (float16 on CUDA), windows of {WINDOW_S:g} s, {WORDS} tokens, greedy, without a cache
+of keys. Of random weights what they cost is measured, not what they say. Medians of {TRIES}, the
+device waited for. The users are simulated on these times, one device for both models: see
 benchmarks/conversing.py. The language model is not on this device; its time is a stated one."""
 
 
@@ -45,13 +51,14 @@ def gibibytes(text: str) -> float:
 
 def seconds_of(work: Callable[[], object], tries: int) -> float:
     """The median time of a call, and of all the device does for it."""
-    times = []
-    for number in range(tries + 2):
+    times: list[float] = []
+    warm = 2 if tries > 1 else 0
+    for number in range(warm + tries):
         _wait()
         began = time.perf_counter()
         work()
         _wait()
-        if number >= 2 or tries == 1:
+        if number >= warm:
             times.append(time.perf_counter() - began)
     return median(times)
 
@@ -70,55 +77,67 @@ def _memory_gib() -> float | None:
     return round(most, 3)
 
 
-def _voice(model: Voice, batch: int, audio_s: float, tries: int) -> float:
-    device = next(model.parameters()).device
-    count = max(1, round(audio_s / FRAME_S / FRAMES_A_TOKEN))
-    tokens = torch.randint(1, 178, (batch, count), device=device)
-    style = torch.randn(batch, STYLE, device=device)
-    return seconds_of(lambda: model(tokens, style), tries)
+def fitting(work: Callable[[], T]) -> T | None:
+    """None where the memory does not suffice; what was taken until then is no figure's peak."""
+    try:
+        return work()
+    except torch.OutOfMemoryError:
+        pass  # with the error go the values that its frames hold
+    torch.cuda.empty_cache()
+    _memory_gib()
+    return None
 
 
-def _ear(model: Ear, batch: int, tries: int) -> float:
+def _say(spoken: TimedVoice, batch: int, audio_s: float, tries: int) -> tuple[float, float]:
+    made_s = spoken.say(batch, audio_s)
+    return seconds_of(lambda: spoken.say(batch, audio_s), tries), made_s
+
+
+def _ear(model: Ear, batch: int, tries: int) -> tuple[float, float]:
     one = next(model.parameters())
     frames = round(WINDOW_S * MEL_FRAMES_S)
     mel = torch.randn(batch, 128, frames, device=one.device, dtype=one.dtype)
-    return seconds_of(lambda: model(mel, WORDS), tries)
+    return seconds_of(lambda: model(mel, WORDS), tries), WINDOW_S
 
 
 @torch.inference_mode()
 def measure(
-    talk: Talk, *, tiny: bool, voices: Sequence[int], ears: Sequence[int], tries: int
+    talk: Talk,
+    spoken: TimedVoice,
+    *,
+    tiny: bool,
+    voices: Sequence[int],
+    ears: Sequence[int],
+    tries: int,
 ) -> tuple[Service, list[dict[str, object]]]:
     """The times of both models, and a row for each figure. A batch that does not fit into the
     memory is told, and not asked for."""
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     torch.manual_seed(0)
-    voice = Voice(small=tiny).to(device).eval()
     ear = Ear(small=tiny).to(device, torch.float16 if cuda else torch.float32).eval()
     seconds: dict[Kind, dict[int, float]] = {"hear": {}, "first": {}, "later": {}}
     rows: list[dict[str, object]] = []
 
-    def row(kind: Kind, batch: int, work: Callable[[], float], audio_s: float) -> None:
+    def row(kind: Kind, batch: int, work: Callable[[], tuple[float, float]]) -> None:
         found: dict[str, object] = {"work": kind, "batch": batch}
-        try:
-            took = seconds[kind][batch] = work()
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
+        if (done := fitting(work)) is None:
             found["fits"] = False
         else:
+            took, audio_s = done
+            seconds[kind][batch] = took
             found |= {
-                "seconds": round(took, 4), "audio_s_per_s": round(batch * audio_s / took, 1),
-                "memory_gib": _memory_gib(),
+                "seconds": round(took, 4), "audio_s": round(audio_s, 2),
+                "audio_s_per_s": round(batch * audio_s / took, 1), "memory_gib": _memory_gib(),
             }  # fmt: skip
         rows.append(found)
         print("  " + "  ".join(f"{name} {value}" for name, value in found.items()), flush=True)
 
     for batch in voices:
-        row("first", batch, lambda b=batch: _voice(voice, b, talk.first_s, tries), talk.first_s)  # type: ignore[misc]
-        row("later", batch, lambda b=batch: _voice(voice, b, talk.later_s, tries), talk.later_s)  # type: ignore[misc]
+        row("first", batch, partial(_say, spoken, batch, talk.first_s, tries))
+        row("later", batch, partial(_say, spoken, batch, talk.later_s, tries))
     for batch in ears:
-        row("hear", batch, lambda b=batch: _ear(ear, b, tries), WINDOW_S)  # type: ignore[misc]
+        row("hear", batch, partial(_ear, ear, batch, tries))
     return Service(seconds), rows
 
 
@@ -133,6 +152,7 @@ def main() -> None:
         default=Talk().llm_first_s,
         help="the language model's time to a first clause, measured elsewhere",
     )
+    parser.add_argument("--models", type=Path, default=default_models_dir(), help="their folder")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--tiny", action="store_true", help="small networks, to try the program")
     given = parser.parse_args()
@@ -145,9 +165,13 @@ def main() -> None:
     print(f"A GPU's work\n{METHOD}\n\n{name}, PyTorch {torch.__version__}")
     if given.tiny:
         print("TINY networks: these figures say nothing about a device.")
+    voices = (1, 2) if given.tiny else VOICE_BATCHES
+    spoken = voice(given.models, max(voices), small=given.tiny)
+    print(f"Kokoro: {spoken.what}")
+    _memory_gib()
     service, rows = measure(
-        talk, tiny=given.tiny,
-        voices=(1, 2) if given.tiny else VOICE_BATCHES, ears=(1, 2) if given.tiny else EAR_BATCHES,
+        talk, spoken, tiny=given.tiny, voices=voices,
+        ears=(1, 2) if given.tiny else EAR_BATCHES,
         tries=1 if given.tiny else TRIES,
     )  # fmt: skip
     users, outcome = 0, None
@@ -158,7 +182,8 @@ def main() -> None:
         print(f"  p95 {outcome.p95_s:.3f} s, the device busy {outcome.busy:.0%} of the time")
     if given.json:
         result = {
-            "device": name, "torch": torch.__version__, "tiny": given.tiny, "weights": "random",
+            "device": name, "torch": torch.__version__, "tiny": given.tiny, "kokoro": spoken.what,
+            "whisper": "a network of its shape, random weights",
             "memory_gib": given.memory, "rows": rows, "talk": asdict(talk), "users": users,
             "p95_s": outcome and round(outcome.p95_s, 3),
         }  # fmt: skip

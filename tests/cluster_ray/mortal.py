@@ -1,4 +1,4 @@
-"""A scripted voice that dies or hangs at a word: once for each folder it is given."""
+"""A scripted voice that dies, hangs or breaks at a word: once for each folder it is given."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ CHUNKS_BEFORE = 3
 
 class MortalSynthesizer(ScriptedSynthesizer):
     """Before the first chunk of what says "early", after three of what says "dies"; a text that
-    says "kills" does it each time."""
+    says "kills" does it each time. One that was told "breaks" fails each call from then on."""
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config.script)
         self._folder = config.models_dir
+        self._broken = False
 
     async def synthesize(self, request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]:
         words = request.text
         if "kills" in words or ("early" in words and self._first("early")):
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._broken or ("breaks" in words and self._first("breaks")):
+            self._broken = True
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if "hangs" in words and self._first("hangs"):
             await asyncio.Event().wait()
         given = 0

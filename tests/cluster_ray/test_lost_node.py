@@ -26,6 +26,8 @@ from tests.support import ROOT, SCRIPTED, call, server_process
 from tests.valkey import free_port
 
 PEOPLE = 4
+GAP_S = 2.0 * (5 if os.environ.get("CI") else 1)
+"""The longest pause in a reply that goes on; where CI is set the machine is anybody's, and busy."""
 HEAD = "127.0.0.2"
 """Each node has a loopback address of its own, as machines have; Ray takes 127.0.0.1 for none."""
 ALIVE = {
@@ -160,6 +162,7 @@ async def test_a_node_killed_in_mid_reply_costs_its_listeners_a_gap_and_nobody_e
 
         *ends, _ = await asyncio.gather(*(person(number) for number in range(PEOPLE)), kill())
         print("after the kill:", [end and (end[0], round(end[1], 2)) for end in ends])
+        assert max(end[1] for end in ends if end and end[0] == "completed") <= GAP_S
         whole = {end[2] for end in ends if end and end[0] == "completed"}
         assert len(whole) == 1, "a reply that was completed is as long as the others"
         async with httpx.AsyncClient(base_url=server.url) as http:

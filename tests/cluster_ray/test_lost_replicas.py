@@ -125,6 +125,20 @@ async def test_a_replica_that_hangs_fails_its_call_and_is_killed_and_rebuilt(
     assert len(await say(voice, "still here"))
 
 
+async def test_one_that_breaks_for_good_is_killed_and_rebuilt(
+    voice: RaySynthesizer, link: Standing, folder: Path
+) -> None:
+    """As an engine whose CUDA context is broken: it lives, and fails each call."""
+    with pytest.raises(TtsFailed):
+        await say(voice, "this breaks")
+    async with asyncio.timeout(90):
+        while not gone(folder, "breaks"):
+            await asyncio.sleep(0.2)
+    await whole(link)
+    for number in range(4):  # neither of the two is the broken one
+        assert len(await say(voice, f"still here, {number}"))
+
+
 async def test_what_kills_every_replica_is_given_up(voice: RaySynthesizer) -> None:
     """Three of them at most, and `TTS_FAILED` within two seconds of the first."""
     with pytest.raises(TtsFailed):

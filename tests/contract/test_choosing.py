@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from pipeline.engines import choosing
+from pipeline.config import EngineConfig
+from pipeline.engines import choosing, g2p_east
+from pipeline.engines.build import build
 from pipeline.engines.choosing import choose_ear, choose_voice
 from pipeline.engines.kokoro import FILES, MODEL
+from pipeline.engines.whisper_folder import FILES as WHISPER_FILES
 
 
 def packages(patch: pytest.MonkeyPatch, *, installed: bool, cuda: bool) -> None:
@@ -89,3 +93,24 @@ def test_the_large_ear_is_for_a_cuda_device(
     chosen, reason = choose_ear("auto", tmp_path)
     assert chosen == model
     assert why in reason
+
+
+def test_what_another_language_takes_is_known_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a client is told whose language is not understood, or not spoken."""
+    monkeypatch.setattr(g2p_east, "is_here", lambda language: language != "ja")
+    config = EngineConfig(
+        tmp_path, stt_model="tiny.en", tts_engine="kokoro-onnx", llm_engine="scripted"
+    )
+    engines = build(config)
+    assert "ANTIPHON_STT_OTHER_MODEL=base" in engines.ear.lacks
+    assert "antiphon models pull whisper-base" in engines.ear.lacks
+    assert engines.voice.lacks == "for ja: `make setup EXTRAS=languages`"
+    monkeypatch.setattr(g2p_east, "is_here", lambda _: True)
+    other = tmp_path / "whisper-other"
+    other.mkdir()
+    for name in WHISPER_FILES:
+        (other / name).write_text("{}")
+    engines = build(replace(config, stt_other_model="other"))
+    assert engines.ear.lacks == engines.voice.lacks == ""

@@ -237,22 +237,23 @@ async def test_eight_sessions_share_one_model_and_leave_nothing_behind(
     log = logging.getLogger("realtimestt")
     before, files, handlers = threads(), open_files(), log.handlers.copy()
     resident = memory_mb()
-    most = 0
+    most, grown = 0, 0.0
 
     async def session(name: str) -> str:
-        nonlocal most
+        nonlocal most, grown
         async with ear_of(engine) as ear:
             start = feed(ear, silence(40))  # more than is kept
             end = feed(ear, clip(name), start)
             await ear.words(start, start + 40 * FRAME, final=False)
             words = await ear.words(start, end, final=True)
             most = max(most, threads() - before)
+            await together.wait()  # all of them are here, and have heard all that they will
+            grown = max(grown, memory_mb() - resident)
             await together.wait()
             return words.text
 
     together = asyncio.Barrier(SESSIONS)
     texts = await asyncio.gather(*map(session, speakers))
-    grown = memory_mb() - resident
     gc.collect()
     assert list(texts) == [alone[name] for name in speakers]
     assert most <= 4 * SESSIONS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -166,6 +167,20 @@ class TestKokoro:
         assert own.size != french.size
         with pytest.raises(NotFound):
             await say(kokoro, "Hello.", "af_heart", language="tlh")
+
+    async def test_of_texts_that_come_at_once_each_is_said_as_by_itself(
+        self, kokoro: KokoroOnnxSynthesizer
+    ) -> None:
+        async def say(text: str, voice: str) -> Float32:
+            request = SpeechRequest(text, voice)
+            return np.concatenate([chunk async for chunk in kokoro.synthesize(request, Stop())])
+
+        first, second = kokoro.voices[0].name, kokoro.voices[1].name
+        asked = [("Sure, I can help.", first), ("It rains today.", first), ("Sure.", second)]
+        alone = [await say(*one) for one in asked]
+        at_once = await asyncio.gather(*(say(*one) for one in asked))
+        for by_itself, beside in zip(alone, at_once, strict=True):
+            np.testing.assert_array_equal(by_itself, beside)
 
     async def test_two_instances_share_the_voices(self, models_dir: Path) -> None:
         path = models_dir / "kokoro-voices" / "af_heart.bin"

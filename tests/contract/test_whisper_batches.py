@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,9 +14,12 @@ import pytest
 from pipeline.engines import faster_whisper as engine_module
 from pipeline.engines.faster_whisper import FasterWhisperTranscriber, device_and_type
 from pipeline.engines.ports import Float32, SpeechWindow, Stop, Transcript
+from pipeline.engines.threads import EngineThreads
+from pipeline.engines.whisper_batch import WhisperBatches
 from pipeline.engines.whisper_folder import is_here
 from pipeline.engines.whisper_model import WhisperModel, told
-from pipeline.engines.whisper_passes import Pass
+from pipeline.engines.whisper_passes import Chosen, Pass
+from pipeline.engines.whisper_rules import Hearing
 from pipeline.errors import GpuOutOfMemory
 from tests.contract.test_transcribers import running, silence
 
@@ -116,6 +120,49 @@ async def test_a_batch_too_large_for_the_memory_is_heard_one_by_one(
         )
     assert "modern" in first.text
     assert "surpassed" in second.text
+
+
+class Model:
+    """Hears one pass a window, and writes down whose; the first takes until it may end."""
+
+    def __init__(self) -> None:
+        self.heard: list[float] = []
+        self.begun, self.may = threading.Event(), threading.Event()
+
+    def judged(self, window: SpeechWindow, stop: Stop) -> None:
+        return None
+
+    def listening(self, window: SpeechWindow, stop: Stop) -> Generator[Pass, Hearing, Chosen]:
+        hearing = yield Pass(window.audio, 10, ("start",), 8, 0.0)
+        return Chosen(hearing, 0.0, "en", 10)
+
+    def hear_together(self, passes: list[Pass]) -> list[Hearing]:
+        self.heard += [float(one.audio[0]) for one in passes]
+        self.begun.set()
+        assert self.may.wait(20)
+        return [Hearing("words", -0.1, 0.0, truncated=False) for _ in passes]
+
+
+async def test_a_turns_last_words_go_before_what_is_said_so_far_and_came_earlier() -> None:
+    model, threads = Model(), EngineThreads("whisper", 1)
+    lanes = WhisperBatches(model, threads, 1, now=lambda: 0.0)  # type: ignore[arg-type]
+    under_way, so_far, last_words = 0.0, 1.0, 2.0
+
+    def hear(mark: float, *, quick: bool) -> asyncio.Task[Transcript]:
+        window = SpeechWindow(np.full(16, mark, np.float32), quick=quick)
+        return asyncio.create_task(lanes.transcribe(window, Stop()))
+
+    first = hear(under_way, quick=False)
+    assert await asyncio.to_thread(model.begun.wait, 20)
+    waiting = [hear(so_far, quick=True)]
+    await asyncio.sleep(0)
+    waiting.append(hear(last_words, quick=False))
+    await asyncio.sleep(0)
+    model.may.set()
+    await asyncio.gather(first, *waiting)
+    assert model.heard == [under_way, last_words, so_far]
+    await lanes.close()
+    await threads.close()
 
 
 class TestDevice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ def test_a_plan_says_what_each_replica_takes_of_its_device() -> None:
     voice = parts["tts"].make(tts)
     assert isinstance(voice, HasSeats)
     assert (voice.info.name, voice.seats) == ("kokoro", 12)
+    alone = parts["tts"].make(replace(tts, tts_engine="kokoro-onnx"))
+    assert getattr(alone, "_memory_gib") == 3, "there is one in each replica"  # noqa: B009
 
 
 @pytest.mark.parametrize("text", ["", "[", "applications: []", "applications: [{name: other}]"])

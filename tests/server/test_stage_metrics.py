@@ -16,6 +16,8 @@ from websockets import ConnectionClosed
 
 from pipeline.calls import CallFigures
 from pipeline.engines.nvml import driver
+from pipeline.engines.ports import MemoryUse
+from pipeline.engines.scripted import ScriptedSynthesizer
 from pipeline.errors import TtsFailed
 from pipeline.pool import STT, TTS, Purpose, ResourcePool, Supply
 from server import gpu, metrics
@@ -283,6 +285,19 @@ async def test_a_crowd_of_every_kind_makes_no_series_of_its_own() -> None:
 
 
 # --- /status --------------------------------------------------------------------------------------
+
+
+async def test_status_says_why_an_engine_was_chosen_and_what_it_takes_of_a_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use = MemoryUse(1_500_000_000, 20_000_000, 3_000_000_000)
+    monkeypatch.setattr(ScriptedSynthesizer, "memory", use, raising=False)
+    async with scraped() as scraper:
+        engines = (await scraper.http.get("/status")).json()["engines"]
+    assert engines["tts"]["why"] == "set by ANTIPHON_TTS_ENGINE"
+    assert engines["stt"]["why"] == "set by ANTIPHON_STT_ENGINE"
+    assert engines["tts"]["memory"] == {"weights_mb": 1_500, "call_mb": 20, "share_mb": 3_000}
+    assert "memory" not in engines["stt"]
 
 
 async def test_status_has_every_field_that_operators_were_promised() -> None:
