@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -59,7 +59,7 @@ class RedisStore:
         retention_s: float = 0.0,
         *,
         ask: Ask = _nobody,
-        lost: Callable[[str], Awaitable[None]] = _nothing,
+        lost: Callable[[str], Coroutine[Any, Any, None]] = _nothing,
         failed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         lease_s: float = LEASE_S,
@@ -216,14 +216,15 @@ class RedisStore:
 
     async def renewing(self) -> None:
         """Renew what is ours, until cancelled. While Redis is away nobody can take it either; what
-        was taken when it is back, is told to `lost`."""
-        while True:
-            await asyncio.sleep(RENEW_S)
-            try:
-                for session in await self.renew():
-                    await self._lost(session)
-            except StoreFailed as error:
-                log.debug("leases_not_renewed", error=str(error))
+        was taken when it is back, is told to `lost`, which may take its time."""
+        async with asyncio.TaskGroup() as telling:
+            while True:
+                await asyncio.sleep(RENEW_S)
+                try:
+                    for session in await self.renew():
+                        telling.create_task(self._lost(session))
+                except StoreFailed as error:
+                    log.debug("leases_not_renewed", error=str(error))
 
     async def renew(self) -> list[str]:
         """Which of ours are another's by now."""

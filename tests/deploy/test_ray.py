@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,17 @@ def test_a_file_is_a_plan(file: Path) -> None:
     assert set(parts) == {"stt", "tts", "eot"}
     assert parts["tts"].least >= 2, "with one voice there is nobody to go on"
     assert all(0 < part.least <= part.most for part in parts.values())
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_files_gateway_can_keep_its_replicas_busy(file: Path) -> None:
+    """A gateway has as much of a kind in flight as its slots are: by default one."""
+    (command,) = re.findall(r"^#.* (ANTIPHON_CLUSTER=ray .*antiphon serve)", file.read_text(), re.M)
+    slots = {name: int(most) for name, most in re.findall(r"ANTIPHON_(\w+)_SLOTS=(\d+)", command)}
+    parts = {part.kind: part for part in ray_app.parts_of(ray_app.read(serve_config(file)))}
+    assert set(slots) == {"TTS", "STT"}
+    assert slots["TTS"] >= parts["tts"].most
+    assert slots["STT"] >= max(parts["stt"].most, parts["eot"].most)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from pipeline.errors import StoreAway, StoreFailed
+from session import redis_store
+from session.redis_hashes import key
 from session.redis_store import RedisStore
 from session.redis_url import client
 from session.store import Record, Taken
@@ -128,6 +130,38 @@ async def test_it_learns_that_it_lost_it_from_its_next_renewal(redis_url: str) -
         assert await one.store.renew() == ["s_1"]
         assert await one.store.renew() == []
         assert await two.store.renew() == []
+
+
+async def test_leases_are_renewed_while_those_that_were_lost_are_still_being_ended(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_store, "RENEW_S", 0.01)
+    clock, told, both = Clock(), set[str](), asyncio.Event()
+
+    async def takes_its_time(session: str) -> None:
+        told.add(session)
+        if len(told) == 2:
+            both.set()
+        await asyncio.Event().wait()
+
+    async with client(redis_url, PATIENT_S) as redis:
+        one, two = (
+            RedisStore(redis, name, 600.0, lost=takes_its_time, lease_s=TTL_S, lease_clock=clock)
+            for name in ("one", "two")
+        )
+        for session in ("s_1", "s_2", "s_3"):
+            await one.save(Record(session, None, (b"token",), None, b"{}"))
+        clock.now_ms += 3_000
+        for session in ("s_1", "s_2"):
+            assert await two.take(session, b"token", None, NOW, b"new") is not None
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            renewing = tasks.create_task(one.renewing())
+            await both.wait()
+            clock.now_ms += 3_000
+            while int(await redis.hget(key("s_3"), "leased") or 0) <= clock.now_ms:
+                await asyncio.sleep(0.01)
+            renewing.cancel()
+        assert told == {"s_1", "s_2"}
 
 
 async def test_a_lapsed_lease_that_nobody_claimed_goes_on(redis_url: str) -> None:
