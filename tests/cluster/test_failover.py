@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -18,10 +20,12 @@ import pytest
 from tests.cluster.stage import Cluster, cluster, laid_out
 from tests.cluster.talkers import Talker, history_is_whole
 from tests.contract.chat_backend import head, reply, sends
+from tests.support import call
 
 USERS = int(os.environ.get("CLUSTER_USERS", "6"))
 BACK_WITHIN_S = 5.0
 REDIS_AWAY_S = 10.0
+NEWCOMERS = 8
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -87,6 +91,34 @@ async def test_a_killed_gateways_users_go_on_at_the_other_and_a_drain_loses_noth
         for talker in talkers:
             assert talker.unsaved == 0
             assert set(talker.statuses) == {"completed"}
+
+
+async def test_newcomers_are_not_kept_waiting_by_a_gateway_that_hangs(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as stage, AsyncExitStack() as calls:
+        for _ in range(4):
+            await calls.enter_async_context(call(stage.ws_url, {}))
+        spread = Counter((await sessions(stage.one.url)).values())
+        assert sorted(spread.values()) == [2, 2]
+        stage.one.pause()
+        try:
+            waited_s = []
+            for _ in range(NEWCOMERS):
+                began = time.monotonic()
+                await calls.enter_async_context(call(stage.ws_url, {}))
+                waited_s.append(time.monotonic() - began)
+        finally:
+            stage.one.go_on()
+        print("welcomed after", [round(each, 2) for each in waited_s])
+        assert max(waited_s) <= BACK_WITHIN_S
+        async with asyncio.timeout(60):  # then it is given its share again
+            while True:
+                caller = await calls.enter_async_context(call(stage.ws_url, {}))
+                here = caller.of("welcome")[0]["session"]
+                at = await sessions(stage.one.url)
+                (fullest, _), *_ = Counter(at.values()).most_common()
+                if at[here] != fullest:
+                    break
+                await asyncio.sleep(0.5)
 
 
 async def test_redis_stopped_or_killed_for_ten_seconds_ends_no_session(tmp_path: Path) -> None:
