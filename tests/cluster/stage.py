@@ -57,6 +57,15 @@ class Gateway:
             self.process.stdout.close()
             self.process = None
 
+    def pause(self) -> None:
+        """It hangs: the machine takes its connections, and nobody answers."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     async def drain(self) -> int:
         """Tell it to stop; its exit status."""
         assert self.process is not None

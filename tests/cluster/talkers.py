@@ -24,6 +24,7 @@ class Talker:
 
     name: str
     url: str
+    headers: dict[str, str] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
     """What it said, in turns that were answered to their end."""
     unsaved: int = 0
@@ -42,7 +43,7 @@ class Talker:
         lost_at, hint_s = None, 0.0
         while not self.stop:
             try:
-                async with call(self.url) as caller:
+                async with call(self.url, additional_headers=self.headers) as caller:
                     hello = {} if self._token is None else {"resume": self._token}
                     await caller.say("hello", **hello)
                     welcome = await caller.until("welcome")

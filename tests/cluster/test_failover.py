@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -18,10 +20,16 @@ import pytest
 from tests.cluster.stage import Cluster, cluster, laid_out
 from tests.cluster.talkers import Talker, history_is_whole
 from tests.contract.chat_backend import head, reply, sends
+from tests.support import call
+from tests.tokens import AUTH, bearer, token
 
 USERS = int(os.environ.get("CLUSTER_USERS", "6"))
 BACK_WITHIN_S = 5.0
 REDIS_AWAY_S = 10.0
+NEWCOMERS = 8
+ADMIN = "admin"
+# How many turns a minute is no matter here.
+KNOWN = {**AUTH, "ANTIPHON_ADMIN_TOKEN": ADMIN, "ANTIPHON_TURNS_PER_MINUTE": "10000"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -30,7 +38,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 async def talking(stage: Cluster) -> AsyncIterator[list[Talker]]:
     """Users who talk for as long as the scope, and then stop between two turns."""
     stage.backend.answer = sends(head(), reply("I see. ", "Go on."))
-    talkers = [Talker(f"user{number:02}", stage.ws_url) for number in range(USERS)]
+    names = [f"user{number:02}" for number in range(USERS)]
+    talkers = [Talker(name, stage.ws_url, bearer(token(name))) for name in names]
     async with asyncio.TaskGroup() as tasks:
         for talker in talkers:
             tasks.create_task(talker.talk())
@@ -41,7 +50,7 @@ async def talking(stage: Cluster) -> AsyncIterator[list[Talker]]:
 
 
 async def sessions(url: str) -> dict[str, str]:
-    async with httpx.AsyncClient(base_url=url) as http:
+    async with httpx.AsyncClient(base_url=url, headers=bearer(ADMIN)) as http:
         rows = (await http.get("/admin/sessions")).json()
     return {row["id"]: row["gateway"] for row in rows if row["state"] != "parked"}
 
@@ -56,8 +65,8 @@ def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
 async def test_a_killed_gateways_users_go_on_at_the_other_and_a_drain_loses_nothing(
     tmp_path: Path,
 ) -> None:
-    # Alone in the test's control: how many turns a minute is no matter here.
-    async with cluster(tmp_path, ANTIPHON_TURNS_PER_MINUTE="10000") as stage:
+    # The place of a session that its gateway took with it counts for a while: of two there is one.
+    async with cluster(tmp_path, **KNOWN, ANTIPHON_SESSIONS_PER_USER="2") as stage:
         async with talking(stage) as talkers:
             spread = await sessions(stage.one.url)
             assert len(spread) == USERS
@@ -83,14 +92,43 @@ async def test_a_killed_gateways_users_go_on_at_the_other_and_a_drain_loses_noth
                 assert len(talker.welcomes) == before[talker.name] + 1
                 assert talker.welcomes[-1]["resumed"] is True
                 assert talker.closes[-1] == 1012
+                assert talker.away_s[-1] <= BACK_WITHIN_S
                 assert history_is_whole(talker, stage.backend), talker.name
         for talker in talkers:
             assert talker.unsaved == 0
             assert set(talker.statuses) == {"completed"}
 
 
+async def test_newcomers_are_not_kept_waiting_by_a_gateway_that_hangs(tmp_path: Path) -> None:
+    async with cluster(tmp_path, ANTIPHON_ADMIN_TOKEN=ADMIN) as stage, AsyncExitStack() as calls:
+        for _ in range(4):
+            await calls.enter_async_context(call(stage.ws_url, {}))
+        spread = Counter((await sessions(stage.one.url)).values())
+        assert sorted(spread.values()) == [2, 2]
+        stage.one.pause()
+        try:
+            waited_s = []
+            for _ in range(NEWCOMERS):
+                began = time.monotonic()
+                await calls.enter_async_context(call(stage.ws_url, {}))
+                waited_s.append(time.monotonic() - began)
+        finally:
+            stage.one.go_on()
+        print("welcomed after", [round(each, 2) for each in waited_s])
+        assert max(waited_s) <= BACK_WITHIN_S
+        async with asyncio.timeout(60):  # then it is given its share again
+            while True:
+                caller = await calls.enter_async_context(call(stage.ws_url, {}))
+                here = caller.of("welcome")[0]["session"]
+                at = await sessions(stage.one.url)
+                (fullest, _), *_ = Counter(at.values()).most_common()
+                if at[here] != fullest:
+                    break
+                await asyncio.sleep(0.5)
+
+
 async def test_redis_stopped_or_killed_for_ten_seconds_ends_no_session(tmp_path: Path) -> None:
-    async with cluster(tmp_path, ANTIPHON_TURNS_PER_MINUTE="10000") as stage:
+    async with cluster(tmp_path, **KNOWN) as stage:
         async with talking(stage) as talkers:
             stage.redis.pause()
             await asyncio.sleep(REDIS_AWAY_S)
@@ -101,7 +139,7 @@ async def test_redis_stopped_or_killed_for_ten_seconds_ends_no_session(tmp_path:
             stage.redis.start()
             for talker in talkers:
                 await healed(talker)
-            async with httpx.AsyncClient(base_url=stage.one.url) as http:
+            async with httpx.AsyncClient(base_url=stage.one.url, headers=bearer(ADMIN)) as http:
                 metrics = (await http.get("/metrics")).text
             assert 'antiphon_redis_failures_total{work="sessions"} 0.0' not in metrics
         for talker in talkers:
