@@ -48,13 +48,26 @@ class Bystander:
     _enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def converse(self) -> None:
-        """Take turns until told that it is enough; the one under way is taken to its end."""
-        while not self._enough.is_set():
+        """Take turns until told that it is enough, and one more: it begins after the fault."""
+        last = False
+        while not last:
+            last = self._enough.is_set()
             self.turns.append(await self.caller.say(_CLIP))
 
     def wind_up(self) -> None:
-        """Finish the turn under way, and hang up."""
+        """Finish the turn under way, take another, and hang up."""
         self._enough.set()
+
+    async def listens(self) -> None:
+        """Wait until the first answer is heard: a fault from now on falls into a reply."""
+        greeted = set(self.caller.replies)
+        async with asyncio.timeout(20):
+            while not any(
+                reply.playback.started_at is not None
+                for number, reply in self.caller.replies.items()
+                if number not in greeted
+            ):
+                await asyncio.sleep(0.01)
 
     def check(self) -> None:
         """Raise an AssertionError for the first promise that was not kept."""
@@ -85,7 +98,8 @@ class Bystander:
 async def bystander(
     ws_url: str, *, heard: str = HEARD, answer: str = ANSWER, greeting: str = "", speed: float = 1.0
 ) -> AsyncIterator[Bystander]:
-    """A bystander at a server for as long as the block, to the end of a turn; checked then.
+    """A bystander at a server: in a reply when the block begins, and for a whole turn after it;
+    checked then.
 
     `heard` and `answer` are what the server's scripted engines hear and say; its `greeting` is
     heard out before the first turn.
@@ -101,6 +115,7 @@ async def bystander(
         person = Bystander(caller, heard, answer)
         talk = group.create_task(person.converse())
         try:
+            await person.listens()
             yield person
         except BaseException:
             talk.cancel()
