@@ -65,8 +65,8 @@ def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
 async def test_a_killed_gateways_users_go_on_at_the_other_and_a_drain_loses_nothing(
     tmp_path: Path,
 ) -> None:
-    # The place of a session that its gateway took with it counts for a while: of two there is one.
-    async with cluster(tmp_path, **KNOWN, ANTIPHON_SESSIONS_PER_USER="2") as stage:
+    # The place of a session that its gateway took with it counts for a while, and is waited for.
+    async with cluster(tmp_path, **KNOWN, ANTIPHON_SESSIONS_PER_USER="1") as stage:
         async with talking(stage) as talkers:
             spread = await sessions(stage.one.url)
             assert len(spread) == USERS
