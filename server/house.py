@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from pipeline import probes
 from pipeline.engines.build import Engines
-from pipeline.engines.ports import Engine, HasSeats, OpensRecognisers, Stop
+from pipeline.engines.ports import OpensRecognisers
 from pipeline.errors import (
     AtCapacity,
     GoingAway,
@@ -22,12 +21,13 @@ from pipeline.errors import (
     first_error,
 )
 from pipeline.lookout import Lookout
-from pipeline.pool import EOT, LLM, STT, TTS, Kind, ResourcePool, Supply
+from pipeline.pool import ResourcePool
 from pipeline.vad import VadBatcher
 from server.audit import Audit
 from server.auth import Authenticator
 from server.configs import allowance, audit_path, gate_rules, pool_config
 from server.doorstep import Doorstep
+from server.engine_room import EngineRoom
 from server.gate import Gate, Visitor
 from server.jwks import KeySet
 from server.load import LoadMonitor
@@ -60,10 +60,6 @@ DECODERS = 2
 """Files decoded at once: each takes the interpreter from the event loop now and then, and one that
 takes its time does not hold up all."""
 
-CLOSE_S = 10.0
-"""How long an engine may take to end; one that hangs ends with the process."""
-
-E = TypeVar("E", bound=Engine)
 Stage = Literal["loading", "ready", "draining"]
 
 
@@ -81,10 +77,12 @@ class House:
         self.stage: Stage = "loading"
         self.started_at = time.monotonic()
         self.metrics = metrics = Metrics()
-        self.pool = ResourcePool(self._supplies(), pool_config(settings), watcher=metrics)
+        self._engine_room = EngineRoom(engines, settings)
+        self.pool = ResourcePool(
+            self._engine_room.supplies(), pool_config(settings), watcher=metrics
+        )
         self.outboxes: set[Outbox] = set()
         """Of everybody who is here."""
-        self._open: list[Engine] = []
         self._loading: asyncio.Timeout | None = None
         """Whose end is that of the loading too."""
         self.fellows = fellows_of(settings, metrics)
@@ -124,7 +122,7 @@ class House:
         async with AsyncExitStack() as stack:
             stack.enter_context(self.audit.open())
             stack.push_async_callback(self._close_tracing)
-            stack.push_async_callback(self._close_all)
+            stack.push_async_callback(self._engine_room.close)
             await self._load_all()
             voice = self.engines.synthesizers[0].info.name
             log.info("voice_chosen", engine=voice, why=self.engines.voice.why)
@@ -137,7 +135,7 @@ class House:
                 await stack.enter_async_context(self._kept(self.keeping))
             self.vad = await stack.enter_async_context(VadBatcher(self.engines.voice_activity))
             await stack.enter_async_context(self.pool)
-            await stack.enter_async_context(Lookout(_all(self.engines)))
+            await stack.enter_async_context(Lookout(self._engine_room.engines))
             stack.enter_context(self.watchdog)
             await stack.enter_async_context(self.load)
             if self.stage == "loading":  # and was not told to leave meanwhile
@@ -273,8 +271,7 @@ class House:
             async with asyncio.timeout(None) as self._loading, asyncio.TaskGroup() as loading:
                 if self._keys is not None:
                     loading.create_task(self._keys.refresh())
-                for engine in _all(self.engines):
-                    loading.create_task(self._load(engine))
+                loading.create_task(self._engine_room.load())
         except ExceptionGroup as group:
             raise first_error(group) from None
         except TimeoutError:
@@ -282,80 +279,9 @@ class House:
         finally:
             self._loading = None
 
-    async def _load(self, engine: Engine) -> None:
-        began = time.monotonic()
-        self._open.append(engine)
-        await engine.start()
-        info = engine.info
-        log.info(
-            "engine_ready", engine=info.name, model=info.model, device=info.device,
-            seconds=round(time.monotonic() - began, 2),
-        )  # fmt: skip
-
-    async def _close(self, engine: Engine) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await engine.close()
-        except TimeoutError:
-            log.error("engine_not_closed", engine=engine.info.name)
-        self._open.remove(engine)
-
-    async def _close_all(self) -> None:
-        for engine in reversed(self._open.copy()):
-            await self._close(engine)
-
     async def _close_tracing(self) -> None:
         if self.tracing is not None:
             await asyncio.to_thread(self.tracing.close)
-
-    def _supplies(self) -> dict[Kind[Any], Supply[Any]]:
-        """Where the pool gets each kind from."""
-        settings, engines = self.settings, self.engines
-        makers, hang_s = engines.makers, settings.engine_hang_s
-        voice = engines.synthesizers[0]
-        voices_at_once = voice.seats if isinstance(voice, HasSeats) else None
-        ear = engines.transcriber
-        windows_at_once = ear.seats if isinstance(ear, HasSeats) else settings.stt_slots
-
-        def supply(
-            *there: E,
-            make: Callable[[int], E] | None,
-            probe: Callable[[E, Stop], AsyncIterator[object]],
-            seats: int = 1,
-            most: int = 1,
-        ) -> Supply[E]:
-            if make is None:  # it runs elsewhere, and its failures are told apart there
-                return Supply(there, seats)
-            return Supply(there, seats, most, self._ready(make), self._close, hang_s, probe)
-
-        return {
-            STT: supply(
-                engines.transcriber, make=makers.transcriber, probe=probes.transcriber,
-                seats=windows_at_once, most=settings.stt_instances,
-            ),
-            EOT: supply(
-                engines.end_of_turn, make=_alike(makers.end_of_turn), probe=probes.end_of_turn,
-                seats=1 if makers.end_of_turn else settings.stt_slots,
-                most=settings.stt_instances,
-            ),
-            TTS: supply(
-                *engines.synthesizers, make=makers.synthesizer, probe=probes.synthesizer,
-                seats=voices_at_once or (1 if makers.synthesizer else settings.tts_slots),
-                most=1 if voices_at_once else settings.tts_slots,
-            ),
-            LLM: supply(
-                engines.language_model, make=_alike(makers.language_model),
-                probe=probes.language_model, seats=settings.llm_slots,
-            ),
-        }  # fmt: skip
-
-    def _ready(self, make: Callable[[int], E]) -> Callable[[int], Awaitable[E]]:
-        async def made(others: int) -> E:
-            engine = make(others)
-            await self._load(engine)
-            return engine
-
-        return made
 
     def _catalogue(self) -> Catalogue:
         voices = {voice.name: voice.language for voice in self.engines.synthesizers[0].voices}
@@ -384,15 +310,3 @@ def _tracing(endpoint: str) -> Tracing | None:
             "ANTIPHON_OTEL_ENDPOINT needs OpenTelemetry: make setup EXTRAS=otel"
         ) from None
     return Tracing.to(endpoint)
-
-
-def _all(engines: Engines) -> list[Engine]:
-    return [
-        engines.voice_activity, engines.transcriber, engines.end_of_turn,
-        *engines.synthesizers, engines.language_model,
-    ]  # fmt: skip
-
-
-def _alike(make: Callable[[], E] | None) -> Callable[[int], E] | None:
-    """A maker that makes the same whatever there is beside it."""
-    return None if make is None else lambda others: make()

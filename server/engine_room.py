@@ -1,0 +1,125 @@
+"""Engine room: the engines of one server, loaded side by side and closed in reverse, and where the
+pool gets more of them from."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import structlog
+
+from pipeline import probes
+from pipeline.engines.build import Engines
+from pipeline.engines.ports import Engine, HasSeats, Stop
+from pipeline.pool import EOT, LLM, STT, TTS, Kind, Supply
+from server.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+CLOSE_S = 10.0
+"""How long an engine may take to end; one that hangs ends with the process."""
+
+E = TypeVar("E", bound=Engine)
+
+
+class EngineRoom:
+    """The engines that a server begins with, and those that the pool asks for later."""
+
+    def __init__(self, engines: Engines, settings: Settings) -> None:
+        self._all = engines
+        self._settings = settings
+        self._open: list[Engine] = []
+
+    @property
+    def engines(self) -> list[Engine]:
+        """Those that it begins with."""
+        engines = self._all
+        return [
+            engines.voice_activity, engines.transcriber, engines.end_of_turn,
+            *engines.synthesizers, engines.language_model,
+        ]  # fmt: skip
+
+    async def load(self) -> None:
+        """Raises an `ExceptionGroup` of `StartError`s when some cannot be used."""
+        async with asyncio.TaskGroup() as loading:
+            for engine in self.engines:
+                loading.create_task(self._load(engine))
+
+    async def close(self) -> None:
+        """All that were begun, whether they were loaded or not."""
+        for engine in reversed(self._open.copy()):
+            await self._close(engine)
+
+    def supplies(self) -> dict[Kind[Any], Supply[Any]]:
+        """Where the pool gets each kind from."""
+        settings, engines = self._settings, self._all
+        makers, hang_s = engines.makers, settings.engine_hang_s
+        voice = engines.synthesizers[0]
+        voices_at_once = voice.seats if isinstance(voice, HasSeats) else None
+        ear = engines.transcriber
+        windows_at_once = ear.seats if isinstance(ear, HasSeats) else settings.stt_slots
+
+        def supply(
+            *there: E,
+            make: Callable[[int], E] | None,
+            probe: Callable[[E, Stop], AsyncIterator[object]],
+            seats: int = 1,
+            most: int = 1,
+        ) -> Supply[E]:
+            if make is None:  # it runs elsewhere, and its failures are told apart there
+                return Supply(there, seats)
+            return Supply(there, seats, most, self._ready(make), self._close, hang_s, probe)
+
+        return {
+            STT: supply(
+                engines.transcriber, make=makers.transcriber, probe=probes.transcriber,
+                seats=windows_at_once, most=settings.stt_instances,
+            ),
+            EOT: supply(
+                engines.end_of_turn, make=_alike(makers.end_of_turn), probe=probes.end_of_turn,
+                seats=1 if makers.end_of_turn else settings.stt_slots,
+                most=settings.stt_instances,
+            ),
+            TTS: supply(
+                *engines.synthesizers, make=makers.synthesizer, probe=probes.synthesizer,
+                seats=voices_at_once or (1 if makers.synthesizer else settings.tts_slots),
+                most=1 if voices_at_once else settings.tts_slots,
+            ),
+            LLM: supply(
+                engines.language_model, make=_alike(makers.language_model),
+                probe=probes.language_model, seats=settings.llm_slots,
+            ),
+        }  # fmt: skip
+
+    def _ready(self, make: Callable[[int], E]) -> Callable[[int], Awaitable[E]]:
+        async def made(others: int) -> E:
+            engine = make(others)
+            await self._load(engine)
+            return engine
+
+        return made
+
+    async def _load(self, engine: Engine) -> None:
+        began = time.monotonic()
+        self._open.append(engine)
+        await engine.start()
+        info = engine.info
+        log.info(
+            "engine_ready", engine=info.name, model=info.model, device=info.device,
+            seconds=round(time.monotonic() - began, 2),
+        )  # fmt: skip
+
+    async def _close(self, engine: Engine) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await engine.close()
+        except TimeoutError:
+            log.error("engine_not_closed", engine=engine.info.name)
+        self._open.remove(engine)
+
+
+def _alike(make: Callable[[], E] | None) -> Callable[[int], E] | None:
+    """A maker that makes the same whatever there is beside it."""
+    return None if make is None else lambda others: make()
