@@ -3,14 +3,12 @@
 
 import { Antiphon } from "./antiphon.js";
 import { Microphone } from "./microphone.js";
-import { Problem, SOUND_WAITS, closeProblem } from "./problems.js";
+import { Onset } from "./onset.js";
+import { closeProblem } from "./problems.js";
 import { Pulse } from "./pulse.js";
 import { Replies } from "./replies.js";
-import { Speaker } from "./speaker.js";
+import { Sound } from "./sound.js";
 import { Uplink } from "./uplink.js";
-
-const ONSET = 0.02; // RMS: a voice, over what a quiet room gives
-const QUIET_MS = 300; // then the next sound is a new onset
 
 /**
  * The observer's methods:
@@ -30,14 +28,14 @@ const QUIET_MS = 300; // then the next sound is a new onset
 export class Voice {
   #observer;
   #microphone = null;
-  #context = null;
+  #device; // the microphone that was chosen, "" for the browser's choice
+  #sound;
   #replies = new Replies(null, null, {});
   #uplink;
   #sending = new Set(); // ids of typed turns that nobody has taken
   #hearing = false;
   #thinking = false;
-  #onset = null; // of the user's voice: { at, told }
-  #quietFrames = 0;
+  #onset = new Onset();
   #releases = 0; // pushes that are over, and whose last frames are on their way here
   #audio = null; // of replies, as `welcome` had it
 
@@ -47,6 +45,7 @@ export class Voice {
     { hello, mode = "free", microphone = "", loudspeaker = "", line = "auto" },
   ) {
     this.#observer = observer;
+    this.#sound = new Sound(loudspeaker, (problem) => observer.problem(problem));
     this.antiphon = new Antiphon(address, {
       ...hello,
       turn_detection: mode === "push" ? "manual" : "auto",
@@ -62,7 +61,7 @@ export class Voice {
       if (this.#microphone) this.#microphone.frameMs = frameMs;
     });
     this.mode = mode; // free: hands-free; push: push to talk
-    this.devices = { microphone, loudspeaker };
+    this.#device = microphone;
     this.place = null; // in the waiting room: { position, eta_s }
     this.leaving = false; // the server is going away
     this.retryMs = null; // until the next try to connect
@@ -111,7 +110,7 @@ export class Voice {
     this.talking = "asking";
     this.#observer.changed();
     try {
-      this.#wakeSound();
+      this.#sound.wake();
       const microphone = await this.#openMicrophone();
       if (this.talking === "off") microphone.close(); // hushed while the browser was asking
       else {
@@ -200,7 +199,7 @@ export class Voice {
     this.#sending.add(id);
     if (this.connection === "ready") this.#thinking = true;
     this.#observer.typed(id, text);
-    this.#wakeSound();
+    this.#sound.wake();
     void this.connect();
     return true;
   }
@@ -208,9 +207,9 @@ export class Voice {
   /** Connect, or try again at once. */
   async connect() {
     // Ready before the welcome: the first audio may come right behind it.
-    await this.#prepareSound();
-    if (this.connection === "ready" && this.#context && !this.hasSound) {
-      this.#reset(this.#context, this.#audio); // the line was there before the first click
+    await this.#sound.prepare();
+    if (this.connection === "ready" && this.#sound.context && !this.hasSound) {
+      this.#reset(this.#sound.context, this.#audio); // the line was there before the first click
     }
     await this.#uplink.choose();
     this.antiphon.connect();
@@ -234,9 +233,9 @@ export class Voice {
       this.antiphon.send({ type: mode === "push" ? "mute" : "unmute" });
     }
     this.antiphon.configure({ ...hello, turn_detection: mode === "push" ? "manual" : "auto" });
-    const moved = microphone !== this.devices.microphone;
-    this.devices = { microphone, loudspeaker };
-    this.#useLoudspeaker();
+    const moved = microphone !== this.#device;
+    this.#device = microphone;
+    this.#sound.playOn(loudspeaker);
     if (moved && this.#microphone) await this.#changeMicrophone();
     await this.#uplink.change(line);
     this.#observer.changed();
@@ -249,7 +248,8 @@ export class Voice {
   }
 
   async #openMicrophone() {
-    const microphone = await Microphone.open(this.#context, Uplink.RATE_HZ, this.devices.microphone, {
+    const { context } = this.#sound;
+    const microphone = await Microphone.open(context, Uplink.RATE_HZ, this.#device, {
       onFrame: (pcm, level, frameMs) => this.#speak(pcm, level, frameMs),
       onLost: (problem) => this.#fail(problem),
     });
@@ -268,54 +268,12 @@ export class Voice {
     }
   }
 
-  #wakeSound() {
-    if (!this.#context && window.AudioContext) {
-      this.#context = new AudioContext({ latencyHint: "interactive" });
-      this.#context.onstatechange = () => {
-        // A telephone call takes the sound away, and gives it back without a word.
-        if (this.#context.state === "interrupted") this.#observer.problem(SOUND_WAITS());
-      };
-      this.#useLoudspeaker();
-    }
-    // Not awaited: without a click it would stay pending, and text works without sound.
-    if (this.#context && this.#context.state !== "running") void this.#context.resume();
-  }
-
-  #useLoudspeaker() {
-    if (!this.#context || !Speaker.canChoose) return;
-    if ((this.#context.sinkId ?? "") === this.devices.loudspeaker) return;
-    this.#context.setSinkId(this.devices.loudspeaker).catch(() => {
-      this.#observer.problem(new Problem("That loudspeaker is not there; the usual one plays."));
-    });
-  }
-
-  async #prepareSound() {
-    if (!this.#context) return; // nobody has clicked yet; the next connection has sound
-    try {
-      await Speaker.prepare(this.#context);
-    } catch (problem) {
-      this.#context = null;
-      this.#observer.problem(problem); // replies are read; the server estimates their playback
-    }
-  }
-
   #speak(pcm, level, frameMs) {
     const open = this.mode !== "push" || this.pushing || this.#releases > 0;
     if (this.muted || !open) return;
     this.levels.microphone = level;
-    this.#noteOnset(level, frameMs);
+    this.#onset.hear(level, frameMs);
     if (this.#uplink.hear(pcm, frameMs)) this.figures.frames += 1;
-  }
-
-  /** When a voice began, to say how fast a reply fell silent for it. */
-  #noteOnset(level, frameMs) {
-    if (level < ONSET) {
-      this.#quietFrames += 1;
-      if (this.#quietFrames * frameMs > QUIET_MS) this.#onset = null;
-      return;
-    }
-    this.#quietFrames = 0;
-    this.#onset ??= { at: performance.now() - frameMs, told: false };
   }
 
   #receive(message) {
@@ -377,7 +335,7 @@ export class Voice {
   #enter(welcome) {
     this.#audio = welcome.audio;
     this.#uplink.begin(welcome.audio.codec);
-    this.#reset(this.#context, this.#audio);
+    this.#reset(this.#sound.context, this.#audio);
     this.#observer.welcomed(welcome);
   }
 
@@ -421,11 +379,7 @@ export class Voice {
         this.levels.speaker = level;
       },
       held: () => {
-        if (this.#onset === null || this.#onset.told) return;
-        this.#onset.told = true;
-        performance.clearMeasures("held"); // the browser would keep each
-        const { duration } = performance.measure("held", { start: this.#onset.at });
-        this.figures.heldAfterMs = Math.round(duration);
+        this.figures.heldAfterMs = this.#onset.held() ?? this.figures.heldAfterMs;
       },
       figures: (figures) => {
         const before = this.figures.speaker?.ranDry ?? 0;
