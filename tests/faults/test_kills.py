@@ -16,10 +16,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import websockets
 
 from tests.contract.chat_backend import chat_backend, head, reply, sends
 from tests.faults.trial import trial
-from tests.support import ROOT, SCRIPTED, call
+from tests.support import ROOT, SCRIPTED, Caller, call, murmur, silence
 
 CYCLES = 20
 TALKERS = 50
@@ -142,15 +143,28 @@ async def test_what_was_heard_of_the_cut_reply_is_known_to_two_seconds(tmp_path:
     assert len(cut["text"]) < len(words)
 
 
-async def test_a_drain_cuts_none_of_fifty_who_are_spoken_to(tmp_path: Path) -> None:
+async def listening_on(caller: Caller) -> None:
+    """The microphone stays open, in a quiet room, until the server closes."""
+    with contextlib.suppress(websockets.ConnectionClosed):
+        while True:
+            await caller.socket.send(silence(0.1))
+            await asyncio.sleep(0.1)
+
+
+async def test_a_drain_cuts_none_of_fifty_who_talk(tmp_path: Path) -> None:
     environ = {
         "ANTIPHON_MAX_SESSIONS": str(TALKERS), "ANTIPHON_DRAIN_S": "120",
         "ANTIPHON_POOL_WAIT_S": "120", "ANTIPHON_ENGINE_HANG_S": "120",
     }  # fmt: skip
     async with mortal(tmp_path, **environ) as server, contextlib.AsyncExitStack() as stack:
         callers = [await stack.enter_async_context(call(server.ws_url, {})) for _ in range(TALKERS)]
-        for caller in callers:
-            await caller.say("text", text="Talk to me.")
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        for number, caller in enumerate(callers):
+            if number % 2:
+                await caller.speak(murmur(0.8))
+                tasks.create_task(listening_on(caller))
+            else:
+                await caller.say("text", text="Talk to me.")
         await asyncio.gather(*(caller.until("reply_text", 60) for caller in callers))
         server.process.send_signal(signal.SIGTERM)
         await asyncio.gather(*(caller.until("going_away", 60) for caller in callers))
