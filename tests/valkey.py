@@ -26,10 +26,12 @@ def free_port() -> int:
 
 @dataclass
 class Valkey:
-    """One server, on a port that stays the same over restarts; what it holds does not."""
+    """One server, on a port that stays the same over restarts; what it holds does not, unless it
+    has a folder to keep it in."""
 
     port: int = field(default_factory=free_port)
     arguments: tuple[str, ...] = ()
+    keeps_in: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -38,9 +40,10 @@ class Valkey:
 
     def start(self) -> None:
         command = [BINARY, *self.arguments, "--port", str(self.port), "--bind", "127.0.0.1"]
+        if self.keeps_in is None:
+            command += ["--save", "", "--appendonly", "no"]
         self.process = subprocess.Popen(
-            [*command, "--save", "", "--appendonly", "no", "--loglevel", "warning"],
-            stdout=subprocess.DEVNULL,
+            [*command, "--loglevel", "warning"], stdout=subprocess.DEVNULL, cwd=self.keeps_in
         )
         give_up = time.monotonic() + 20
         while time.monotonic() < give_up:
@@ -86,9 +89,9 @@ def lone_cluster(folder: Path) -> Iterator[Valkey]:
 
 
 @contextmanager
-def valkey(*arguments: str) -> Iterator[Valkey]:
+def valkey(*arguments: str, keeps_in: Path | None = None) -> Iterator[Valkey]:
     """One that is there for as long as the scope."""
-    server = Valkey(arguments=arguments)
+    server = Valkey(arguments=arguments, keeps_in=keeps_in)
     server.start()
     try:
         yield server

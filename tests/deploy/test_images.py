@@ -16,12 +16,14 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from redis import Redis
 
 from server.configs import audit_path
 from server.settings import load
 from session.shedding import Level
 from tests.server.test_load import press
 from tests.support import ROOT, SCRIPTED, ServerProcess, live_server, server_process
+from tests.valkey import valkey
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 TEXT = re.sub(r"\\\n\s*", "", DOCKERFILE.read_text())
@@ -278,6 +280,17 @@ def test_the_admin_page_links_to_the_dashboards_where_they_are_published() -> No
     for name in OURS.keys() - {"models"}:
         chosen = load(OURS[name]["environment"], env_file=None)
         assert chosen.dashboards_url == f"http://localhost:{port}/"
+
+
+def test_what_the_cluster_keeps_in_redis_outlasts_it_and_is_never_evicted(tmp_path: Path) -> None:
+    name, *said = SERVICES["redis"]["command"]
+    assert name == "valkey-server"
+    with valkey(*said, keeps_in=tmp_path) as server, Redis.from_url(server.url) as redis:
+        redis.set("said", "Hello.")
+        assert redis.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        server.kill()
+        server.start()
+        assert redis.get("said") == b"Hello."
 
 
 def test_every_folder_that_is_mounted_is_here_but_the_certificates() -> None:
