@@ -66,10 +66,15 @@ class RealtimeTalk(Talk):
     """A conversation in the Realtime protocol."""
 
     async def begin(self, codec: realtime.Realtime, first: list[str]) -> None:
-        """Converse until one side ends it; `first` is what came before there was a place."""
+        """Converse until one side ends it; `first` is what came before there was a place.
+
+        Raises `RateLimited` for instructions too long, which a client secret may bring.
+        """
         self._codec, self._first = codec, first
-        house = self.house
-        settings = chosen(Settings(house.catalogue.default_voice, ""), codec.hello())
+        house, hello = self.house, codec.hello()
+        own = hello.instructions == house.settings.system_prompt
+        self.pay_for(replace(hello, instructions=None) if own else hello)
+        settings = chosen(Settings(house.catalogue.default_voice, ""), hello)
         config = replace(
             session_config(house.settings),
             holds=False, follows_playback=False, comes_back=False, greeting="",

@@ -409,6 +409,21 @@ async def test_a_client_secret_brings_its_user(guarded: Watched) -> None:
 # --- what a user may spend ------------------------------------------------------------------------
 
 
+async def test_the_instructions_that_a_client_secret_brings_are_paid_for(guarded: Watched) -> None:
+    shown = bearer(token("anna", limits={"characters_per_minute": 100}))
+    brings = {"session": {"type": "realtime", "instructions": "x" * 80}}
+    url = guarded.server.url.replace("http", "ws") + "/v1/realtime"
+    told = []
+    for _ in range(2):
+        asked = await guarded.http.post("/v1/realtime/client_secrets", json=brings, headers=shown)
+        secret = {"additional_headers": bearer(asked.json()["value"])}
+        async with websockets.connect(url, **secret) as socket:
+            told.append(json.loads(await socket.recv()))
+    assert [message["type"] for message in told] == ["session.created", "error"]
+    assert told[1]["error"]["code"] == "rate_limit_exceeded"
+    assert socket.close_code == 1013
+
+
 async def test_a_user_may_have_as_many_sessions_as_its_token_says(guarded: Watched) -> None:
     shown = token("anna", limits={"sessions": 1})
     async with call(guarded.server.ws_url, {"token": shown}) as first:
