@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import websockets
@@ -312,7 +313,9 @@ async def test_a_voice_that_breaks_off() -> None:
         client.oracle.settled()
 
 
-async def test_a_response_too_many_this_minute() -> None:
+@asynccontextmanager
+async def nothing_left() -> AsyncIterator[Client]:
+    """A client that has had its one response of the minute."""
     async with (
         live_server(ANTIPHON_TURNS_PER_MINUTE="1") as server,
         connected(url_of(server)) as client,
@@ -321,6 +324,11 @@ async def test_a_response_too_many_this_minute() -> None:
         await client.type("Hello there.")
         await client.say("response.create")
         await client.until("rate_limits.updated")
+        yield client
+
+
+async def test_a_response_too_many_this_minute() -> None:
+    async with nothing_left() as client:
         at = len(client.oracle.events)
         await client.say("response.create", event_id="mine")
         error = await client.error()
@@ -334,14 +342,7 @@ async def test_a_response_too_many_this_minute() -> None:
 
 
 async def test_a_spoken_turn_too_many_this_minute() -> None:
-    async with (
-        live_server(ANTIPHON_TURNS_PER_MINUTE="1") as server,
-        connected(url_of(server)) as client,
-    ):
-        await client.update(output_modalities=["text"])
-        await client.type("Hello there.")
-        await client.say("response.create")
-        await client.until("rate_limits.updated")
+    async with nothing_left() as client:
         await client.append(speech(1.0) + silence(2.0, PCM_HZ))
         done = await client.done()
         await client.until("rate_limits.updated")
