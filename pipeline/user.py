@@ -101,7 +101,9 @@ class User:
         )  # fmt: skip
         if turn is not None and turn.forced:
             return Sound.NOTHING  # it is over; what comes now belongs to the next
-        if self.config.detection == "manual" and sound is not Sound.NOTHING:
+        # The end of a manual turn may wait for its last audio while the detection has changed.
+        manual = self.config.detection == "manual" or (turn is not None and turn.manual)
+        if manual and sound is not Sound.NOTHING:
             return Sound.PUSHED
         if sound is Sound.SILENCE and self.open is None:
             return Sound.NOTHING

@@ -1093,6 +1093,19 @@ def test_a_change_to_manual_does_not_swallow_what_comes_after_a_commit() -> None
     assert scene.last(Look).start <= heard_to
 
 
+def test_a_change_to_auto_leaves_a_manual_turn_the_audio_that_its_end_waits_for() -> None:
+    scene = Scene(TurnConfig(detection="manual"))
+    scene.speak(1.0)
+    end = scene.sample + 5_000
+    scene.step(EndTurn(end))
+    scene.effects += scene.machine.reconfigure(TurnConfig(), scene.now)
+    scene.hush(0.4)
+    assert not scene.all(SpeechStopped)  # whoever ends their turns is not told when they speak
+    assert scene.last(Look).end == end
+    scene.understand("All of it.")
+    assert [said.text for said in scene.all(UserTranscript) if said.final] == ["All of it."]
+
+
 def test_only_the_latest_look_counts() -> None:
     scene = Scene()
     scene.speak()
