@@ -64,6 +64,8 @@ class Mischief:
         self._patch = monkeypatch
         self.release = asyncio.Event()
         """Set, and engines that hang return."""
+        self.reached = asyncio.Event()
+        """Set by an engine that hangs: the pool would tell of the bystander's calls, too."""
 
     def voicing(self, fault: Voicing) -> None:
         """The victim's clauses are voiced by `fault`."""
@@ -135,4 +137,5 @@ class Mischief:
 
     async def hang(self) -> None:
         """What a hanging engine does: nothing, whatever it is told."""
+        self.reached.set()
         await self.release.wait()

@@ -258,7 +258,7 @@ async def test_an_ear_that_hangs_and_whoever_spoke_leaves(mischief: Mischief) ->
     async with trial() as house:
         async with house.call(pace="quick") as victim:
             await victim.speak(shout(0.5) + silence(0.3))
-            await settled(lambda: "" if house.house.pool.status()["stt"].busy else "not yet")
+            await mischief.reached.wait()
             await victim.say("bye")
             await victim.closed()
         assert house.house.pool.status()["stt"].claimed == 0
@@ -370,7 +370,7 @@ async def test_a_language_model_that_hangs_and_whoever_asked_goes_on(mischief: M
     async with trial() as house:
         async with house.call() as victim:
             await victim.say("text", text=BOOM)
-            await settled(lambda: "" if house.house.pool.status()["llm"].busy else "not yet")
+            await mischief.reached.wait()
             await victim.say("text", text="something else, then")
             assert (await victim.play())["turn"] == 2
         mischief.release.set()

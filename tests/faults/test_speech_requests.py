@@ -134,7 +134,7 @@ async def test_a_voice_that_hangs_and_whoever_waited_for_it_leaves(mischief: Mis
     async with trial() as house:
         async with victim(house) as http:
             asked = asyncio.ensure_future(http.post(SPEECH, json=body()))
-            await settled(lambda: "" if house.house.pool.status()["tts"].busy else "not yet")
+            await mischief.reached.wait()
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
         assert await outcome(house) == ("cancelled", None)

@@ -64,10 +64,6 @@ def at_work(house: Trial) -> str:
     return "" if house.house.requests.active else "it has not come yet"
 
 
-def heard(house: Trial) -> str:
-    return "" if house.house.pool.status()["stt"].busy else "it is not at the engine"
-
-
 # --- engines --------------------------------------------------------------------------------------
 
 
@@ -123,7 +119,7 @@ async def test_a_recogniser_that_hangs_and_whoever_waited_for_it_leaves(
     async with trial() as house:
         async with victim(house) as http:
             asked = asyncio.ensure_future(ask(http))
-            await settled(lambda: heard(house))
+            await mischief.reached.wait()
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
         assert await outcome(house) == ("cancelled", None)
@@ -164,6 +160,7 @@ async def test_a_reset_while_it_is_decoded() -> None:
 
 async def test_a_reset_in_mid_window(mischief: Mischief) -> None:
     async def fault(window: SpeechWindow, stop: Stop) -> Transcript:
+        mischief.reached.set()
         while not stop.is_set:
             await asyncio.sleep(0.005)
         return Transcript("", "en")
@@ -171,7 +168,7 @@ async def test_a_reset_in_mid_window(mischief: Mischief) -> None:
     mischief.hearing(fault)
     async with trial() as house, raw(house.port) as client:
         await client.send(post())
-        await settled(lambda: heard(house))
+        await mischief.reached.wait()
         client.reset()
         assert await outcome(house) == ("cancelled", None)
 
