@@ -212,7 +212,8 @@ find(".choose").addEventListener("click", () => {
   void form.open();
 });
 page.sheet.addEventListener("close", () => {
-  if (voice.mode === "push") page.talk.focus(); // or the space bar would open the sheet again
+  const left = [document.body, find(".choose")].includes(document.activeElement);
+  if (voice.mode === "push" && left) page.talk.focus(); // or the space bar would open the sheet again
 });
 page.sheet.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
 page.sheet.querySelector(".forget").addEventListener("click", () => {
