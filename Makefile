@@ -56,6 +56,10 @@ format: $(STAMPS)/dev ## what the formatter and the linter can mend, mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+ROUNDS ?= 10
+explore: $(STAMPS)/dev ## the property tests with other examples each round, until one fails: ROUNDS=10
+	@for round in $$(seq $(ROUNDS)); do $(BIN)/python -m pytest -q -x -m hypothesis --hypothesis-profile=default || exit; done
+
 bench: $(STAMPS)/extra-piper setup models-of-piper ## the benchmarks that README quotes
 	@$(BIN)/python -m benchmarks
 	@ANTIPHON_TTS_ENGINE=piper $(BIN)/python -m benchmarks latency
