@@ -12,7 +12,7 @@ RECIPE := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run setup models test test-all clients check machine format bench bench-peers soak
+.PHONY: help run setup models test test-all clients check machine format explore bench bench-peers soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
