@@ -38,6 +38,8 @@ from pipeline.marks import (
 )
 from pipeline.spoken import spoken
 
+_LEANS = 3
+"""A word of this size or less leans on the next one."""
 _LONGEST_WORD = 40
 """Enough of a word to know an abbreviation or a URL by."""
 
@@ -210,7 +212,8 @@ class ClauseCutter:
             if self._last not in NEWLINES:
                 self._add_place(here, Strength.SENTENCE)
         elif not (glued or self._last.isspace() or ch in UNBREAKABLE):
-            self._add_place(here, Strength.SPACE)
+            leans = sum(map(_size, self._word)) <= _LEANS
+            self._add_place(here, Strength.LEANING if leans else Strength.SPACE)
 
     def _note_mark(self, ch: str) -> None:
         if self._mark is not None:
@@ -278,17 +281,18 @@ class ClauseCutter:
         enough = held.letters >= policy.min_letters[min(self._index, len(policy.min_letters) - 1)]
         if self._index > 0:
             return enough and strength is Strength.SENTENCE
+        if strength is Strength.LEANING:
+            return False  # the next word comes along, if there is room
         if strength is Strength.SPACE:
             return held.words >= policy.first_max_words or held.letters >= policy.first_enough
         return enough or held.words >= policy.first_min_words
 
     def _cut_first(self) -> None:
-        """The first clause grows long: it ends at its last place, if it holds enough there."""
-        if not self._places:
-            return
-        last, _ = self._places[-1]
-        if self._measure(last).letters >= self._policy.min_letters[0]:
-            self._cut(last)
+        """The first clause grows long: it ends at its best place, if one holds enough."""
+        least = self._policy.min_letters[0]
+        enough = [(s, o) for o, s in self._places if self._measure(o).letters >= least]
+        if enough:
+            self._cut(max(enough)[1])
 
     def _cut_early(self, room: int) -> None:
         """The clause is more than there is room for: it ends at its best place, if it has one."""

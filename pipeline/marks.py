@@ -14,9 +14,11 @@ from unicodedata import category, combining, east_asian_width
 class Strength(IntEnum):
     """How good a place to cut is."""
 
-    SPACE = 1
-    CLAUSE = 2
-    SENTENCE = 3
+    LEANING = 1
+    """After a word as short as "the" or "of": it would be said as if it stood alone."""
+    SPACE = 2
+    CLAUSE = 3
+    SENTENCE = 4
 
 
 class Verdict(Enum):

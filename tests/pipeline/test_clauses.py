@@ -172,10 +172,17 @@ def test_the_first_clause_ends_at_its_first_comma_when_that_says_enough() -> Non
 
 
 def test_the_first_clause_ends_after_some_words_when_no_mark_comes() -> None:
-    text = "one two three four five six seven eight nine"
-    assert cut_texts(text) == ["one two three", " four five six seven eight nine"]
+    text = "three four five six seven eight nine"
+    assert cut_texts(text) == ["three four five", " six seven eight nine"]
     two = ClausePolicy(first_max_words=2)
-    assert cut_texts(text, two)[0] == "one two"
+    assert cut_texts(text, two)[0] == "three four"
+
+
+def test_the_first_clause_does_not_end_in_a_word_that_leans_on_the_next() -> None:
+    assert cut_texts("She put the keys on the table.")[0] == "She put the keys"
+    assert cut_texts("He asked the driver to wait.")[0] == "He asked"
+    assert cut_texts("We sat in a big old car.")[0] == "We sat in a big"
+    assert cut_texts("En el rincón de la casa.")[0] == "En el rincón"
 
 
 def test_the_first_clause_has_fewer_words_when_they_are_long() -> None:
@@ -310,8 +317,8 @@ def test_a_name_and_its_title_are_not_parted_by_the_hard_limit() -> None:
         "I went to see that",
         " Mr. Johnston",
     ]
-    assert cut_texts("I went and saw the no. 999999999", policy) == [
-        "I went and saw the",
+    assert cut_texts("They went to see flat no. 999999999", policy) == [
+        "They went to see flat",
         " no. 999999999",
     ]
 

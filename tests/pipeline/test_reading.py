@@ -77,7 +77,7 @@ async def test_what_nobody_plays_as_it_is_made_is_cut_as_for_a_fast_voice() -> N
         async with ResourcePool({TTS: [engine]}) as pool:
             reading = Reading(
                 text, "r", VoiceChoice("tone"), pool, Notes(),
-                played=played, clock=lambda slowly=slowly: next(slowly) * 0.02,
+                played=played, clock=lambda slowly=slowly: next(slowly) * 0.04,
             )  # fmt: skip
             async for _ in reading.pieces():
                 pass
