@@ -31,16 +31,16 @@ RATE_HZ = 24_000
 VOICE = "af_heart"
 SENTENCE = "The train to the coast leaves at nine in the morning from the old station."
 ROW = (
-    "The first of the letters arrived on a Monday, and nobody in the house opened it.",
+    "The first letter arrived early on a Monday, and nobody in the house opened it.",
     "There is a small shop at the end of our street that sells bread and flowers.",
-    "When the rain stopped we walked down to the river and looked for the boats.",
+    "When the storm stopped we walked down to the river and looked for the boats.",
     "My brother plays the piano every evening, mostly the same three quiet songs.",
-    "The museum is closed on Tuesdays, but the garden behind it is always open.",
+    "The old museum is closed on Tuesdays, but the garden behind it is always open.",
     "She put the keys on the table, took off her coat, and sat by the window.",
-    "A good map of the mountains is worth more than the most expensive boots.",
+    "Some good maps of the mountains are worth more than the most expensive boots.",
     "We had planted the apple trees long before the new road was even planned.",
-    "He asked the driver to wait, but the bus was already late and left at once.",
-    "In winter the lake freezes, and the children skate on it until it is dark.",
+    "Nobody had asked the driver to wait, and the bus was late and left at once.",
+    "When winter comes the lake freezes, and the children skate on it until dark.",
 )
 LONG = " ".join(ROW * 2)
 """Some 300 words."""
@@ -59,12 +59,12 @@ a time in which a client that plays as it receives, without a buffer, has nothin
 the answer has come by then, played from its first byte on, is over. "In a row": right before each
 request its first clause is made by an engine of the same settings in the asking process, so that
 what the machine does to both can be told from what the server does; each finds the processor's
-caches full of the other's copy of the model. "At once" asks for the first so many of {len(ROW)}
-different sentences; right before it an engine with one thread makes the first clauses of the same
-ones, one after the other. Lengths: seconds of audio against those of the same text, asked for once
-more, alone, at the end. WER: transcribed again by Whisper tiny.en, each answer by itself. Tracked:
-the server's own register (GET /admin/requests) has each answer under its id, completed, with its
-times and the seconds of audio that came."""
+caches full of the other's copy of the model; the first clauses of the ten are about as long. "At
+once" asks for the first so many of {len(ROW)} different sentences; right before it an engine with
+one thread makes the first clauses of the same ones, one after the other. Lengths: seconds of audio
+against those of the same text, asked for once more, alone, at the end. WER: transcribed again by
+Whisper tiny.en, each answer by itself. Tracked: the server's own register (GET /admin/requests) has
+each answer under its id, completed, with its times and the seconds of audio that came."""
 
 MOST_QUEUED = 1.5
 """Times requests x (one first clause on one thread) / instances: the TTFA of the last at once."""
