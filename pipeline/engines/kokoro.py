@@ -158,7 +158,10 @@ class KokoroSynthesizer:
                 return
             style = style_of(blend, self._styles, len(piece))
             clause = _clause(piece, style, speed)
-            audio, signs = await self._batcher.submit(clause, len(piece), due)
+            sound = await self._batcher.submit(clause, len(piece), due, stop)
+            if sound is None:
+                return
+            audio, signs = sound
             starts += [made + signs[at + 1] for at in word_signs(piece)]
             end = made + signs[clause.last_sound + 1]
             made += len(audio)
