@@ -18,6 +18,8 @@ from tests.support import ROOT
 
 FOLDER = ROOT / "deploy" / "cluster" / "ray"
 FILES = sorted(FOLDER.glob("*.yaml"))
+GPU_GIB, CUDA_GIB = 16, 0.5
+"""Of the device that the files are for; and what CUDA takes of it for each process."""
 
 
 def serve_config(file: Path) -> str:
@@ -47,6 +49,21 @@ def test_a_files_gateway_can_keep_its_replicas_busy(file: Path) -> None:
     assert set(slots) == {"TTS", "STT"}
     assert slots["TTS"] >= parts["tts"].most
     assert slots["STT"] >= max(parts["stt"].most, parts["eot"].most)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_a_files_replicas_take_of_a_gpu_fits_into_it(file: Path) -> None:
+    """Ray places them by their part of it, and keeps none of them from the others' memory."""
+    for part in ray_app.parts_of(ray_app.read(serve_config(file))):
+        if part.gpus:
+            config = part.config
+            share = {"stt": config.stt_gpu_memory, "tts": config.tts_gpu_memory}[part.kind]
+            assert 0 < share <= part.gpus * GPU_GIB - CUDA_GIB
+
+
+def test_on_one_machine_there_is_room_on_its_gpu_for_all_there_may_be() -> None:
+    parts = ray_app.parts_of(ray_app.read((FOLDER / "one-box.yaml").read_text()))
+    assert 0 < sum(part.most * part.gpus for part in parts) <= 1
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
