@@ -83,6 +83,7 @@ def test_a_file_is_of_serves_form(file: Path) -> None:
         ({"tts": {"slots": 0}}, "slots"),
         ({"stt": {"batch": -1}}, "batch"),
         ({"tts": {"gpu_memory": -1}}, "gpu_memory"),
+        ({"stt": {"unload_s": -1}}, "unload_s"),
     ],
 )
 def test_a_wrong_plan_is_refused_by_name(args: dict[str, Any], said: str) -> None:
@@ -93,14 +94,21 @@ def test_a_wrong_plan_is_refused_by_name(args: dict[str, Any], said: str) -> Non
 def test_a_plan_says_what_each_replica_takes_of_its_device() -> None:
     plan = ray_app.plan_of(
         {
-            "stt": {"batch": 16, "gpu_memory": 4, "gpus": 0.25},
-            "tts": {"engine": "kokoro", "slots": 12, "gpu_memory": 3, "gpus": 0.25},
+            "stt": {"batch": 16, "gpu_memory": 4, "gpus": 0.25, "unload_s": 60},
+            "tts": {
+                "engine": "kokoro",
+                "slots": 12,
+                "gpu_memory": 3,
+                "gpus": 0.25,
+                "unload_s": 90,
+            },
         }
     )
     parts = {part.kind: part for part in ray_app.parts_of(plan)}
     stt, tts = parts["stt"].config, parts["tts"].config
     assert (stt.stt_model, stt.stt_batch, stt.stt_gpu_memory) == ("auto", 16, 4)
     assert (tts.tts_engine, tts.tts_slots, tts.tts_gpu_memory) == ("kokoro", 12, 3)
+    assert (stt.stt_unload_s, tts.tts_unload_s) == (60, 90)
     voice = parts["tts"].make(tts)
     assert isinstance(voice, HasSeats)
     assert (voice.info.name, voice.seats) == ("kokoro", 12)
