@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,8 +57,10 @@ def measured(
 def _alone() -> Iterator[None]:
     """Engines on a device are loaded one after the other, so that none is counted as another's:
     those of other processes too, such as replicas that share a GPU."""
-    with _one_at_a_time, lock_file().open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, or the process ends
+    with _one_at_a_time, ExitStack() as stack:
+        with suppress(OSError):  # where no file can be written no other process is waited for
+            file = stack.enter_context(lock_file().open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, or the process ends
         yield
 
 

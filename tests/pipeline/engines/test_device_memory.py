@@ -55,6 +55,14 @@ def test_what_another_process_loads_meanwhile_is_not_counted_as_ones_own() -> No
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def test_where_no_file_can_be_written_an_engine_is_loaded_and_measured_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(memory_module, "lock_file", lambda: tmp_path / "nowhere" / "lock")
+    taken = meter(0.0, 0.0, 1.0, 1.0)
+    assert measured(lambda: next(taken), lambda: None, lambda _: None, 1) == MemoryUse(GIB, 0)
+
+
 def test_in_the_computers_own_memory_nothing_is_measured_and_nothing_bounded() -> None:
     use = measured(lambda: None, lambda: None, lambda _: None, 1, share_gib=1)
     assert use is None
