@@ -27,7 +27,7 @@ test: setup ## the tests of the default install
 
 HEAVY := tests/contract tests/cluster_ray
 
-test-all: $(STAMPS)/extra-browser $(STAMPS)/extra-piper $(STAMPS)/extra-gpu $(STAMPS)/extra-realtimestt $(STAMPS)/extra-ray $(STAMPS)/extra-languages setup models-of-piper models-of-languages clients ## the checks, then every test
+test-all: $(STAMPS)/extra-browser $(STAMPS)/extra-balancer $(STAMPS)/extra-piper $(STAMPS)/extra-gpu $(STAMPS)/extra-realtimestt $(STAMPS)/extra-ray $(STAMPS)/extra-languages setup models-of-piper models-of-languages clients ## the checks, then every test
 	@$(MAKE) --no-print-directory check machine
 	@# PyTorch and Ray fill a process with millions of objects and threads of their own.
 	@$(BIN)/python -m pytest $(HEAVY); heavy=$$?; $(BIN)/python -m pytest $(HEAVY:%=--ignore=%) && exit $$heavy

@@ -39,6 +39,8 @@ class EngineConfig:
     """CPU threads of an instance that is alone; one of several gets its share of the cores."""
     tts_gpu_memory: float = 0
     """GiB of the device's memory that the synthesizers may take together; 0: all of it."""
+    tts_unload_s: float = 0
+    """Voices that were not needed for so long are freed, but for Piper's first; 0: never."""
     llm_engine: Literal["auto", "openai", "llama-cpp", "scripted"] = "auto"
     llm_base_url: str = ""
     """One or several, comma-separated."""

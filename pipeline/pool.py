@@ -62,11 +62,10 @@ class Slot(Generic[E]):
     __slots__ = (
         "_calls",
         "_errand",
-        "_owner",
         "_pool",
+        "_request",
         "_seat",
         "_station",
-        "due",
         "position",
         "waited_s",
     )
@@ -77,19 +76,23 @@ class Slot(Generic[E]):
         station: Station[E],
         seat: Seat[E],
         request: Request,
+        errand: Errand,
         waited_s: float,
     ) -> None:
         self._pool = pool
         self._station = station
         self._seat = seat
-        self._owner = request.owner
-        self._errand = Errand(request.owner, request.purpose, request.deadline)
+        self._request = request
+        self._errand = errand
         self._calls: list[Call[E, Any]] = []
-        self.due = request.due
-        """When its result is needed, as the queue has it (`scheduling`), in monotonic seconds."""
         self.waited_s = waited_s
         self.position = request.position
         """The place in the queue when the lease was asked for; 0: an engine was free."""
+
+    @property
+    def due(self) -> float:
+        """When its result is needed, as the queue has it (`scheduling`), in monotonic seconds."""
+        return self._request.due
 
     @property
     def engine(self) -> E:
@@ -175,7 +178,7 @@ class Slot(Generic[E]):
     def _leave(self) -> None:
         for call in self._calls:
             call.abandon()
-        self._station.left(self._owner, self._seat)
+        self._station.left(self._request.owner, self._seat)
 
 
 class PoolWatcher(Protocol):
@@ -214,6 +217,8 @@ class ResourcePool:
         self._tasks = asyncio.TaskGroup()
         self._calls: set[asyncio.Task[None]] = set()
         self._keepers: list[asyncio.Task[None]] = []
+        self._guesses: dict[Request, Errand] = {}
+        """Speculation, from when it is asked for until its lease ends."""
 
     async def __aenter__(self) -> ResourcePool:
         await self._tasks.__aenter__()
@@ -257,16 +262,19 @@ class ResourcePool:
         and the kind's own failure when none of its engines answers any more.
         """
         station: Station[E] = self._stations[kind]
+        request, errand = Request(owner, purpose, deadline), Errand(owner, purpose, deadline)
         station.claims[owner] += 1
+        if purpose is Purpose.SPECULATION:
+            self._guesses[request] = errand
         try:
-            request = Request(owner, purpose, deadline)
             seat, waited_s = await self._acquire(station, request, max_wait_s)
-            slot = Slot(self, station, seat, request, waited_s)
+            slot = Slot(self, station, seat, request, errand, waited_s)
             try:
                 yield slot
             finally:
                 slot._leave()
         finally:
+            self._guesses.pop(request, None)
             station.claims[owner] -= 1
             if not station.claims[owner]:
                 del station.claims[owner]
@@ -301,10 +309,15 @@ class ResourcePool:
             raise
 
     def promote(self, owner: str) -> None:
-        """The owner's speculation has come true: what waits for it is due now, as a first clause
-        is."""
+        """The owner's speculation has come true: what waits for it, here or at an engine that has a
+        queue of its own, is due now, as a first clause is."""
+        now = self._clock()
         for station in self._stations.values():
-            station.queue.promote(owner, self._clock())
+            station.queue.promote(owner, now)
+        for request, errand in tuple(self._guesses.items()):
+            if request.owner == owner:
+                request.promote(now)  # which may have left the queue just now
+                errand.promote()
 
     def claims(self, owner: str) -> dict[str, int]:
         """How many slots of each kind the owner holds or waits for."""

@@ -90,6 +90,12 @@ class Request:
         """When it began, or will begin, to press."""
         return max(self.due, self.came)
 
+    def promote(self, now: float) -> None:
+        """The speculation has come true: it is a first clause, due now. Else nothing happens."""
+        if self.purpose is Purpose.SPECULATION:
+            self.purpose = Purpose.FIRST_CLAUSE
+            self.due = min(self.due, now)
+
 
 @dataclass(slots=True)
 class Queue:
@@ -144,9 +150,8 @@ class Queue:
     def promote(self, owner: str, now: float) -> None:
         """The owner's speculation has come true: what waits for it is a first clause, due now."""
         for request in self._waiting:
-            if request.owner == owner and request.purpose is Purpose.SPECULATION:
-                request.purpose = Purpose.FIRST_CLAUSE
-                request.due = min(request.due, now)
+            if request.owner == owner:
+                request.promote(now)
 
     def take(self, now: float) -> Request | None:
         """The one that goes next leaves the queue; None when nobody waits. `left` ends its go."""

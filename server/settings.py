@@ -227,6 +227,11 @@ class Settings(BaseModel):
         0, ge=0, le=10_000,
         description="GiB of a GPU's memory that the voice may take; 0: all of it",
     )  # fmt: skip
+    tts_unload_s: float = Field(
+        0, ge=0, le=86_400,
+        description="voices (Piper: all but the first; Kokoro: what tells one from another) are"
+        " unloaded when nobody has needed them for so long; 0: never",
+    )  # fmt: skip
     llm_engine: Literal["auto", "openai", "llama-cpp", "scripted"] = Field(
         "auto", description="language model; auto: openai if a URL is set, else llama-cpp"
     )

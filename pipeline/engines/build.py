@@ -287,18 +287,21 @@ def _synthesizer(config: EngineConfig, others: int, *, same: bool = False) -> Sy
 
             return KokoroOnnxSynthesizer(
                 config.models_dir, _threads(config, others),
-                config.tts_gpu_memory / max(config.tts_slots, others + 1),
+                config.tts_gpu_memory / max(config.tts_slots, others + 1), config.tts_unload_s,
             )  # fmt: skip
         case "kokoro":
             from pipeline.engines.kokoro import KokoroSynthesizer
 
             return KokoroSynthesizer(
-                config.models_dir, config.tts_slots, config.tts_threads, config.tts_gpu_memory
-            )
+                config.models_dir, config.tts_slots, config.tts_threads, config.tts_gpu_memory,
+                config.tts_unload_s,
+            )  # fmt: skip
         case "piper":
             from pipeline.engines.piper import PiperSynthesizer
 
-            return PiperSynthesizer(config.models_dir, _threads(config, others), same=same)
+            return PiperSynthesizer(
+                config.models_dir, _threads(config, others), same=same, unload_s=config.tts_unload_s
+            )
 
 
 def _is_elsewhere(config: EngineConfig) -> bool:

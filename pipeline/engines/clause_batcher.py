@@ -4,9 +4,13 @@ one goes first, and takes with it those of about its length."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from pipeline.engines.errands import CURRENT
+from pipeline.engines.ports import Stop
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -26,7 +30,11 @@ class Waiting(Generic[C, R]):
     clause: C
     length: int
     due: float
-    result: asyncio.Future[R]
+    result: asyncio.Future[R | None]
+
+    def hurry(self) -> None:
+        """It was speculation, and has come true."""
+        self.due = min(self.due, time.monotonic())
 
 
 def bucket_of(length: int) -> int:
@@ -67,14 +75,29 @@ class ClauseBatcher(Generic[C, R]):
         self._waiting: list[Waiting[C, R]] = []
         self._came = asyncio.Event()
 
-    async def submit(self, clause: C, length: int, due: float) -> R:
-        """The clause's result. Raises what `render` raises for it."""
-        result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        one = Waiting(clause, length, due, result)
+    async def submit(
+        self, clause: C, length: int, due: float, stop: Stop | None = None
+    ) -> R | None:
+        """The clause's result; None for one that is stopped before its batch begins. Raises what
+        `render` raises for it."""
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[R | None] = loop.create_future()
+        one: Waiting[C, R] = Waiting(clause, length, due, result)
+
+        def leave() -> None:
+            if one in self._waiting and not result.done():
+                self._waiting.remove(one)
+                result.set_result(None)
+
+        def leave_soon() -> None:  # from whatever thread
+            loop.call_soon_threadsafe(leave)
+
+        stopped = (stop or Stop()).calling(leave_soon)
         self._waiting.append(one)
         self._came.set()
         try:
-            return await result
+            with stopped, CURRENT.get().promoting(one.hurry):
+                return await result
         finally:
             if one in self._waiting:
                 self._waiting.remove(one)

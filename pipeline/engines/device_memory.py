@@ -3,9 +3,13 @@ into its share."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +20,6 @@ from pipeline.errors import StartError
 GIB = 2**30
 
 _one_at_a_time = threading.Lock()
-"""Engines on a device are loaded one after the other, so that none is counted as another's."""
 
 
 def measured(
@@ -36,7 +39,7 @@ def measured(
         load()
         call(1)
         return None
-    with _one_at_a_time:
+    with _alone():
         before = used()
         load()
         loaded = used()
@@ -48,6 +51,22 @@ def measured(
     return MemoryUse(
         max(0, loaded - before), max(0, working - loaded) // calls, round(share_gib * GIB)
     )
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Engines on a device are loaded one after the other, so that none is counted as another's:
+    those of other processes too, such as replicas that share a GPU."""
+    with _one_at_a_time, ExitStack() as stack:
+        with suppress(OSError):  # where no file can be written no other process is waited for
+            file = stack.enter_context(lock_file().open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, or the process ends
+        yield
+
+
+def lock_file() -> Path:
+    """Held by whoever of this user's loads an engine on a GPU of this machine."""
+    return Path(tempfile.gettempdir()) / f"antiphon-gpu-{os.getuid()}.lock"
 
 
 def fitting(use: MemoryUse | None, most: int, setting: str) -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.engines import g2p
 from pipeline.engines.clause_batcher import ClauseBatcher
 from pipeline.engines.device_memory import fitting, measured
+from pipeline.engines.idle import Idle
 from pipeline.engines.kokoro_sound import (
     FASTEST,
     LANGUAGES,
@@ -31,6 +32,7 @@ from pipeline.engines.kokoro_sound import (
     finish_placed,
     language_of,
     last_sound,
+    load_style,
     phonemes_of,
     style_of,
     voice_files,
@@ -66,8 +68,18 @@ first real ones are fast."""
 class KokoroSynthesizer:
     """One model, `slots` clauses at once; on a CPU with so many threads."""
 
-    def __init__(self, models_dir: Path, slots: int, threads: int, memory_gib: float = 0) -> None:
-        """`memory_gib`: the most that PyTorch may take of the device's memory; 0: all of it."""
+    def __init__(
+        self,
+        models_dir: Path,
+        slots: int,
+        threads: int,
+        memory_gib: float = 0,
+        unload_s: float = 0,
+    ) -> None:
+        """`memory_gib`: the most that PyTorch may take of the device's memory; 0: all of it.
+        `unload_s`: when nobody has spoken for so long the voices' styles leave the memory; 0:
+        never."""
+        self._idle = Idle(unload_s, load_style.cache_clear)
         self._models_dir = models_dir
         self._slots = slots
         self._cpu_threads = threads
@@ -119,6 +131,7 @@ class KokoroSynthesizer:
 
     async def close(self) -> None:
         """Wait for the batch that is under way, end the threads and free the model."""
+        self._idle.stop()
         if self._running is not None:
             self._running.cancel()
             with suppress(asyncio.CancelledError):
@@ -157,8 +170,12 @@ class KokoroSynthesizer:
             if stop.is_set:
                 return
             style = style_of(blend, self._styles, len(piece))
+            self._idle.used()
             clause = _clause(piece, style, speed)
-            audio, signs = await self._batcher.submit(clause, len(piece), due)
+            sound = await self._batcher.submit(clause, len(piece), due, stop)
+            if sound is None:
+                return
+            audio, signs = sound
             starts += [made + signs[at + 1] for at in word_signs(piece)]
             end = made + signs[clause.last_sound + 1]
             made += len(audio)

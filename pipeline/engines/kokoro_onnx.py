@@ -13,6 +13,7 @@ import structlog
 from pipeline.blends import Blend, read_blend
 from pipeline.engines import g2p
 from pipeline.engines.device_memory import fitting, measured, must_be_measured, used_bytes
+from pipeline.engines.idle import Idle
 from pipeline.engines.kokoro_graph import without_silence
 from pipeline.engines.kokoro_sound import (
     FASTEST,
@@ -26,6 +27,7 @@ from pipeline.engines.kokoro_sound import (
     finish,
     language_of,
     last_sound,
+    load_style,
     phonemes_of,
     style_of,
     voice_files,
@@ -45,8 +47,13 @@ SHARE = "ANTIPHON_TTS_GPU_MEMORY"
 class KokoroOnnxSynthesizer:
     """One instance: one model in memory (about 90 MB on disk), one clause at a time."""
 
-    def __init__(self, models_dir: Path, threads: int, memory_gib: float = 0) -> None:
-        """`memory_gib`: what onnxruntime may take of a CUDA device's memory; 0: all of it."""
+    def __init__(
+        self, models_dir: Path, threads: int, memory_gib: float = 0, unload_s: float = 0
+    ) -> None:
+        """`memory_gib`: what onnxruntime may take of a CUDA device's memory; 0: all of it.
+        `unload_s`: when nobody has spoken for so long the voices' styles leave the memory; 0:
+        never."""
+        self._idle = Idle(unload_s, load_style.cache_clear)
         self._memory_gib = memory_gib
         self._memory: MemoryUse | None = None
         self._device = "cpu"
@@ -132,6 +139,7 @@ class KokoroOnnxSynthesizer:
 
     async def close(self) -> None:
         """End the thread and free the model."""
+        self._idle.stop()
         await self._worker.close()
         self._model = None
 
@@ -147,6 +155,7 @@ class KokoroOnnxSynthesizer:
         for piece in g2p.pieces(text, LONGEST_PHONEMES):
             if stop.is_set:
                 return
+            self._idle.used()
             yield await self._worker.run(self._render, piece, blend, speed)
 
     def _render(self, piece: str, blend: Blend, speed: float) -> Float32:

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from pipeline.engines.idle import Idle
 from pipeline.engines.ports import Engine
 
 log = structlog.get_logger(__name__)
@@ -21,11 +22,10 @@ class OnDemand(Generic[E]):
 
     def __init__(self, make: Callable[[], E], idle_s: float = 0) -> None:
         self._make = make
-        self._idle_s = idle_s
+        self._idle = Idle(idle_s, self._free)
         self._engine: E | None = None
         self._loading = asyncio.Lock()
         self._users = 0
-        self._timer: asyncio.TimerHandle | None = None
         self._freeing: asyncio.Task[None] | None = None
 
     @property
@@ -38,18 +38,17 @@ class OnDemand(Generic[E]):
         """The engine, which stays while it is used. Raises what its start raises; the next one to
         need it tries again."""
         self._users += 1
-        self._keep()
+        self._idle.stop()
         try:
             yield self._engine or await self._load()
         finally:
             self._users -= 1
-            if not self._users and self._engine is not None and self._idle_s:
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(self._idle_s, self._free)
+            if not self._users and self._engine is not None:
+                self._idle.used()
 
     async def close(self) -> None:
         """Free it, if it is there."""
-        self._keep()
+        self._idle.stop()
         async with self._loading:
             if self._freeing is not None:
                 await self._freeing
@@ -72,11 +71,6 @@ class OnDemand(Generic[E]):
                 self._engine = engine
                 log.info("engine_ready", engine=engine.info.name, model=engine.info.model)
             return self._engine
-
-    def _keep(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _free(self) -> None:
         engine, self._engine = self._engine, None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ import structlog
 
 from pipeline.audio import Resampler
 from pipeline.engines import g2p
+from pipeline.engines.idle import Idle
 from pipeline.engines.piper_voices import LoadedVoice, VoiceFile, find_voices
 from pipeline.engines.ports import EngineInfo, Float32, SpeechRequest, Stop, Voice
 from pipeline.engines.threads import EngineThreads
@@ -59,9 +61,12 @@ _LOCKED = re.compile(r"\[\[(.*?)\]\]")
 class PiperSynthesizer:
     """One instance: one clause at a time, in any of the voices that are there."""
 
-    def __init__(self, models_dir: Path, threads: int, *, same: bool = False) -> None:
+    def __init__(
+        self, models_dir: Path, threads: int, *, same: bool = False, unload_s: float = 0
+    ) -> None:
         """`same`: each render of a text is the same, so that another instance can go on with it;
-        a little flatter, for nothing in it is drawn."""
+        a little flatter, for nothing in it is drawn. `unload_s`: a voice that was not used for so
+        long leaves the memory, but for the first one; 0: never."""
         self._models_dir = models_dir
         self._same = same
         self._intra_op_threads = threads
@@ -70,6 +75,8 @@ class PiperSynthesizer:
         self._files: dict[str, VoiceFile] = {}
         self._loaded: OrderedDict[str, LoadedVoice] = OrderedDict()
         """Only the worker's thread touches it: none is loaded twice."""
+        self._unload_s = unload_s
+        self._idle = Idle(unload_s, lambda: self._worker.submit(self._drop_unused))
 
     @property
     def info(self) -> EngineInfo:
@@ -111,6 +118,7 @@ class PiperSynthesizer:
 
     async def close(self) -> None:
         """End the thread and free the models."""
+        self._idle.stop()
         await self._worker.close()
         self._loaded.clear()
         self._phonemize = None
@@ -124,6 +132,7 @@ class PiperSynthesizer:
             if stop.is_set:
                 return
             audio = await self._worker.run(self._render, voice, piece, speed)
+            self._idle.used()
             yield np.concatenate((_pause(speed), audio)) if number else audio
 
     def _voice(self, request: SpeechRequest) -> str:
@@ -181,7 +190,18 @@ class PiperSynthesizer:
             except StartError as error:
                 raise TtsFailed(str(error)) from error
         self._loaded.move_to_end(voice)
-        return self._loaded[voice]
+        loaded = self._loaded[voice]
+        loaded.used_at = time.monotonic()
+        if self._unload_s:
+            self._drop_unused()
+        return loaded
+
+    def _drop_unused(self) -> None:
+        since, first = time.monotonic() - self._unload_s, next(iter(self._files))
+        for voice in [name for name, one in self._loaded.items() if one.used_at <= since]:
+            if voice != first:
+                del self._loaded[voice]
+                log.info("voice_unloaded", engine="piper", voice=voice)
 
 
 def readable(text: str) -> str:

@@ -77,6 +77,8 @@ class LoadedVoice:
 
     def __init__(self, file: VoiceFile, threads: int) -> None:
         self.file = file
+        self.used_at = 0.0
+        """When it was asked for, last, in monotonic seconds."""
         self._model: onnxruntime.InferenceSession = load_session(file.path, threads=threads)
 
     def render(self, phonemes: str, speed: float) -> Float32:

@@ -44,6 +44,8 @@ class Stt(Replicas, frozen=True, forbid_unknown_fields=True):
     """Windows that one replica transcribes at once, where it makes no batches."""
     batch: int = 0
     """Windows in one batch at most; 0: as the device has it (none on a CPU)."""
+    unload_s: float = 0.0
+    """The model for other languages is freed when it was not needed for so long; 0: never."""
     gpu_memory: float = 0.0
     """GiB of its device's memory that one replica may take; 0: all of it."""
 
@@ -55,6 +57,8 @@ class Tts(Replicas, frozen=True, forbid_unknown_fields=True):
     """`auto`: by what each replica's node has."""
     slots: int = 8
     """Clauses in one batch of `kokoro` at most; the others voice one at a time."""
+    unload_s: float = 0.0
+    """Voices that were not needed for so long are freed, but for Piper's first; 0: never."""
     gpu_memory: float = 0.0
     """GiB of its device's memory that one replica may take; 0: all of it."""
 
@@ -99,6 +103,8 @@ def plan_of(args: Mapping[str, Any]) -> Plan:
         raise SettingsError("the cluster's args: slots: 1 or more; batch: 0 or more")
     if min(plan.stt.gpu_memory, plan.tts.gpu_memory) < 0:
         raise SettingsError("the cluster's args: gpu_memory: 0 or more")
+    if min(plan.stt.unload_s, plan.tts.unload_s) < 0:
+        raise SettingsError("the cluster's args: unload_s: 0 or more")
     return plan
 
 
@@ -115,9 +121,9 @@ def parts_of(plan: Plan) -> tuple[Part, ...]:
     config = EngineConfig(
         models_dir=folder, stt_engine=plan.stt.engine, stt_model=plan.stt.model,
         stt_slots=plan.stt.slots, stt_batch=plan.stt.batch, stt_threads=plan.stt.threads,
-        stt_gpu_memory=plan.stt.gpu_memory, tts_engine=plan.tts.engine,
-        tts_slots=plan.tts.slots, tts_threads=plan.tts.threads,
-        tts_gpu_memory=plan.tts.gpu_memory,
+        stt_gpu_memory=plan.stt.gpu_memory, stt_unload_s=plan.stt.unload_s,
+        tts_engine=plan.tts.engine, tts_slots=plan.tts.slots, tts_threads=plan.tts.threads,
+        tts_gpu_memory=plan.tts.gpu_memory, tts_unload_s=plan.tts.unload_s,
         vad_engine="scripted" if plan.eot.engine == "scripted" else "silero",
         ray=RayConfig(hang_s=plan.hang_s, wait_s=plan.wait_s, check_s=plan.check_s, **counts),
     )  # fmt: skip

@@ -29,7 +29,7 @@ from pipeline.engines.ports import (
     Transcript,
 )
 from pipeline.engines.ray_plan import Part
-from pipeline.engines.ray_wire import Description, Failure
+from pipeline.engines.ray_wire import Begun, Description, Failure
 from pipeline.errors import AntiphonError, EngineError
 from pipeline.pool import EOT, STT, TTS, Kind, Purpose, ResourcePool, Supply
 from pipeline.voicing import timed
@@ -83,7 +83,7 @@ class EngineReplica:
 
     async def synthesize(
         self, request: SpeechRequest, order: Order
-    ) -> AsyncGenerator[TimedSpeech | Failure]:
+    ) -> AsyncGenerator[TimedSpeech | Begun | Failure]:
         """`TimesWords.synthesize_timed`, when its turn has come; without the times where the engine
         does not know them. When it is due is said anew, by the clock of this machine."""
 
@@ -95,13 +95,15 @@ class EngineReplica:
 
     async def transcribe(
         self, window: SpeechWindow, order: Order
-    ) -> AsyncGenerator[Transcript | Failure]:
+    ) -> AsyncGenerator[Transcript | Begun | Failure]:
         """`Transcriber.transcribe`, likewise: a stream of one."""
         call = _one(lambda e, stop: e.transcribe(window, stop))
         async for transcript in self._stream(order, call):
             yield transcript
 
-    async def probability(self, audio: Float32, order: Order) -> AsyncGenerator[float | Failure]:
+    async def probability(
+        self, audio: Float32, order: Order
+    ) -> AsyncGenerator[float | Begun | Failure]:
         """`EndOfTurnModel.probability`, likewise."""
         call = _one(lambda e, stop: e.probability(audio, stop))
         async for probability in self._stream(order, call):
@@ -129,7 +131,7 @@ class EngineReplica:
 
     async def _stream(
         self, order: Order, function: Callable[[Any, Stop, float], AsyncIterator[R]]
-    ) -> AsyncGenerator[R | Failure]:
+    ) -> AsyncGenerator[R | Begun | Failure]:
         """`function` is told, last, when the call is due."""
         await self._open()
         try:
@@ -140,6 +142,8 @@ class EngineReplica:
                 purpose=order.purpose,
             )
             async with lease as slot:
+                if order.purpose is Purpose.SPECULATION:
+                    yield Begun()
                 calls = slot.stream(lambda engine, stop: function(engine, stop, slot.due))
                 async with aclosing(calls) as results:  # type: ignore[type-var]
                     async for result in results:

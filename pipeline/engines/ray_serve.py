@@ -32,7 +32,7 @@ from pipeline.engines.ports import (
 )
 from pipeline.engines.ray_cluster import Cluster
 from pipeline.engines.ray_plan import Part
-from pipeline.engines.ray_wire import Continuation, Description, Failure
+from pipeline.engines.ray_wire import Begun, Continuation, Description, Failure
 from pipeline.engines.threads import EngineThreads
 from pipeline.errors import (
     AntiphonError,
@@ -112,6 +112,10 @@ class RayLink:
 
 class _Lost(Exception):
     """The replica has gone, and the call with it."""
+
+
+class _Promoted(Exception):
+    """What waits in a replica's queue as speculation is wanted now."""
 
 
 class _Remote:
@@ -224,6 +228,8 @@ class _Remote:
                         if goes_on():
                             until = None
                 return
+            except _Promoted:  # it is asked again, as what it is now
+                continue
             except _Lost as loss:
                 losses += 1
                 log.warning("replica_lost", kind=self.kind, losses=losses, error=str(loss))
@@ -241,13 +247,21 @@ class _Remote:
         until: float | None,
         goes_on: Callable[[], bool],
     ) -> AsyncGenerator[Any]:
-        """One try; `until` it must have gone on. Raises `_Lost`."""
+        """One try; `until` it must have gone on. Raises `_Lost`, and `_Promoted` for speculation
+        that came true before the replica had begun with it."""
         if self._handle is None:
             raise self.failed(f"{self.title} is not running")
         loop = asyncio.get_running_loop()
-        order = CURRENT.get().order(self._clock())
+        errand = CURRENT.get()
+        order = errand.order(self._clock())
         response = getattr(self._handle, method).remote(argument, order)
-        late = False
+        late = promoted = given = False
+
+        def hurry() -> None:
+            nonlocal promoted
+            if not given:
+                promoted = True
+                response.cancel()
 
         def expire() -> None:
             nonlocal late
@@ -260,18 +274,18 @@ class _Remote:
 
         first_s = within_s if until is None else max(0.0, until - self._clock())
         timer = loop.call_later(first_s, expire)
-        given = False
         try:
-            with stop.calling(cancel):
+            with stop.calling(cancel), errand.promoting(hurry):
                 async for item in response:
                     timer.cancel()
                     self._heard()
                     if isinstance(item, Failure):
                         raise item.error()
-                    yield item
                     given = True
-                    if goes_on():
-                        until = None
+                    if not isinstance(item, Begun):
+                        yield item
+                        if goes_on():
+                            until = None
                     hang_s = self._link.config.hang_s
                     rest_s = hang_s if until is None else max(0.0, until - self._clock())
                     timer = loop.call_later(rest_s, expire)
@@ -280,6 +294,8 @@ class _Remote:
         except Exception as error:  # Ray's own: told apart by what we asked for ourselves
             if stop.is_set:
                 return
+            if promoted and not given:
+                raise _Promoted from error
             raise self._meaning(error, late=late, given=given or until is not None) from error
         finally:
             timer.cancel()

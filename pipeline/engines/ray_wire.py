@@ -71,6 +71,12 @@ class Failure:
         return kind(self.message, retry_after_s=self.retry_after_s, param=self.param)
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Comes before the results of speculation, when the engine begins with it: until then the
+    gateway may ask again, as for something more urgent, and no work is lost."""
+
+
 class Continuation:
     """One clause's audio, over as many renders as it takes: nothing is given twice.
 

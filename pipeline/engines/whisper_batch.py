@@ -55,7 +55,9 @@ class WhisperBatches:
         passes = self._model.listening(window, stop)
         wanted = next(passes)
         while True:
-            heard = await self._batcher.submit(wanted, _kind(wanted), due)
+            heard = await self._batcher.submit(wanted, _kind(wanted), due, stop)
+            if heard is None:
+                return Transcript("", self._model.language_of(window) or "en", no_speech=1.0)
             try:
                 wanted = passes.send(heard)
             except StopIteration as end:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
-from benchmarks.simulate import CHECKED, TALKS, check, gateways
+from benchmarks.simulate import CHECK_S, CHECKED, TALKS, check, gateways
 from benchmarks.simulation import S_PER_CHARACTER, Engines, Person, _cut, most_users, simulate
+from tests.support import ROOT
 
 QUICK = Engines(stt_s=0.1, llm_first_s=0.2, llm_word_s=0.01, tts_first_s=0.05, tts_rtf=0.1)
 ALWAYS_SO = Person(varies=False)
@@ -59,8 +61,33 @@ def test_gateways_are_arithmetic() -> None:
     assert [gateways(users) for users in (1, 60, 61, 100_000)] == [1, 1, 2, 1_667]
 
 
+MEASURED = re.findall(
+    r"^\| (\d+)(, more [^|]*)? \| ([\d.]+), ([\d.]+) s \| ([\d.]+), ([\d.]+) s \|$",
+    (ROOT / "docs" / "scale.md").read_text(),
+    re.MULTILINE,
+)
+"""People, whether they are too many, and p50 and p95 as measured and as simulated then."""
+ALONE_S = min(float(simulated_p50_s) for *_, simulated_p50_s, _ in MEASURED)
+"""What the few wait, who have an engine whenever they want one."""
+
+
+@pytest.mark.parametrize("row", MEASURED, ids=lambda row: row[0])
+def test_what_is_simulated_is_near_what_was_measured(row: tuple[str, ...]) -> None:
+    """By docs/scale.md: within 15 %, past what the engines bear within a third."""
+    users, too_many, *figures = row
+    measured_s, told_s = list(map(float, figures[:2])), list(map(float, figures[2:]))
+    heard = simulate(CHECKED, TALKS, int(users), CHECK_S, fixed_s=ALONE_S, settle_s=TALKS.cycle_s)
+    simulated_s = [heard.wait_s(0.5), heard.wait_s(0.95)]
+    assert simulated_s == pytest.approx(measured_s, rel=0.33 if too_many else 0.15)
+    assert simulated_s == pytest.approx(told_s, rel=0.1), "docs/scale.md is out of date"
+
+
+def test_the_measured_runs_are_of_few_and_of_too_many() -> None:
+    assert [bool(too_many) for _, too_many, *_ in MEASURED] == [False, False, False, True]
+
+
 def test_a_measured_run_of_the_whole_server_is_what_was_simulated() -> None:
-    """The benchmark prints how near they are; here only that they are the same kind of thing."""
+    """Of a machine that may be busy, here and now: only that they are the same kind of thing."""
     (level,) = asyncio.run(check((3,), 2.5 * TALKS.cycle_s))
     assert len(level.measured.waits_s) >= 3
     alone_s = CHECKED.stt_s + CHECKED.llm_first_s + CHECKED.tts_first_s

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,22 +128,51 @@ async def cluster(folder: Path, **environ: str) -> AsyncIterator[Cluster]:
             stack.push_async_callback(gateway.kill)
             gateways.append(gateway)
         await asyncio.gather(*(gateway.start() for gateway in gateways))
-        port = free_port()
-        nginx = await asyncio.create_subprocess_exec(
-            *laid_out(folder, gateways[0].port, gateways[1].port, port)
-        )
-        try:
-            async with asyncio.timeout(20):
-                while True:
-                    try:
-                        _, writer = await asyncio.open_connection("127.0.0.1", port)
-                    except OSError:
-                        assert nginx.returncode is None, (folder / "error.log").read_text()
-                        await asyncio.sleep(0.05)
-                    else:
-                        writer.close()
-                        break
-            yield Cluster(gateways[0], gateways[1], redis, backend, port)
-        finally:
-            nginx.terminate()
-            await nginx.wait()
+        port = await stack.enter_async_context(balancer(folder, gateways[0].port, gateways[1].port))
+        yield Cluster(gateways[0], gateways[1], redis, backend, port)
+
+
+@asynccontextmanager
+async def doors(ready: dict[str, bool]) -> AsyncIterator[list[int]]:
+    """What stands in for gateways, by their names: each says who it is, and 200 or 503 as `ready`
+    has it, to whatever it is asked. Their ports."""
+
+    def door(name: str) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            status = "200 OK" if ready[name] else "503 Service Unavailable"
+            head = f"HTTP/1.1 {status}\r\nX-Gateway: {name}\r\nContent-Length: 0\r\n"
+            writer.write(f"{head}Connection: close\r\n\r\n".encode())
+            writer.close()
+
+        return answer
+
+    async with AsyncExitStack() as stack:
+        ports = []
+        for name in ready:
+            server = await asyncio.start_server(door(name), "127.0.0.1", 0)
+            await stack.enter_async_context(server)
+            ports.append(server.sockets[0].getsockname()[1])
+        yield ports
+
+
+@asynccontextmanager
+async def balancer(folder: Path, one: int, two: int) -> AsyncIterator[int]:
+    """nginx before gateways at these ports, listening at its own."""
+    port = free_port()
+    nginx = await asyncio.create_subprocess_exec(*laid_out(folder, one, two, port))
+    try:
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except OSError:
+                    assert nginx.returncode is None, (folder / "error.log").read_text()
+                    await asyncio.sleep(0.05)
+                else:
+                    writer.close()
+                    break
+        yield port
+    finally:
+        nginx.terminate()
+        await nginx.wait()

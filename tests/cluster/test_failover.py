@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cluster.stage import Cluster, cluster, laid_out
+from tests.cluster.stage import Cluster, balancer, cluster, doors, laid_out
 from tests.cluster.talkers import Talker, history_is_whole
 from tests.contract.chat_backend import head, reply, sends
 from tests.support import call
@@ -60,6 +60,23 @@ def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
     ran = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "warn" not in ran.stderr
+
+
+async def test_of_two_that_were_given_up_the_one_that_is_back_is_asked_at_once(
+    tmp_path: Path,
+) -> None:
+    """One drains just after the other one has come back: nobody is told that there is none."""
+    ready = {"one": False, "two": False}
+    async with AsyncExitStack() as stack:
+        ports = await stack.enter_async_context(doors(ready))
+        port = await stack.enter_async_context(balancer(tmp_path, *ports))
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            assert (await http.get("/")).status_code == 503
+            for back, away in (("one", "two"), ("two", "one")):
+                ready[back], ready[away] = True, False
+                answer = await http.get("/")
+                assert answer.status_code == 200
+                assert answer.headers["x-gateway"] == back
 
 
 async def test_a_killed_gateways_users_go_on_at_the_other_and_a_drain_loses_nothing(

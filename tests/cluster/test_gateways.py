@@ -16,8 +16,9 @@ import websockets
 from redis import Redis
 
 from pipeline.errors import StartError
+from tests import recordings
 from tests.contract.chat_backend import ChatBackend, chat_backend
-from tests.support import SCRIPTED, Caller, LiveServer, call, live_server, server_process
+from tests.support import SCRIPTED, Caller, LiveServer, call, live_server, server_process, silence
 from tests.tokens import SECRET, token
 from tests.valkey import lone_cluster, valkey
 
@@ -147,6 +148,7 @@ async def test_a_user_cannot_have_twice_as_much_at_two_gateways(redis_url: str) 
     environ = {
         "ANTIPHON_AUTH_SECRET": SECRET, "ANTIPHON_TURNS_PER_MINUTE": "4",
         "ANTIPHON_SESSIONS_PER_USER": "2", "ANTIPHON_CHARACTERS_PER_MINUTE": "1000",
+        "ANTIPHON_AUDIO_S_PER_MINUTE": "20",
     }  # fmt: skip
     async with (
         two_gateways(redis_url, **environ) as (one, two, _),
@@ -185,7 +187,19 @@ async def test_a_user_cannot_have_twice_as_much_at_two_gateways(redis_url: str) 
                 )
                 for server in (one, two)
             ]
-        assert [answer.status_code for answer in spoken] == [200, 429]
+            assert [answer.status_code for answer in spoken] == [200, 429]
+            # Of the 20 s of audio a microphone at one of them takes 8, a file there 2.
+            await here.speak(silence(8.0))
+            await here.say("configure", pace="quick")
+            await here.until("configured")  # so all of it was heard
+            heard = [
+                await http.post(
+                    f"{server.url}/v1/audio/transcriptions",
+                    files={"file": ("a.wav", recordings.wav(recordings.silence(seconds)))},
+                )
+                for server, seconds in ((one, 2), (two, 19))
+            ]
+            assert [answer.status_code for answer in heard] == [200, 429]
 
 
 async def test_at_its_limit_a_user_comes_back_at_another_gateway(redis_url: str) -> None:

@@ -18,6 +18,8 @@ from tests.support import ROOT
 
 FOLDER = ROOT / "deploy" / "cluster" / "ray"
 FILES = sorted(FOLDER.glob("*.yaml"))
+GPU_GIB, CUDA_GIB = 16, 0.5
+"""Of the device that the files are for; and what CUDA takes of it for each process."""
 
 
 def serve_config(file: Path) -> str:
@@ -50,6 +52,21 @@ def test_a_files_gateway_can_keep_its_replicas_busy(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_a_files_replicas_take_of_a_gpu_fits_into_it(file: Path) -> None:
+    """Ray places them by their part of it, and keeps none of them from the others' memory."""
+    for part in ray_app.parts_of(ray_app.read(serve_config(file))):
+        if part.gpus:
+            config = part.config
+            share = {"stt": config.stt_gpu_memory, "tts": config.tts_gpu_memory}[part.kind]
+            assert 0 < share <= part.gpus * GPU_GIB - CUDA_GIB
+
+
+def test_on_one_machine_there_is_room_on_its_gpu_for_all_there_may_be() -> None:
+    parts = ray_app.parts_of(ray_app.read((FOLDER / "one-box.yaml").read_text()))
+    assert 0 < sum(part.most * part.gpus for part in parts) <= 1
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 @pytest.mark.filterwarnings("ignore")  # Ray's, of its own old ways
 def test_a_file_is_of_serves_form(file: Path) -> None:
     schema = pytest.importorskip("ray.serve.schema", reason="Ray is not installed")
@@ -66,6 +83,7 @@ def test_a_file_is_of_serves_form(file: Path) -> None:
         ({"tts": {"slots": 0}}, "slots"),
         ({"stt": {"batch": -1}}, "batch"),
         ({"tts": {"gpu_memory": -1}}, "gpu_memory"),
+        ({"stt": {"unload_s": -1}}, "unload_s"),
     ],
 )
 def test_a_wrong_plan_is_refused_by_name(args: dict[str, Any], said: str) -> None:
@@ -76,14 +94,21 @@ def test_a_wrong_plan_is_refused_by_name(args: dict[str, Any], said: str) -> Non
 def test_a_plan_says_what_each_replica_takes_of_its_device() -> None:
     plan = ray_app.plan_of(
         {
-            "stt": {"batch": 16, "gpu_memory": 4, "gpus": 0.25},
-            "tts": {"engine": "kokoro", "slots": 12, "gpu_memory": 3, "gpus": 0.25},
+            "stt": {"batch": 16, "gpu_memory": 4, "gpus": 0.25, "unload_s": 60},
+            "tts": {
+                "engine": "kokoro",
+                "slots": 12,
+                "gpu_memory": 3,
+                "gpus": 0.25,
+                "unload_s": 90,
+            },
         }
     )
     parts = {part.kind: part for part in ray_app.parts_of(plan)}
     stt, tts = parts["stt"].config, parts["tts"].config
     assert (stt.stt_model, stt.stt_batch, stt.stt_gpu_memory) == ("auto", 16, 4)
     assert (tts.tts_engine, tts.tts_slots, tts.tts_gpu_memory) == ("kokoro", 12, 3)
+    assert (stt.stt_unload_s, tts.tts_unload_s) == (60, 90)
     voice = parts["tts"].make(tts)
     assert isinstance(voice, HasSeats)
     assert (voice.info.name, voice.seats) == ("kokoro", 12)

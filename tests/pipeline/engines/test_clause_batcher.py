@@ -98,6 +98,22 @@ async def test_whoever_has_gone_is_not_voiced() -> None:
     assert mouth.batches == [["a"], ["b"]]
 
 
+async def test_whoever_is_stopped_does_not_wait_for_the_batch_before_it() -> None:
+    mouth, stop = Mouth(), Stop()
+    async with batching(mouth, 1) as batcher, asyncio.timeout(10):
+        first = asyncio.create_task(batcher.submit("a", 20, 0.0, stop))
+        while not mouth.batches:
+            await asyncio.sleep(0)
+        gone = asyncio.create_task(batcher.submit("gone", 20, 0.0, stop))
+        await asyncio.sleep(0)
+        stop.set()
+        assert await gone is None
+        mouth.may.set()
+        assert await first == "A"  # its batch had begun
+        assert await batcher.submit("b", 20, 0.0) == "B"
+    assert mouth.batches == [["a"], ["b"]]
+
+
 class Choir(ScriptedSynthesizer):
     """Chooses by itself among the clauses of those who are seated at once."""
 
@@ -109,7 +125,7 @@ class Choir(ScriptedSynthesizer):
 
     async def synthesize(self, request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]:
         assert request.due is not None
-        await self._batcher.submit(request.text, 20, request.due)
+        await self._batcher.submit(request.text, 20, request.due, stop)
         async for chunk in super().synthesize(request, stop):
             yield chunk
 
@@ -144,6 +160,31 @@ async def test_among_those_at_an_engine_too_speculation_goes_last() -> None:
         mouth.may.set()
         await asyncio.gather(*calls)
     assert mouth.batches == [["at work"], ["begin"], ["runs dry"], ["read"], ["read on"], ["guess"]]
+
+
+async def test_a_guess_that_comes_true_goes_before_what_is_due_later() -> None:
+    mouth = Mouth()
+    async with (
+        batching(mouth, 1) as batcher,
+        ResourcePool({TTS: Supply((Choir(batcher),), seats=8)}) as pool,
+    ):
+
+        async def say(text: str, purpose: Purpose) -> None:
+            async with pool.lease(TTS, text, purpose=purpose) as slot:
+                async for _ in voiced(slot, VoiceChoice("tone").request(text)):
+                    pass
+
+        calls = [asyncio.create_task(say("at work", Purpose.FIRST_CLAUSE))]
+        while not mouth.batches:
+            await asyncio.sleep(0)
+        others = ("read", Purpose.REQUEST), ("guess", Purpose.SPECULATION)
+        calls += [asyncio.create_task(say(*one)) for one in others]
+        while len(batcher._waiting) < len(others):
+            await asyncio.sleep(0)
+        pool.promote("guess")
+        mouth.may.set()
+        await asyncio.gather(*calls)
+    assert mouth.batches == [["at work"], ["guess"], ["read"]]
 
 
 async def test_a_batch_that_fails_fails_those_in_it_and_no_other() -> None:

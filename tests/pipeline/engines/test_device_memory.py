@@ -5,6 +5,7 @@ There is no GPU here: how much of its memory is taken is told by the tests."""
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ from pipeline.engines import device_memory as memory_module
 from pipeline.engines import faster_whisper as whisper_module
 from pipeline.engines import kokoro_onnx as voice_module
 from pipeline.engines.build import build
-from pipeline.engines.device_memory import GIB, fitting, measured, used_bytes
+from pipeline.engines.device_memory import GIB, fitting, lock_file, measured, used_bytes
 from pipeline.engines.faster_whisper import FasterWhisperTranscriber
 from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
 from pipeline.engines.onnx import CPU, CUDA
@@ -39,6 +40,27 @@ def test_what_the_weights_and_a_call_take_is_told_apart() -> None:
     use = measured(lambda: next(taken), lambda: done.append("load"), done.append, 4, share_gib=8)
     assert done == ["load", 4, 1]
     assert use == MemoryUse(round(1.5 * GIB), GIB // 4, 8 * GIB)
+
+
+def test_what_another_process_loads_meanwhile_is_not_counted_as_ones_own() -> None:
+    """Replicas that share a GPU start at once."""
+    taken = meter(0.0, 0.0, 1.0, 1.0)
+
+    def load() -> None:
+        with lock_file().open("w") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    assert measured(lambda: next(taken), load, lambda _: None, 1) == MemoryUse(GIB, 0)
+    with lock_file().open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_where_no_file_can_be_written_an_engine_is_loaded_and_measured_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(memory_module, "lock_file", lambda: tmp_path / "nowhere" / "lock")
+    taken = meter(0.0, 0.0, 1.0, 1.0)
+    assert measured(lambda: next(taken), lambda: None, lambda _: None, 1) == MemoryUse(GIB, 0)
 
 
 def test_in_the_computers_own_memory_nothing_is_measured_and_nothing_bounded() -> None:

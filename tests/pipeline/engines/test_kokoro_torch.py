@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.kokoro_weights import load
 from pipeline.engines.kokoro import FILES, MODEL, KokoroSynthesizer
-from pipeline.engines.kokoro_sound import by_written_word
+from pipeline.engines.kokoro_sound import by_written_word, load_style
 from pipeline.engines.ports import Float32, SpeechRequest, Stop
 from pipeline.errors import GpuOutOfMemory, ModelMissing
 from tests.kokoro_torch import kokoro_torch, need_kokoro, random_weights
@@ -27,6 +27,22 @@ async def kokoro() -> AsyncIterator[KokoroSynthesizer]:
     engine = kokoro_torch(slots=4)
     await engine.start()
     yield engine
+    await engine.close()
+
+
+async def test_styles_leave_the_memory_when_nobody_has_spoken_for_a_while() -> None:
+    need_kokoro()
+    load_style.cache_clear()
+    engine = KokoroSynthesizer(Path(random_weights().name), 1, 2, unload_s=3600.0)
+    await engine.start()
+    await say(engine, "Sure.")
+    assert load_style.cache_info().currsize
+    engine._idle._seconds = 0.001
+    await say(engine, "Sure.")
+    async with asyncio.timeout(10):
+        while load_style.cache_info().currsize:
+            await asyncio.sleep(0.001)
+    assert len(await say(engine, "Sure."))
     await engine.close()
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from pipeline.config import EngineConfig, RayConfig
+from pipeline.engines.build import build, ray_parts
 from pipeline.engines.on_demand import OnDemand
 from pipeline.engines.polyglot import PolyglotTranscriber
 from pipeline.engines.ports import EngineInfo, SpeechWindow, Stop, Transcript
 from pipeline.errors import ModelMissing, SttFailed
+
+Voice = Literal["kokoro", "kokoro-onnx", "piper"]
 
 
 class Ear:
@@ -91,6 +98,14 @@ async def test_one_that_cannot_be_freed_is_nobodys_failure_who_needs_the_next() 
     for _ in range(3):
         assert await hear(engine, "es") == "base"
     await engine.close()
+
+
+@pytest.mark.parametrize("engine", ["kokoro", "kokoro-onnx", "piper"])
+def test_every_voice_is_told_when_it_is_to_be_unloaded(tmp_path: Path, engine: Voice) -> None:
+    config = EngineConfig(tmp_path, tts_engine=engine, llm_engine="scripted", tts_unload_s=7.0)
+    assert getattr(build(config).synthesizers[0], "_idle")._seconds == 7.0  # noqa: B009
+    part = next(part for part in ray_parts(replace(config, ray=RayConfig())) if part.kind == "tts")
+    assert getattr(part.make(part.config), "_idle")._seconds == 7.0  # noqa: B009
 
 
 async def test_it_stays_while_somebody_uses_it() -> None:

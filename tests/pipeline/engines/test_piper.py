@@ -220,6 +220,29 @@ class TestPiper:
             await say(engine, "Hola.", voice="es_ES-x")
         await engine.close()
 
+    async def test_a_voice_that_nobody_needs_leaves_the_memory_and_is_loaded_for_the_next(
+        self, models_dir: Path, tmp_path: Path
+    ) -> None:
+        piper_or_skip(models_dir)
+        for name in (VOICE.name, "other", "third"):
+            beside(models_dir, tmp_path / "piper", name)
+        engine = PiperSynthesizer(tmp_path, 1, unload_s=3600.0)
+        await engine.start()
+        for voice in ("other", "third"):
+            assert await say(engine, "One.", voice=voice)
+        assert list(engine._loaded) == [VOICE.name, "other", "third"]
+        for loaded in engine._loaded.values():
+            loaded.used_at -= 3600.0
+        assert await say(engine, "Two.", voice="third")
+        assert list(engine._loaded) == [VOICE.name, "third"]
+        assert await say(engine, "Two.", voice="other")
+        engine._unload_s = engine._idle._seconds = 0.001
+        assert await say(engine, "Three.")  # the last words: then nobody says any more
+        async with asyncio.timeout(10):
+            while list(engine._loaded) != [VOICE.name]:
+                await asyncio.sleep(0.001)
+        await engine.close()
+
     async def test_a_file_that_describes_no_voice_is_named(
         self, models_dir: Path, tmp_path: Path
     ) -> None:

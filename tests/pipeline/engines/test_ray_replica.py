@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,11 +34,12 @@ from pipeline.engines.ports import (
 )
 from pipeline.engines.ray_cluster import BUSY, by_delay
 from pipeline.engines.ray_plan import Part
+from pipeline.engines.ray_replica import EngineReplica
 from pipeline.engines.ray_serve import RaySynthesizer, RayTranscriber, _Lost
-from pipeline.engines.ray_wire import Description, Failure
+from pipeline.engines.ray_wire import Begun, Description, Failure
 from pipeline.engines.scripted import ScriptedTranscriber
 from pipeline.errors import GpuOutOfMemory, TtsFailed
-from pipeline.pool import TTS, Purpose, ResourcePool
+from pipeline.pool import TTS, Purpose, ResourcePool, Supply
 from pipeline.voicing import REPLY_HZ, VoiceChoice, voiced
 from tests.ray_here import Way, replica_of
 
@@ -44,6 +47,7 @@ CONFIG = EngineConfig(
     Path("nowhere"), stt_engine="scripted", tts_engine="scripted", vad_engine="scripted",
     llm_engine="scripted", ray=RayConfig(),
 )  # fmt: skip
+Say = Callable[[str, Purpose], Coroutine[Any, Any, None]]
 USE = MemoryUse(2_000_000_000, 50_000_000, 3_000_000_000)
 
 
@@ -180,7 +184,8 @@ async def test_a_clause_is_due_by_the_clock_of_the_machine_that_voices_it(
     async with replica_of(part(choir)) as replica:
         before = time.monotonic()
         results = [one async for one in replica.synthesize(request, Order("anna", purpose, in_s))]
-        assert len(results) == 2
+        said = [Begun] * (purpose is Purpose.SPECULATION) + [TimedSpeech] * 2
+        assert [type(one) for one in results] == said
         due = choir.asked[0].due
         assert due is not None
         assert before + due_in_s <= due <= time.monotonic() + due_in_s
@@ -207,6 +212,73 @@ async def test_at_one_seat_the_clause_that_runs_dry_first_goes_first() -> None:
         engine.may.set()
         await asyncio.gather(*calls)
     assert [one.text for one in engine.asked] == ["at the engine", "sooner", "later"]
+
+
+@asynccontextmanager
+async def gateway(replica: EngineReplica) -> AsyncIterator[tuple[ResourcePool, Say]]:
+    """Its pool, with room for all; and how somebody says a word there: the owner's name."""
+    voice = RaySynthesizer(Way(replica))
+    await voice.start()
+    async with ResourcePool({TTS: Supply((voice,), seats=8)}) as pool:
+
+        async def say(owner: str, purpose: Purpose) -> None:
+            async with pool.lease(TTS, owner, purpose=purpose) as slot:
+                pieces = voiced(slot, VoiceChoice("alto").request(owner))
+                assert sum([len(piece) async for piece in pieces]) >= 4_800
+
+        yield pool, say
+
+
+def waiting_in(replica: EngineReplica) -> dict[str, Purpose]:
+    queue = replica._pool._stations[TTS].queue
+    return {request.owner: request.purpose for request in queue._waiting}
+
+
+async def test_a_guess_that_comes_true_waits_no_longer_as_one_in_a_replicas_queue() -> None:
+    engine = Soloist()
+    engine.may.clear()
+    wanted = [
+        ("anna", Purpose.FIRST_CLAUSE),
+        ("a text", Purpose.REQUEST_LATER),
+        ("bob", Purpose.SPECULATION),
+    ]
+    async with (
+        replica_of(part(engine)) as replica,
+        gateway(replica) as (pool, say),
+        asyncio.timeout(10),
+    ):
+        calls = []
+        for number, one in enumerate(wanted):
+            calls.append(asyncio.create_task(say(*one)))
+            while len(engine.asked) + len(waiting_in(replica)) <= number:
+                await asyncio.sleep(0)
+        pool.promote("bob")
+        while waiting_in(replica).get("bob") is not Purpose.FIRST_CLAUSE:
+            await asyncio.sleep(0)
+        engine.may.set()
+        await asyncio.gather(*calls)
+    assert [one.text for one in engine.asked] == ["anna", "bob", "a text"]
+
+
+async def test_a_guess_that_comes_true_while_it_is_voiced_is_not_begun_again() -> None:
+    choir = Choir()
+    choir.may.clear()
+    async with (
+        replica_of(part(choir)) as replica,
+        gateway(replica) as (pool, say),
+        asyncio.timeout(10),
+    ):
+        call = asyncio.create_task(say("bob", Purpose.SPECULATION))
+        while not choir.at_once:
+            await asyncio.sleep(0)
+        for _ in range(20):  # the gateway has heard that it has begun
+            await asyncio.sleep(0)
+        pool.promote("bob")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        choir.may.set()
+        await call
+    assert len(choir.asked) == 1
 
 
 class Falters:
