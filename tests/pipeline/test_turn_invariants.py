@@ -21,6 +21,8 @@ FLUSHED = [
 ]
 CUT_SHORT = [*FLUSHED[:3], ("wait", 2.0), ("played", 0, 1_600.0, False), ("cancel",)]
 CUT_INSIDE = [("typed",), ("stream", "It is noon. ", 400), ("wait", 0.3), ("cancel",)]
+END_NOW = st.tuples(st.just("end"), st.just(0), st.booleans(), st.booleans())
+WHILE_WORDS_ARE_AWAITED = [("sound", 10, 0.95, -20.0), ("end",), ("sound", 40, 0.95, -20.0)]
 OVER_A_REPLY = [("typed",), ("make", "Yes. ", 3_000), ("sound", 10, 0.95, -20.0)]
 
 
@@ -39,11 +41,14 @@ def test_the_rules_hold_in_any_conversation(moves: list[Move], config: TurnConfi
 
 @settings(max_examples=150, deadline=None)
 @example(OVER_A_REPLY)
-@given(st.lists(any_move(EndTurn, DropTurn, besides=False), max_size=40))
+@example(WHILE_WORDS_ARE_AWAITED)
+@given(st.lists(any_move(EndTurn, DropTurn, besides=False) | END_NOW, max_size=40))
 def test_no_voice_goes_unheard(moves: list[Move]) -> None:
     """Whatever is said, while whatever goes on, lies in a window that is listened to."""
     conversation = Conversation(moves=moves)
     conversation.sound(60, 0.01)
+    while conversation.looks:
+        conversation.answer(0, "Yes.")
     deaf = [
         end
         for end in conversation.voices
