@@ -51,8 +51,10 @@ class TurnMachine(TurnState):
     def step(self, event: Event | None, now: float) -> list[Effect]:
         """What follows from an event, or, for None, from the time."""
         effects = [*self._follow(event, now), *self.cut_in.decide_late(now)]
-        effects += [*self.replies.play(now), *self.asides.play(now)]
-        return [*effects, *self._begin_asked(now)]
+        effects += self.replies.play(now)
+        effects += self.asides.play(now)
+        effects += self._begin_asked(now)
+        return effects
 
     def reconfigure(self, config: TurnConfig, now: float) -> list[Effect]:
         """Change what the client may choose. A turn begun under another detection ends."""
