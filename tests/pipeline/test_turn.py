@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from pipeline import user
 from pipeline.barge_in import Verdict, judge
 from pipeline.cutting_in import BargeIns
 from pipeline.edges import MOST_FALLS
@@ -960,13 +961,24 @@ def test_every_end_of_a_turn_is_answered_however_many_come_before_their_words() 
     assert len([said for said in scene.all(UserTranscript) if said.final]) == MOST_ENDS
 
 
-def test_a_manual_turn_may_last_as_long_as_is_promised() -> None:
+def test_what_is_promised_of_a_turns_length_is_what_its_segments_hold() -> None:
+    assert LEAST_S == (MOST_SEGMENTS - 1) * CUT_FROM / SPEECH_HZ
+
+
+@pytest.fixture
+def three_segments(monkeypatch: pytest.MonkeyPatch) -> float:
+    """The longest turn is of so many: for how many seconds it may go on, at least."""
+    monkeypatch.setattr(user, "MOST_SEGMENTS", 3)
+    return 2 * CUT_FROM / SPEECH_HZ
+
+
+def test_a_manual_turn_may_last_as_long_as_is_promised(three_segments: float) -> None:
     scene = Scene(TurnConfig(detection="manual"))
-    scene.speak(LEAST_S)
+    scene.speak(three_segments)
     for look in scene.all(Look):
         scene.answer_look(look, "on and on")
     assert not any(said.final for said in scene.all(UserTranscript))
-    scene.speak(MOST_SEGMENTS * (CUT_AT - CUT_FROM) / SPEECH_HZ)
+    scene.speak(3 * (CUT_AT - CUT_FROM) / SPEECH_HZ)
     for look in scene.all(Look):
         scene.answer_look(look, "on and on")
     assert scene.last(UserTranscript).final
@@ -1015,12 +1027,13 @@ def test_a_turn_that_pauses_just_before_its_cut_is_answered() -> None:
     assert scene.committed
 
 
+@pytest.mark.usefixtures("three_segments")
 def test_a_turn_that_never_ends_is_ended() -> None:
     scene = Scene()
-    for _ in range(30):
+    for _ in range(4):
         scene.speak(25.0)
-        for look in scene.all(Look)[-40:]:
-            scene.step(Looked(look.key, look.segment, look.attempt, "and on"))
+        for look in scene.all(Look):
+            scene.answer_look(look, "and on")
     assert scene.all(ReplyStarted)
 
 
