@@ -94,6 +94,9 @@ class Conversation:
             self.now += FRAME / SPEECH_HZ
             if frames > 2 and probability > 0.9 and dbfs > -30:
                 self.voices.append(self.sample)
+            late = self.machine.user.late
+            if len(late) == late.maxlen:  # so long after a turn's end there is no audio of it left
+                self.voices = [end for end in self.voices if end >= late[1].end]
             self.step(Heard(probability, self.sample, self.now, dbfs))
 
     def say(self, words: str, then: int) -> None:
