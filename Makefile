@@ -44,13 +44,13 @@ MACHINE := turn turn_state turn_config user utterance edges endpointing assistan
 
 MACHINE_TESTS := $(patsubst %,tests/pipeline/test_%.py,turn endpointing playback edges turn_progress asked asides muting marks echo)
 
-machine: $(STAMPS)/dev ## the turn machine's tests: its branch coverage, then every event in every state, and random conversations
+machine: $(STAMPS)/dev ## the turn machine's tests: its branch coverage, then all of them, random conversations too
 	@# The coverage is that of the written examples: what chance finds differs from run to run.
 	@$(BIN)/python -m pytest -q -m "not hypothesis" $(MACHINE_TESTS) \
 	  $(MACHINE:%=--cov=pipeline.%) --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
-	@$(BIN)/python -m pytest -q -m hypothesis $(MACHINE_TESTS)
-	@$(BIN)/python -m pytest -q tests/pipeline/test_turn_states.py tests/pipeline/test_turn_invariants.py \
-	  tests/pipeline/test_turn_under_load.py
+	@# Every event in every state, too, and random conversations.
+	@$(BIN)/python -m pytest -q $(MACHINE_TESTS) tests/pipeline/test_turn_states.py \
+	  tests/pipeline/test_turn_invariants.py tests/pipeline/test_turn_under_load.py
 
 format: $(STAMPS)/dev ## what the formatter and the linter can mend, mended
 	@$(BIN)/ruff format .

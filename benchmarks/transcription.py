@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.serving import running
 from benchmarks.wer import WordErrors, word_errors
-from benchmarks.windows import Said, generated, recorded
+from benchmarks.windows import Said, generated, recorded, sentences
 from pipeline.audio import float_to_pcm16
 from pipeline.engines.ports import SPEECH_HZ, Float32
 from server.settings import load
@@ -72,7 +72,7 @@ def joined() -> tuple[list[Said], Float32]:
     said: list[Said] = []
     pieces: list[Float32] = []
     length = 0
-    spoken = asyncio.run(generated(models_dir, FIRST_SENTENCE))
+    spoken = asyncio.run(generated(models_dir, sentences()[FIRST_SENTENCE:]))
     for number, one in enumerate([*recorded(), *spoken]):
         pause = np.zeros(round(PAUSES_S[number % len(PAUSES_S)] * SPEECH_HZ), np.float32)
         length += len(one.audio) + len(pause)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import cycle
@@ -92,14 +92,14 @@ def sentences() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-async def generated(models_dir: Path, first: int = 0) -> list[Said]:
-    """The sentences from this one on, spoken by the voices in turn."""
+async def generated(models_dir: Path, texts: Sequence[str]) -> list[Said]:
+    """The texts, spoken by the voices in turn."""
     engine = KokoroOnnxSynthesizer(models_dir, THREADS)
     await engine.start()
     try:
         return [
             Said(text, await _speak(engine, text, voice), generated=True)
-            for text, voice in zip(sentences()[first:], cycle(VOICES), strict=False)
+            for text, voice in zip(texts, cycle(VOICES), strict=False)
         ]
     finally:
         await engine.close()
@@ -169,7 +169,7 @@ def _listening_in() -> Iterator[list[rules.Hearing]]:
 async def measure(models: tuple[str, ...]) -> dict[str, list[Row]]:
     """Every window for every model that is on disk; printed as they come."""
     models_dir = load().models_dir.expanduser()
-    said = [*recorded(), *await generated(models_dir)]
+    said = [*recorded(), *await generated(models_dir, sentences())]
     seconds = [len(one.audio) / SPEECH_HZ for one in said]
     print(
         f"  {len(said)} clips, {min(seconds):.1f} to {max(seconds):.1f} s, {sum(seconds):.0f} s\n"

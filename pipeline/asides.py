@@ -65,7 +65,8 @@ class Asides:
     def play(self, now: float) -> Iterator[Effect]:
         """Send what is due, and end what is whole."""
         for slot in self._slots:
-            yield from slot.play(now)
+            if slot.current is not None:  # seldom, and this is asked at every frame
+                yield from slot.play(now)
 
     def has(self, reply: int) -> bool:
         """It is one of these, and has not ended."""
@@ -81,5 +82,5 @@ class Asides:
 
     def next_wake(self, now: float) -> float | None:
         """When `play` is due if nothing happens before."""
-        wakes = (slot.next_wake(now) for slot in self._slots)
-        return min((wake for wake in wakes if wake is not None), default=None)
+        wakes = [slot.next_wake(now) for slot in self._slots if slot.current is not None]
+        return min((wake for wake in wakes if wake is not None), default=None) if wakes else None

@@ -67,6 +67,8 @@ class EndTurn:
     """Whoever says so asks for the reply as well, or for none, and wants to be told when there is
     no turn to end."""
     ref: str | None = None
+    dropped_to: int = 0
+    """What came after it, up to this sample, was not meant to be heard."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,10 @@ class TurnMachine(TurnState):
     def step(self, event: Event | None, now: float) -> list[Effect]:
         """What follows from an event, or, for None, from the time."""
         effects = [*self._follow(event, now), *self.cut_in.decide_late(now)]
-        effects += [*self.replies.play(now), *self.asides.play(now)]
-        return [*effects, *self._begin_asked(now)]
+        effects += self.replies.play(now)
+        effects += self.asides.play(now)
+        effects += self._begin_asked(now)
+        return effects
 
     def reconfigure(self, config: TurnConfig, now: float) -> list[Effect]:
         """Change what the client may choose. A turn begun under another detection ends."""
@@ -60,8 +62,10 @@ class TurnMachine(TurnState):
         if config.detection != self.config.detection and self.user.turn is not None:
             if self.user.committed:
                 effects = list(self._start_reply())
-            effects += self.step(EndTurn(self.user.ear.heard_to), now)
-        self.config = self.user.config = self.assistant.config = config
+            if not self.user.owes_words:  # else it is ended already
+                effects += self.step(EndTurn(self.user.ear.heard_to), now)
+        self.user.reconfigure(config)
+        self.config = self.assistant.config = config
         return effects
 
     def _follow(self, event: Event | None, now: float) -> Iterator[Effect]:
@@ -69,8 +73,10 @@ class TurnMachine(TurnState):
             case None:
                 pass
             case Heard():
-                yield from self._heard(attuned(event, self.config.threshold), now)
-                yield from self._end_turns(now)
+                frame = attuned(event, self.config.threshold)
+                if not self.user.put_off(frame):
+                    yield from self._heard(frame, now)
+                    yield from self._end_turns(now)
             case Looked() | LookFailed():
                 yield from self._looked(event, now)
             case Voted():
@@ -115,8 +121,9 @@ class TurnMachine(TurnState):
 
     # --- the user speaks -------------------------------------------------------------------------
 
-    def _heard(self, frame: Heard, now: float) -> Iterator[Effect]:
-        user, replying = self.user, self.assistant.replying
+    def _heard(self, frame: Heard, now: float, *, late: bool = False) -> Iterator[Effect]:
+        """`late`: it was put off, and over another reply, if over any."""
+        user, replying = self.user, self.assistant.replying and not late
         match user.hear(frame, eager=replying):
             case Sound.ONSET:
                 yield from self.assistant.take_back()
@@ -148,16 +155,28 @@ class TurnMachine(TurnState):
                 yield from self.cut_in.understand(turn.text, now, silent=silent)
         yield from self._decide(now, waited_for_words=True)
         yield from self._end_turns(now)
+        if self.user.late:
+            yield from self._catch_up(now)
+
+    def _catch_up(self, now: float) -> Iterator[Effect]:
+        """Hear what was put off. Who has not stopped by now speaks over the reply that begins."""
+        while (frame := self.user.next_late()) is not None:
+            yield from self._heard(frame, now, late=True)
+            yield from self._end_turns(now)
+        speaking = self.inside_speech and self.user.phase is Phase.SPEAKING
+        if speaking and self.assistant.replying and self.config.interrupts:
+            yield from self.cut_in.suspect(self.user.ear.heard_to, now, hold=self.config.holds)
 
     def _end_turns(self, now: float) -> Iterator[Effect]:
         """The user said that turns are over; they are, once all up to there has been heard."""
         while (end := self.user.next_end()) is not None:
             if self.user.committed and self.user.turn is not None:
                 yield from self._end_committed(self.user.turn, end, now)
-                continue
-            yield from self.user.force(end, now)
-            self.cut_in.wait_for_words(now)
-            yield from self._decide(now)
+            else:
+                yield from self.user.force(end, now)
+                self.cut_in.wait_for_words(now)
+                yield from self._decide(now)
+            self.user.skip(end.dropped_to)
 
     def _end_committed(self, turn: Utterance, end: EndTurn, now: float) -> Iterator[Effect]:
         """The turn was over already; now it cannot be taken back any more."""
@@ -193,10 +212,11 @@ class TurnMachine(TurnState):
 
     def _discard(self, turn: Utterance, now: float) -> Iterator[Effect]:
         yield from self.assistant.take_back()
-        marks = replace(turn.marks, voiced=turn.voiced_at, commit=now)
-        yield UserTranscript(
-            turn.number, "", final=True, discarded=True, ended=turn.meant, timeline=marks.timeline()
-        )
+        if turn.number:  # else nobody has been told of it
+            timeline = replace(turn.marks, voiced=turn.voiced_at, commit=now).timeline()
+            yield UserTranscript(
+                turn.number, "", final=True, discarded=True, ended=turn.meant, timeline=timeline
+            )
         self._close()
         yield from self.cut_in.let_go_on(now)
 

@@ -100,4 +100,4 @@ class TurnState:
     def next_wake(self, now: float) -> float | None:
         """When `step(None, ...)` is due if no event comes before; None: only an event matters."""
         wakes = (self.cut_in.next_wake, self.replies.next_wake(now), self.asides.next_wake(now))
-        return min((wake for wake in wakes if wake is not None), default=None)
+        return min([wake for wake in wakes if wake is not None], default=None)

@@ -10,7 +10,9 @@ reply it does not know: of replies it is told no more than `Over`.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from enum import Enum
 
 from .edges import ON, Ear, Sound
@@ -18,7 +20,7 @@ from .errors import NothingToCommit, RateLimited
 from .events import Failed, SpeechStarted, SpeechStopped, TurnEnded
 from .signals import Effect, EndTurn, Heard
 from .turn_config import TurnConfig
-from .utterance import CUT_FROM, FRAME, SPEECH_HZ, Over, Segment, Utterance
+from .utterance import CUT_AT, CUT_FROM, FRAME, SPEECH_HZ, Over, Segment, Utterance
 
 STOPPED_AFTER = 6 * FRAME
 """Silence that the client is told of."""
@@ -49,6 +51,8 @@ class User:
         self.next_turn = next_turn
         self.ends: list[EndTurn] = []
         """The user ended turns here; the voice detector has yet to hear up to it."""
+        self.late: deque[Heard] = deque(maxlen=CUT_AT // FRAME)
+        """Frames that wait for the words of a turn that was ended: as many as there is audio of."""
         self._next_key = 1
         self.ear = Ear()
         self._earliest = 0
@@ -91,6 +95,19 @@ class User:
 
     # --- frames ----------------------------------------------------------------------------------
 
+    def put_off(self, frame: Heard) -> bool:
+        """While the words of a turn that was ended are awaited, what comes belongs to the next, and
+        is heard then. A manual turn takes all that came since, heard or not."""
+        waits = self.turn is not None and self.turn.forced and self.config.detection == "auto"
+        if waits:
+            self.late.append(frame)
+        return waits
+
+    def next_late(self) -> Heard | None:
+        """The first of what was put off, if it may be heard now."""
+        forced = self.turn is not None and self.turn.forced
+        return self.late.popleft() if self.late and not forced else None
+
     def hear(self, frame: Heard, *, eager: bool) -> Sound:
         """What this frame is. `eager`: as `Onset.hear` takes it."""
         turn = self.turn
@@ -101,8 +118,8 @@ class User:
         )  # fmt: skip
         if turn is not None and turn.forced:
             return Sound.NOTHING  # it is over; what comes now belongs to the next
-        # The end of a manual turn may wait for its last audio while the detection has changed.
-        manual = self.config.detection == "manual" or (turn is not None and turn.manual)
+        # The end of a turn may wait for its last audio while the detection has changed.
+        manual = self.config.detection == "manual" if turn is None else turn.manual
         if manual and sound is not Sound.NOTHING:
             return Sound.PUSHED
         if sound is Sound.SILENCE and self.open is None:
@@ -163,7 +180,7 @@ class User:
 
     def push(self, frame: Heard, now: float) -> Iterator[Effect]:
         """In manual mode a turn is whatever was said since the last one ended."""
-        # Who begins to push to talk after an hour's silence did not mean the hour.
+        # Longer than the recogniser takes was only the wait for the words of the turn before.
         earliest = max(self._earliest, frame.end - CUT_FROM)
         turn = self.turn or self._open(earliest, 0, manual=True)
         if frame.probability >= ON or not turn.voiced_at:
@@ -171,6 +188,14 @@ class User:
         yield from self._cut_long(turn, frame, now)
 
     # --- the end of a turn -----------------------------------------------------------------------
+
+    def reconfigure(self, config: TurnConfig) -> None:
+        """The client has chosen something else."""
+        if config.detection == "manual" and self.config.detection == "auto":
+            # Who begins to push to talk after an hour's silence did not mean the hour.
+            self._earliest = max(self._earliest, self.ear.heard_to - CUT_FROM)
+            self.late.clear()
+        self.config = config
 
     def end(self, end: EndTurn) -> Iterator[Failed]:
         """The user says that the turn is over: it ends when all up to there has been heard."""
@@ -221,12 +246,20 @@ class User:
 
     def drop(self, at: int) -> Utterance | None:
         """What was said up to `at` was not meant to be heard: the turn to be closed, if any."""
-        self.ear.dropped_to = self._earliest = max(self._earliest, at)
+        if self.ends:  # what was ended before was meant
+            self.ends[-1] = replace(self.ends[-1], dropped_to=at)
+            return None
+        self.skip(at)
         turn = self.open
         if turn is None or turn.forced:
             return None
         self.ear.onset.forget()
         return turn
+
+    def skip(self, to: int) -> None:
+        """Hear nothing up to this sample."""
+        self._earliest = max(self._earliest, to)
+        self.ear.dropped_to = max(self.ear.dropped_to, to)
 
     def take_number(self) -> int:
         """The number of another turn."""

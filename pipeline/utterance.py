@@ -115,6 +115,7 @@ class Utterance:
         segment = self.segments[-1]
         segment.attempt += 1
         segment.asked_to = end
+        segment.retried &= not final
         self.end_of_turn = None
         self.asked_at = now
         index = len(self.segments) - 1

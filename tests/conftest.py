@@ -1,4 +1,8 @@
-"""Fixtures of the whole suite, and the guard that fails a test which leaks a task."""
+"""Fixtures of the whole suite, and the guard that fails a test which leaks a task.
+
+A server is imported only by the fixtures that start one: tests of what is pure wait for no more
+than they need.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,17 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
 from pipeline.errors import ModelMissing
 from pipeline.models import DEFAULT_MODELS, default_models_dir, locate
-from tests.support import SCRIPTED, ServerProcess, server_process
-from tests.valkey import Valkey, valkey
+
+if TYPE_CHECKING:
+    from tests.support import ServerProcess
+    from tests.valkey import Valkey
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,6 +62,8 @@ def models_dir() -> Path:
 @pytest.fixture(scope="session")
 def scripted_server() -> Iterator[ServerProcess]:
     """A server with scripted engines, in a process of its own."""
+    from tests.support import SCRIPTED, server_process
+
     with server_process(**SCRIPTED) as server:
         yield server
 
@@ -62,6 +71,8 @@ def scripted_server() -> Iterator[ServerProcess]:
 @pytest.fixture(scope="session")
 def real_server(models_dir: Path) -> Iterator[ServerProcess]:
     """A server with the default engines and models, in a process of its own."""
+    from tests.support import server_process
+
     with server_process(ANTIPHON_MODELS_DIR=str(models_dir)) as server:
         yield server
 
@@ -69,6 +80,8 @@ def real_server(models_dir: Path) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="session")
 def a_redis() -> Iterator[Valkey]:
     """A Redis that tests share one after the other; each gets it empty, by `redis_url`."""
+    from tests.valkey import valkey
+
     with valkey() as server:
         yield server
 

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from benchmarks.wer import WordErrors
-from benchmarks.windows import WINDOWS_S, Row, is_repetition, recorded, sentences
-from pipeline.engines.whisper_rules import FULL_WINDOW_S, Hearing
+from benchmarks.windows import (
+    MARGIN_S,
+    WINDOWS_S,
+    Row,
+    generated,
+    hear,
+    is_repetition,
+    recorded,
+    sentences,
+)
+from pipeline.engines.whisper_rules import FULL_WINDOW_S, Hearing, profile_of
 
 
 def hearing(text: str, *, logprob: float = -0.2, truncated: bool = False) -> Hearing:
@@ -42,3 +55,15 @@ def test_the_recorded_clips_are_at_the_recognisers_rate() -> None:
     for said in recorded():
         assert 1 < len(said.audio) / 16_000 < 12
         assert not said.generated
+
+
+@pytest.mark.models
+async def test_the_window_that_is_used_costs_at_most_two_points(models_dir: Path) -> None:
+    used = profile_of("tiny.en")
+    assert used.shortest_window_s < FULL_WINDOW_S
+    assert used.margin_s == MARGIN_S  # as the benchmark has it
+    said = [*recorded(), *await generated(models_dir, sentences()[3::30])]
+    short = await hear(models_dir, "tiny.en", used.shortest_window_s, said)
+    full = await hear(models_dir, "tiny.en", FULL_WINDOW_S, said)
+    assert short.errors.words == full.errors.words > 80
+    assert short.errors.rate - full.errors.rate <= 0.02

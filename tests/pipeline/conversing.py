@@ -94,7 +94,17 @@ class Conversation:
             self.now += FRAME / SPEECH_HZ
             if frames > 2 and probability > 0.9 and dbfs > -30:
                 self.voices.append(self.sample)
+            late = self.machine.user.late
+            if len(late) == late.maxlen:  # so long after a turn's end there is no audio of it left
+                self.voices = [end for end in self.voices if end >= late[1].end]
             self.step(Heard(probability, self.sample, self.now, dbfs))
+
+    def say(self, words: str, then: int) -> None:
+        """Something is said and understood, and so many frames of silence follow."""
+        self.sound(12, 0.95)
+        self.sound(4, 0.02)
+        self.answer(-1, words)
+        self.sound(then, 0.02)
 
     def answer(self, index: int, words: str) -> None:
         if self.looks:
@@ -258,9 +268,9 @@ class Conversation:
         self.configure(TurnConfig())
         for _ in range(40):
             user = self.machine.user
-            self.sound(34 if user.turn is not None or user.ends else 5, 0.01)
+            self.sound(12 if user.turn is not None or user.ends else 5, 0.01)
             while self.looks:
-                self.answer(0, "That is all.")
+                self.answer(0, "Is that all?")
             for which in range(1 + MOST_ASIDES):
                 if which <= sum(work.aside for work in self.referee.works.values()):
                     self.make("Fine.", 300, which)
@@ -297,16 +307,22 @@ def _move(name: str, *values: st.SearchStrategy[object]) -> st.SearchStrategy[Mo
     return st.tuples(st.just(name), *values)
 
 
-_FRAMES = st.integers(1, 40) | st.just(820)  # and one beyond what a window takes
+_FRAMES = st.sampled_from([*range(1, 41), 820])  # the last is beyond what a window takes
+_LEVELS = st.sampled_from([-20.0, -70.0])
+_VOICE = _move("sound", st.integers(4, 40), st.just(0.95), st.just(-20.0))
+_PAUSE = _move("sound", st.integers(1, 40), st.just(0.02), _LEVELS)
+_SAID = _move("say", st.sampled_from(WORDS), st.integers(0, 24))
 _TEXT = st.sampled_from(["Yes. ", "It is noon. "])
 _MS = st.integers(0, 3_000)
 _WHICH = st.sampled_from([0, 0, 1, 2])
 
 ALPHABET: dict[type, st.SearchStrategy[Move]] = {
-    Heard: _move(
-        "sound", _FRAMES, st.sampled_from([0.02, 0.4, 0.6, 0.95]), st.sampled_from([-20.0, -70.0])
-    ),
-    Looked: _move("answer", st.integers(0, 9), st.sampled_from(WORDS)),
+    Heard: _VOICE
+    | _PAUSE
+    | _SAID
+    | _move("sound", _FRAMES, st.sampled_from([0.02, 0.4, 0.6, 0.95]), _LEVELS),
+    Looked: _move("answer", st.just(-1), st.sampled_from(WORDS))
+    | _move("answer", st.integers(0, 9), st.sampled_from(WORDS)),
     LookFailed: _move("fail"),
     Voted: _move("vote", st.sampled_from([0.1, 0.95])),
     EndTurn: _move("end", st.sampled_from([0, 0, 2_000]), st.booleans(), st.booleans()),
@@ -331,7 +347,11 @@ BESIDES = (_move("wait", st.floats(0, 3)), _move("configure", CONFIGS))
 """What happens to a machine besides."""
 
 
-def any_move(*but: type, besides: bool = True) -> st.SearchStrategy[Move]:
-    """All that may happen, but for these kinds of events."""
+def conversations(
+    *but: type, besides: bool = True, and_also: Iterable[st.SearchStrategy[Move]] = ()
+) -> st.SearchStrategy[list[Move]]:
+    """All that may happen, but for these kinds of events. Long ones: of a few moves alone nothing
+    follows, and by itself Hypothesis makes five."""
     kinds = [move for kind, move in ALPHABET.items() if kind not in but]
-    return st.one_of(*kinds, *(BESIDES if besides else BESIDES[:1]))
+    moves = st.one_of(*kinds, *(BESIDES if besides else BESIDES[:1]), *and_also)
+    return st.lists(moves, min_size=12, max_size=36)

@@ -134,6 +134,7 @@ class Referee:
                 if done.reply == self.reply:
                     self.reply = None
             case UserTranscript(turn=turn, final=final):
+                assert turn, "what has no number, nobody is told of"
                 assert not self.finals[turn], "nothing follows a final transcript"
                 self.finals[turn] += final
             case TurnEnded(turn):
@@ -141,6 +142,7 @@ class Referee:
                 self.ended[turn] += 1
                 assert self.ended[turn] == 1, "a turn is ended once"
             case SpeechStarted(turn):
+                assert turn
                 assert self.speech[turn] == 0
                 self.speech[turn] += 1
             case SpeechStopped(turn):

@@ -36,6 +36,7 @@ from pipeline.signals import (
     SaidNothing,
 )
 from pipeline.turn import Phase, TurnConfig
+from pipeline.turn_config import Detection
 from tests.pipeline.test_turn import Scene
 
 REALTIME = TurnConfig(holds=False, follows_playback=False)
@@ -306,6 +307,7 @@ def test_what_is_thrown_away_was_never_said() -> None:
     scene = Scene(MANUAL)
     scene.speak(1.0)
     scene.step(DropTurn(scene.sample + 512))
+    assert not scene.effects  # nobody has been told of it
     scene.speak(0.032)
     scene.speak(0.5)
     scene.step(EndTurn(scene.sample))
@@ -328,6 +330,23 @@ def test_a_turn_that_goes_on_is_thrown_away_with_its_guess() -> None:
     scene.step(DropTurn(scene.sample))
     assert scene.last(Drop).draft == scene.last(Draft).draft
     assert scene.machine.phase is Phase.QUIET
+
+
+@pytest.mark.parametrize("detection", ["auto", "manual"])
+def test_what_was_ended_is_not_thrown_away_though_it_is_still_to_be_heard(
+    detection: Detection,
+) -> None:
+    scene = Scene(TurnConfig(detection=detection))
+    scene.speak(1.0)
+    thrown_to = scene.sample + 3_000
+    scene.step(EndTurn(scene.sample + 1_000))
+    scene.step(DropTurn(thrown_to))
+    scene.speak(0.3)
+    scene.understand("What time is it?")
+    assert scene.last(Draft).text == "What time is it?"
+    scene.speak(1.0)
+    scene.step(EndTurn(scene.sample))
+    assert scene.last(Look).start == thrown_to
 
 
 def test_who_must_know_is_told_that_there_was_nothing_to_end() -> None:

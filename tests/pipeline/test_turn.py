@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from pipeline import user
 from pipeline.barge_in import Verdict, judge
 from pipeline.cutting_in import BargeIns
 from pipeline.edges import MOST_FALLS
@@ -250,13 +251,15 @@ def test_what_is_far_softer_than_the_voice_is_not_the_voice_again() -> None:
     assert len(scene.all(Look)) == looks
 
 
-def test_who_begins_to_push_to_talk_after_a_long_silence_is_heard_from_then() -> None:
+@pytest.mark.parametrize("seconds", [0, 5])
+def test_who_begins_to_push_to_talk_after_a_long_silence_is_heard_from_then(seconds: float) -> None:
     scene = Scene()
     scene.hush(60)
-    scene.machine.config = TurnConfig(detection="manual")
-    scene.speak(5)
+    begun = scene.sample
+    scene.effects += scene.machine.reconfigure(TurnConfig(detection="manual"), scene.now)
+    scene.speak(seconds)
     scene.step(EndTurn(scene.sample))
-    assert all(look.end - look.start <= CUT_AT for look in scene.all(Look))
+    assert scene.all(Look)[0].start >= begun - CUT_FROM
 
 
 def test_without_speculation_nothing_is_foreseen() -> None:
@@ -958,13 +961,24 @@ def test_every_end_of_a_turn_is_answered_however_many_come_before_their_words() 
     assert len([said for said in scene.all(UserTranscript) if said.final]) == MOST_ENDS
 
 
-def test_a_manual_turn_may_last_as_long_as_is_promised() -> None:
+def test_what_is_promised_of_a_turns_length_is_what_its_segments_hold() -> None:
+    assert LEAST_S == (MOST_SEGMENTS - 1) * CUT_FROM / SPEECH_HZ
+
+
+@pytest.fixture
+def three_segments(monkeypatch: pytest.MonkeyPatch) -> float:
+    """The longest turn is of so many: for how many seconds it may go on, at least."""
+    monkeypatch.setattr(user, "MOST_SEGMENTS", 3)
+    return 2 * CUT_FROM / SPEECH_HZ
+
+
+def test_a_manual_turn_may_last_as_long_as_is_promised(three_segments: float) -> None:
     scene = Scene(TurnConfig(detection="manual"))
-    scene.speak(LEAST_S)
+    scene.speak(three_segments)
     for look in scene.all(Look):
         scene.answer_look(look, "on and on")
     assert not any(said.final for said in scene.all(UserTranscript))
-    scene.speak(MOST_SEGMENTS * (CUT_AT - CUT_FROM) / SPEECH_HZ)
+    scene.speak(3 * (CUT_AT - CUT_FROM) / SPEECH_HZ)
     for look in scene.all(Look):
         scene.answer_look(look, "on and on")
     assert scene.last(UserTranscript).final
@@ -1013,12 +1027,13 @@ def test_a_turn_that_pauses_just_before_its_cut_is_answered() -> None:
     assert scene.committed
 
 
+@pytest.mark.usefixtures("three_segments")
 def test_a_turn_that_never_ends_is_ended() -> None:
     scene = Scene()
-    for _ in range(30):
+    for _ in range(4):
         scene.speak(25.0)
-        for look in scene.all(Look)[-40:]:
-            scene.step(Looked(look.key, look.segment, look.attempt, "and on"))
+        for look in scene.all(Look):
+            scene.answer_look(look, "and on")
     assert scene.all(ReplyStarted)
 
 
@@ -1049,6 +1064,37 @@ def test_a_long_turn_that_was_ended_before_it_was_heard_is_understood_in_windows
         assert look.end - look.start <= CUT_AT
         scene.step(Looked(look.key, look.segment, look.attempt, f"part {look.segment}"))
     assert scene.last(UserTranscript).text == "part 0 part 1 part 2"
+
+
+@pytest.mark.parametrize("words", ["And in Rome?", ""])
+def test_what_is_said_while_the_words_of_an_ended_turn_are_awaited_is_heard(words: str) -> None:
+    scene = Scene()
+    scene.speak(1.0)
+    end = scene.sample
+    scene.step(EndTurn(end))
+    scene.speak(1.0)
+    scene.hush(1.0)
+    assert len(scene.all(Look)) == 1
+    scene.understand("What time is it?")
+    assert scene.last(Look).start == end
+    scene.understand(words)
+    scene.answer()
+    assert scene.last(UserTranscript) == UserTranscript(2, words, final=True, discarded=not words)
+    # What only made a noise meanwhile has not spoken over the answer.
+    assert [cut.reply for cut in scene.all(Interrupted)] == ([1] if words else [])
+    assert not scene.all(ReplyPaused)
+
+
+def test_who_still_speaks_when_the_words_of_an_ended_turn_are_known_holds_the_reply() -> None:
+    scene = Scene()
+    scene.speak(1.0)
+    scene.step(EndTurn(scene.sample))
+    scene.speak(2.0)
+    scene.understand("What time is it?")
+    assert scene.last(ReplyPaused) == ReplyPaused(1)
+    scene.hush(0.1)
+    scene.understand("")
+    assert scene.last(ReplyResumed) == ReplyResumed(1)
 
 
 def test_muting_without_a_turn_is_no_turn() -> None:
@@ -1106,6 +1152,17 @@ def test_a_change_to_auto_leaves_a_manual_turn_the_audio_that_its_end_waits_for(
     assert [said.text for said in scene.all(UserTranscript) if said.final] == ["All of it."]
 
 
+@pytest.mark.parametrize("ahead", [0, 5_000])
+def test_a_change_to_manual_does_not_end_again_what_was_ended(ahead: int) -> None:
+    scene = Scene()
+    scene.speak(1.0)
+    scene.step(EndTurn(scene.sample + ahead))
+    scene.effects += scene.machine.reconfigure(TurnConfig(detection="manual"), scene.now)
+    scene.speak(1.0)
+    scene.understand("What time is it?")
+    assert [said.turn for said in scene.all(UserTranscript) if said.final] == [1]
+
+
 def test_only_the_latest_look_counts() -> None:
     scene = Scene()
     scene.speak()
@@ -1135,6 +1192,19 @@ def test_a_failed_look_is_tried_once_more_then_told() -> None:
     assert scene.last(Failed).turn == 1
     scene.hush(1.0)
     assert scene.last(UserTranscript).discarded
+
+
+def test_words_so_far_that_failed_do_not_cost_the_last_ones_their_second_try() -> None:
+    scene = Scene()
+    scene.speak(2.0)
+    for final in (False, True):
+        look = scene.last(Look)
+        assert look.final is final
+        scene.step(LookFailed(look.key, look.segment, look.attempt, SttFailed("no")))
+        assert scene.last(Look).attempt == look.attempt + 1
+        scene.understand("What time is it?")
+        scene.hush(0.13)
+    assert not scene.all(Failed)
 
 
 def test_a_reply_that_fails_says_so_and_ends_failed() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.signals import DropTurn, EndTurn, Event
 from pipeline.turn import TurnConfig
-from tests.pipeline.conversing import ALPHABET, CONFIGS, Conversation, Move, any_move
+from tests.pipeline.conversing import ALPHABET, CONFIGS, Conversation, Move, conversations
 
 FLUSHED = [
     ("typed",),
@@ -21,6 +21,8 @@ FLUSHED = [
 ]
 CUT_SHORT = [*FLUSHED[:3], ("wait", 2.0), ("played", 0, 1_600.0, False), ("cancel",)]
 CUT_INSIDE = [("typed",), ("stream", "It is noon. ", 400), ("wait", 0.3), ("cancel",)]
+END_NOW = st.tuples(st.just("end"), st.just(0), st.booleans(), st.booleans())
+WHILE_WORDS_ARE_AWAITED = [("sound", 10, 0.95, -20.0), ("end",), ("sound", 40, 0.95, -20.0)]
 OVER_A_REPLY = [("typed",), ("make", "Yes. ", 3_000), ("sound", 10, 0.95, -20.0)]
 
 
@@ -28,22 +30,25 @@ def test_every_kind_of_event_has_its_move() -> None:
     assert set(ALPHABET) == set(get_args(Event))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @example(FLUSHED, TurnConfig())
 @example(CUT_SHORT, TurnConfig())
 @example(CUT_INSIDE, TurnConfig())
-@given(st.lists(any_move(), max_size=60), CONFIGS)
+@given(conversations(), CONFIGS)
 def test_the_rules_hold_in_any_conversation(moves: list[Move], config: TurnConfig) -> None:
     Conversation(config, moves)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @example(OVER_A_REPLY)
-@given(st.lists(any_move(EndTurn, DropTurn, besides=False), max_size=40))
+@example(WHILE_WORDS_ARE_AWAITED)
+@given(conversations(EndTurn, DropTurn, besides=False, and_also=[END_NOW]))
 def test_no_voice_goes_unheard(moves: list[Move]) -> None:
     """Whatever is said, while whatever goes on, lies in a window that is listened to."""
     conversation = Conversation(moves=moves)
     conversation.sound(60, 0.01)
+    while conversation.looks:
+        conversation.answer(0, "Yes.")
     deaf = [
         end
         for end in conversation.voices
@@ -52,8 +57,8 @@ def test_no_voice_goes_unheard(moves: list[Move]) -> None:
     assert not deaf
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(any_move(), max_size=40), CONFIGS)
+@settings(max_examples=50, deadline=None)
+@given(conversations(), CONFIGS)
 def test_every_conversation_comes_to_rest(moves: list[Move], config: TurnConfig) -> None:
     """When the user falls silent and every stage answers, nothing is left under way."""
     Conversation(config, moves).come_to_rest()

@@ -160,8 +160,8 @@ def test_whatever_happens_in_this_state_is_decided_and_comes_to_an_end(state: st
 def test_every_kind_of_event_is_told() -> None:
     assert set(EVENTS) == set(get_args(Event))
     for kind, examples in EVENTS.items():
-        reached = {told for state in STATES for told in _told(state, examples[0])}
-        assert kind in reached, f"{kind.__name__} never reaches the machine"
+        reached = any(kind in _told(state, examples[0]) for state in STATES)
+        assert reached, f"{kind.__name__} never reaches the machine"
 
 
 def _told(state: str, moves: list[Move]) -> set[type]:

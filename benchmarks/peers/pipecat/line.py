@@ -13,6 +13,8 @@ from benchmarks.peers.pipecat.translation import Frame, Translator
 
 REPLY_HZ = 24_000
 """Pipecat's default output rate, whatever the synthesizer's own is."""
+OPEN_S = 60.0
+"""Until a call is taken: the bot stands still while it loads the models of those before."""
 
 
 class PipecatLine:
@@ -47,7 +49,9 @@ class PipecatLine:
 @asynccontextmanager
 async def pipecat_line(url: str) -> AsyncIterator[Line]:
     """A line that is open for as long as the block. Raises what `websockets` raises."""
-    async with connect(url, compression=None, max_size=None, proxy=None) as socket:
+    async with connect(
+        url, compression=None, max_size=None, proxy=None, open_timeout=OPEN_S
+    ) as socket:
         line = PipecatLine(socket)
         async with asyncio.TaskGroup() as group:
             ears = group.create_task(line.listen())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 import tempfile
@@ -27,6 +28,9 @@ from pipeline.models import locate
 from server.configs import engine_config
 from server.settings import load
 
+CALLERS = (1, 2, 4)
+TURNS = 8
+"""Of each of several callers; a lone one has those of benchmarks/latency.py."""
 WHISPER = "whisper-tiny.en"
 VOICE = "af_heart"
 
@@ -130,25 +134,38 @@ def _print(calls: Calls, memory: dict[str, float]) -> None:
     print(f"  RSS {memory['idle']:.0f} MB before the first call, {memory['peak']:.0f} MB at most\n")
 
 
-def main() -> int:
-    """Run what is asked for; returns the exit status."""
-    parser = command.parser("pipecat", __doc__)
-    parser.add_argument("--turns", type=int, default=latency.TURNS, help="default: %(default)s")
-    parser.add_argument("--tts", nargs="+", choices=TTS, default=TTS, help="default: all")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="default: both")
-    parser.add_argument("--callers", nargs="+", type=int, default=[1], help="default: 1")
-    parser.add_argument("--seed", type=int, default=0, help="of the arrivals")
-    args = command.parse(parser)
-    here = machine()
-    print(f"{here['cpu']}, {here['cores']} cores\n{METHOD}\n")
-    runs = [
-        Run(tts, models, callers, args.turns, args.seed)
+def parser() -> argparse.ArgumentParser:
+    """What may be asked for; without a word all of it."""
+    made = command.parser("pipecat", __doc__)
+    made.add_argument("--turns", type=int, help=f"default: {latency.TURNS} of one, {TURNS} each")
+    made.add_argument("--tts", nargs="+", choices=TTS, default=TTS, help="default: all")
+    made.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="default: both")
+    made.add_argument("--callers", nargs="+", type=int, default=CALLERS, help="default: 1 2 4")
+    made.add_argument("--seed", type=int, default=0, help="of the arrivals")
+    return made
+
+
+def runs(args: argparse.Namespace) -> list[Run]:
+    """Every voice, with its models loaded in both ways, at every number of callers."""
+    return [
+        Run(tts, models, callers, args.turns or _turns(callers), args.seed)
         for tts in args.tts
         for models in args.models
         for callers in args.callers
     ]
+
+
+def _turns(callers: int) -> int:
+    return TURNS if callers > 1 else latency.TURNS
+
+
+def main() -> int:
+    """Run what is asked for; returns the exit status."""
+    args = command.parse(parser())
+    here = machine()
+    print(f"{here['cpu']}, {here['cores']} cores\n{METHOD}\n")
     try:
-        results = [measure(args.python, run) for run in runs]
+        results = [measure(args.python, run) for run in runs(args)]
     except ServerFailed as failure:
         print(failure, file=sys.stderr)
         return 1
