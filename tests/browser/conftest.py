@@ -108,6 +108,19 @@ class Visit:
     def said_by(self, role: str) -> Locator:
         return self.part("transcript").locator(f'[data-role="{role}"] .text')
 
+    async def until(self, condition: str, within_s: float = 20.0) -> None:
+        """Wait until a condition, in JavaScript, is true of the page.
+
+        Playwright's `wait_for_function` looks again by `eval`, which the page's policy forbids: it
+        works where the condition is true at once.
+        """
+        async with asyncio.timeout(within_s):
+            await self.page.evaluate(
+                f"""async () => {{
+                  while (!({condition})) await new Promise((soon) => setTimeout(soon, 20));
+                }}"""
+            )
+
     async def write(self, text: str) -> None:
         await self.part("text").fill(text)
         await self.part("send").click()
