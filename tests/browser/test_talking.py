@@ -34,6 +34,14 @@ LONGEST_TASK_MS = 50
 LENIENT = 5
 """A test machine is shared: what is promised is measured on a quiet one."""
 
+LONG_TASKS = """
+  const tasks = []; // those that kept the main thread for more than 50 ms
+  new PerformanceObserver((list) => tasks.push(...list.getEntries())).observe({ type: "longtask" });
+  window.longestTaskSince = (began) => {
+    const since = tasks.filter(({ startTime }) => startTime >= began);
+    return Math.max(0, ...since.map(({ duration }) => duration));
+  };
+"""
 NEXT = "xpath=following-sibling::*[1]"
 
 GREETING = (
@@ -79,16 +87,20 @@ async def figure_ms(visitor: Visit, name: str) -> int:
 async def test_a_reply_falls_silent_as_soon_as_somebody_speaks(
     visit: Visitor, record_property: pytest.RecordProperty
 ) -> None:
-    visitor = await visit()
+    visitor = await visit(script=LONG_TASKS)
     await visitor.part("talk").click()
     wire = visitor.wire
+    await wire.until(lambda: any(isinstance(frame, bytes) for frame in wire.received))
+    began = await visitor.page.evaluate("performance.now()")  # a reply plays, and it listens
     await wire.until(lambda: bool(wire.messages("reply_paused")), 60)
+    longest_ms = await visitor.page.evaluate("longestTaskSince", began)
     await visitor.part("settings").click()
     await visitor.part("figures").click()
-    for name, limit_ms in (("last held", HELD_WITHIN_MS), ("longest task", LONGEST_TASK_MS)):
-        took_ms = await figure_ms(visitor, name)
-        record_property(name, took_ms)
-        assert took_ms <= LENIENT * limit_ms, name
+    held_ms = await figure_ms(visitor, "last held")
+    record_property("held_after_ms", held_ms)
+    record_property("longest_task_ms", longest_ms)
+    assert held_ms <= LENIENT * HELD_WITHIN_MS
+    assert longest_ms <= LENIENT * LONGEST_TASK_MS
 
 
 async def test_a_turn_lasts_as_long_as_the_space_bar_is_held(
