@@ -63,6 +63,13 @@ class Wire:
                 self._news.clear()
                 await self._news.wait()
 
+    async def until_silent(self) -> None:
+        """What was on its way to the page has come, and nothing does any more."""
+        count = -1
+        while count != len(self.received):
+            count = len(self.received)
+            await asyncio.sleep(0.5)
+
     def messages(self, kind: str, *, sent: bool = False) -> list[dict[str, Any]]:
         frames = self.sent if sent else self.received
         return [frame for frame in frames if isinstance(frame, dict) and frame["type"] == kind]

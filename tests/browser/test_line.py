@@ -190,6 +190,7 @@ async def test_the_line_may_be_silent_for_five_seconds(visit: Visitor, told: boo
         await expect(visitor.said_by("assistant").first).to_have_text(SOMETHING, timeout=WITHIN_MS)
         said = await visitor.said_by("user").first.inner_text()  # which is answered, so final
         line.hush()
+        await visitor.wire.until_silent()
         if told:
             await visitor.page.evaluate("window.dispatchEvent(new Event('offline'))")
         await visitor.write("Written in a tunnel.")
@@ -375,6 +376,13 @@ async def test_a_line_that_dies_after_one_more_sound_is_asked_again_and_given_up
     await stage.until("configure", 2)
     await visitor.page.clock.run_for(12_000)
     await stage.until_sockets(2)
+    await expect(visitor.part("connection")).to_have_text("connected")
+    while len(stage.said("configure")) < 3:
+        await visitor.page.clock.run_for(1_000)
+    await visitor.page.evaluate("window.dispatchEvent(new Event('online'))")
+    await stage.until("configure", 4)  # asked already, it was given longer
+    await visitor.page.clock.run_for(4_000)
+    await stage.until_sockets(3)
 
 
 async def test_a_waiting_room_that_falls_silent_is_left_for_a_new_connection(
