@@ -26,8 +26,9 @@ TYPES = {
 }
 """What is served, and as what."""
 
-FOR_OTHERS = frozenset({"antiphon.js"})
-"""What pages of other origins may import; whether they may talk is decided at the socket."""
+FOR_OTHERS = frozenset({"antiphon.js", "line.js", "typed.js"})
+"""The client and its parts: what pages of other origins may import. Whether they may talk is
+decided at the socket."""
 
 PAYS_BYTES = 1_000
 """Smaller files fit into one packet as they are."""

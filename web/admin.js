@@ -165,14 +165,20 @@ function trouble(error) {
   if (status === 401 && !dialog.open) dialog.showModal();
 }
 
+let looks = 0;
+
+/** What an earlier look brings after a later one is old, and shown no more. */
 async function look() {
+  looks += 1;
+  const mine = looks;
   try {
     const [status, sessions] = await Promise.all([ask("status"), ask("admin/sessions")]);
+    if (mine !== looks) return;
     find(".notice").hidden = true;
     showStatus(status, sessions);
     showSessions(sessions);
   } catch (error) {
-    trouble(error);
+    if (mine === looks) trouble(error);
   }
 }
 

@@ -88,8 +88,8 @@ watchOver(voice.pulse, keepable, () => show());
 new Orb(find(".stage canvas"), () => ({
   phase: voice.phase,
   muted: voice.muted,
-  held: voice.held,
-  levels: voice.levels,
+  held: voice.answers.held,
+  levels: { microphone: voice.caller.level, speaker: voice.answers.level },
 }));
 const form = new SettingsForm(
   page.sheet.querySelector("form"),
@@ -111,7 +111,7 @@ function show() {
   document.body.dataset.phase = voice.phase;
   document.body.dataset.connection = voice.connection;
   document.body.dataset.mode = voice.mode;
-  document.body.dataset.playedMs = String(Math.floor(voice.playedMs));
+  document.body.dataset.playedMs = String(Math.floor(voice.answers.playedMs));
   document.body.toggleAttribute("data-empty", transcript.isEmpty);
   const [words, hint] = statusOf(voice);
   say(page.status, words);
@@ -125,7 +125,7 @@ function show() {
   page.cancel.disabled = !voice.canCancel;
   page.copy.disabled = page.save.disabled = transcript.isEmpty;
   // Without sound the page's words are all there is: let a screen reader have them.
-  page.log.ariaLive = voice.hasSound ? "off" : "polite";
+  page.log.ariaLive = voice.answers.hasSound ? "off" : "polite";
 }
 
 /** `about`: what must come about for the notice to have been dealt with; "" for a click. */
@@ -256,7 +256,7 @@ page.save.addEventListener("click", () => {
 });
 
 function showLevel() {
-  const level = voice.muted ? 0 : loudness(voice.levels.microphone);
+  const level = voice.muted ? 0 : loudness(voice.caller.level);
   page.level.style.setProperty("--level", level.toFixed(3));
   page.level.dataset.level = Math.round(100 * level);
 }

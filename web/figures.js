@@ -17,24 +17,24 @@ const ms = (value) => (value === null || value === undefined ? "–" : `${Math.r
 
 /** What is known now: [name, value], in the order in which it is shown. */
 function figuresOf(voice) {
-  const { antiphon, figures, playedMs, pulse, sound } = voice;
-  const speaker = figures.speaker ?? {};
+  const { answers, antiphon, caller, pulse, sound } = voice;
+  const speaker = answers.figures ?? {};
   const heap = performance.memory?.usedJSHeapSize;
   return [
     ["round trip", ms(pulse.roundTripMs)],
     ["connections", antiphon.figures.connections],
     ["sound", CODECS[sound.codec] ?? "–"],
-    ["microphone, frames sent", figures.frames],
+    ["microphone, frames sent", caller.frames],
     ["each frame", ms(sound.frameMs)],
     ["frames dropped, line behind", antiphon.figures.drops],
     ["waiting to be sent", `${antiphon.bufferedAmount} bytes`],
     ["typed turns waiting", antiphon.queued],
-    ["played in all", `${(playedMs / 1000).toFixed(1)} s`],
+    ["played in all", `${(answers.playedMs / 1000).toFixed(1)} s`],
     ["waiting to be played", ms(speaker.bufferedS && speaker.bufferedS * 1000)],
     ["a reply starts with", ms(speaker.targetS && speaker.targetS * 1000)],
     ["jitter", ms(speaker.jitterS && speaker.jitterS * 1000)],
     ["replies that ran dry", speaker.ranDry ?? "–"],
-    ["last held, after your voice", ms(figures.heldAfterMs)],
+    ["last held, after your voice", ms(answers.heldAfterMs)],
     ["longest task", ms(tasks.longestMs)],
     ["memory", heap === undefined ? "–" : `${(heap / 1e6).toFixed(1)} MB`],
   ];

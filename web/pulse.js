@@ -10,7 +10,8 @@ export class Pulse {
   #antiphon;
   #heardAt = 0;
   #askedAt = null; // of a question that waits for its own answer
-  #alarm = null; // while a question waits for any sign of life
+  #alarm; // while a question waits for any sign of life
+  #dueAt = Infinity; // when it rings
 
   /** `busy()`: somebody talks, so that it matters how slow the line is; `told(roundTripMs)`. */
   constructor(antiphon, { busy, told }) {
@@ -39,9 +40,12 @@ export class Pulse {
   }
 
   #ask(withinMs) {
-    if (this.#antiphon.state !== "ready" || this.#alarm !== null) return;
-    this.#askedAt ??= performance.now();
+    const now = performance.now();
+    if (this.#antiphon.state !== "ready" || this.#dueAt <= now + withinMs) return;
+    this.#calm(); // one who waits longer for the same
+    this.#askedAt ??= now;
     this.#antiphon.send({ type: "configure" });
+    this.#dueAt = now + withinMs;
     this.#alarm = setTimeout(() => this.#antiphon.reconnect(), withinMs);
   }
 
@@ -52,6 +56,6 @@ export class Pulse {
 
   #calm() {
     clearTimeout(this.#alarm);
-    this.#alarm = null;
+    this.#dueAt = Infinity;
   }
 }

@@ -17,8 +17,8 @@ export class Replies {
 
   /**
    * `context`: a prepared AudioContext, or null for no sound; `audio`: as `welcome` has it. The
-   * observer: played(reply, playedMs, newMs, done, audioMs), level(0..1), held(), figures(speaker's),
-   * changed(), failed() when the audio cannot be decoded here.
+   * observer: played(reply, playedMs, newMs, done, audioMs), held() when one has fallen silent to wait,
+   * ranDry(), changed(), failed() when the audio cannot be decoded here.
    */
   constructor(context, audio, observer) {
     this.#observer = observer;
@@ -26,13 +26,17 @@ export class Replies {
     this.current = null; // the reply whose audio may come or play
     this.audible = null; // the reply that plays
     this.held = false; // it waits to know whether it was interrupted
+    this.level = 0; // RMS, 0..1
+    this.figures = null; // the loudspeaker's
     if (!context) return;
     this.#speaker = new Speaker(context, this.#packed ? OPUS_HZ : audio.rate, {
       onPosition: (reply, playedMs) => this.#report(reply, playedMs, false),
       onDone: (reply, playedMs) => this.#report(reply, playedMs, true),
-      onLevel: (level) => observer.level(level),
+      onLevel: (level) => {
+        this.level = level;
+      },
       onHeld: () => observer.held(),
-      onFigures: (figures) => observer.figures(figures),
+      onFigures: (figures) => this.#look(figures),
     });
   }
 
@@ -114,7 +118,14 @@ export class Replies {
     this.#observer.changed();
   }
 
+  #look(figures) {
+    const before = this.figures?.ranDry ?? 0;
+    this.figures = figures;
+    if (figures.ranDry > before) this.#observer.ranDry();
+  }
+
   #report(reply, playedMs, done) {
+    if (!this.#speaker) return; // its line is lost: the next one may know another reply by this number
     const before = this.#heardMs.get(reply) ?? 0;
     const played = Math.max(before, playedMs);
     if (done) this.#heardMs.delete(reply);

@@ -63,10 +63,10 @@ export class SettingsForm {
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.#listDevices());
   }
 
-  /** The form is about to be seen. */
+  /** The form is about to be seen. Its lists fill up while one writes in it. */
   async open() {
-    await Promise.all([this.#listDevices(), this.#listVoices()]);
     this.#show();
+    await Promise.all([this.#listDevices(), this.#listVoices()]);
   }
 
   #take() {

@@ -91,10 +91,14 @@ export class Uplink {
     this.close();
   }
 
+  get #small() {
+    return this.#line === "small" || (this.#line === "auto" && this.#quality.small);
+  }
+
   /** Settle what the next hello asks for. */
   async choose() {
-    const small = this.#line === "small" || (this.#line === "auto" && this.#quality.small);
-    const audio = SOUNDS[small && (await this.#known) ? "small" : "full"];
+    const known = this.#small && (await this.#known);
+    const audio = SOUNDS[known && this.#small ? "small" : "full"]; // the wish of now, not of then
     this.#antiphon.introduce({ audio });
     return audio.codec;
   }

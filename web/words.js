@@ -30,7 +30,7 @@ export function statusOf(voice) {
     if (navigator.onLine) return ["Reconnecting", "the line was lost"];
     return ["No network", "this page waits for it"];
   }
-  if (voice.held) return ["Holding on", "go on, or wait"];
+  if (voice.answers.held) return ["Holding on", "go on, or wait"];
   if (voice.muted && phase === "listening") return ["Muted", "unmute to go on"];
   if (mode === "push" && PUSH[phase]) return PUSH[phase];
   if (phase === "speaking" && voice.talking === "off") return ["Speaking", ""];

@@ -63,6 +63,13 @@ class Wire:
                 self._news.clear()
                 await self._news.wait()
 
+    async def until_silent(self) -> None:
+        """What was on its way to the page has come, and nothing does any more."""
+        count = -1
+        while count != len(self.received):
+            count = len(self.received)
+            await asyncio.sleep(0.5)
+
     def messages(self, kind: str, *, sent: bool = False) -> list[dict[str, Any]]:
         frames = self.sent if sent else self.received
         return [frame for frame in frames if isinstance(frame, dict) and frame["type"] == kind]
@@ -107,6 +114,19 @@ class Visit:
 
     def said_by(self, role: str) -> Locator:
         return self.part("transcript").locator(f'[data-role="{role}"] .text')
+
+    async def until(self, condition: str, within_s: float = 20.0) -> None:
+        """Wait until a condition, in JavaScript, is true of the page.
+
+        Playwright's `wait_for_function` looks again by `eval`, which the page's policy forbids: it
+        works where the condition is true at once.
+        """
+        async with asyncio.timeout(within_s):
+            await self.page.evaluate(
+                f"""async () => {{
+                  while (!({condition})) await new Promise((soon) => setTimeout(soon, 20));
+                }}"""
+            )
 
     async def write(self, text: str) -> None:
         await self.part("text").fill(text)

@@ -24,9 +24,15 @@ DEVICES = """
   window.asked = [];
   window.sinks = [];
   const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-  navigator.mediaDevices.getUserMedia = (wanted) => {
+  window.tracks = [];
+  window.hold = false; // until `allow` is called
+  navigator.mediaDevices.getUserMedia = async (wanted) => {
+    const holds = hold && new Promise((resolve) => (window.allow = resolve));
     asked.push(wanted.audio.deviceId?.ideal ?? "");
-    return ask(wanted);
+    await holds;
+    const stream = await ask(wanted);
+    tracks.push(...stream.getTracks());
+    return stream;
   };
   const device = (kind, id, label) => ({ kind, deviceId: id, label, groupId: "" });
   const real = navigator.mediaDevices.enumerateDevices.bind(navigator.mediaDevices);
@@ -51,14 +57,35 @@ async def test_the_microphone_can_be_changed_in_the_middle_of_a_call(visit: Visi
     assert choices[0] == "as the browser has it"
     assert len(choices) > 1
     await picker.select_option(index=1)
-    await visitor.page.wait_for_function("asked.length === 2")
+    await visitor.until("asked.length === 2")
     first, second = await visitor.page.evaluate("asked")
     assert (first, second) == ("", await picker.input_value())
     await visitor.page.keyboard.press("Escape")
     await expect(visitor.part("level")).not_to_have_attribute("data-level", "0", timeout=WITHIN_MS)
+    await visitor.page.evaluate("void (hold = true)")
+    await visitor.part("settings").click()
+    await picker.select_option(index=0)
+    await visitor.until("asked.length === 3")
+    stage.welcomes = False
+    await visitor.part("line").select_option("small")  # while the browser still asks
+    hello = await stage.until("hello", 2)
+    assert hello["audio"]["codec"] == "opus"
+    stage.welcome(audio=hello["audio"] | {"rate": 24_000})
+    await stage.until("unmute", 2)
+    await visitor.page.evaluate("allow()")
+    await visitor.until("tracks[1].readyState === 'ended'")
+    await picker.select_option(index=1)
+    await visitor.until("asked.length === 4")
+    await visitor.page.keyboard.press("Escape")
+    await visitor.part("talk").click()
+    await visitor.page.evaluate("allow()")  # who does not want to talk any more
+    await visitor.until("tracks[3]?.readyState === 'ended'")
+    await stage.until("mute", 2)
+    assert len(stage.said("hello")) == 2  # the line is used as was chosen last
+    await expect(visitor.part("talk")).to_have_attribute("aria-label", "Start talking")
     await visitor.page.reload()  # the choice was kept
     await visitor.part("talk").click()
-    await visitor.page.wait_for_function("asked.length === 1")
+    await visitor.until("asked.length === 1")
     assert await visitor.page.evaluate("asked") == [second]
 
 
@@ -69,7 +96,7 @@ async def test_the_loudspeaker_can_be_changed_and_one_that_is_gone_is_said(visit
     picker = visitor.page.locator("select[name=loudspeaker]")
     await expect(picker.locator("option")).to_have_text(["as the browser has it", "A headset"])
     await picker.select_option("headset")
-    await visitor.page.wait_for_function("sinks.length === 1")
+    await visitor.until("sinks.length === 1")
     assert await visitor.page.evaluate("sinks") == ["headset"]
     await visitor.page.evaluate(
         "void (AudioContext.prototype.setSinkId = () => Promise.reject(new Error('gone')))"

@@ -162,7 +162,7 @@ async def test_the_network_may_be_gone_for_five_seconds(visit: Visitor) -> None:
         visitor = await visit(at=line.url, forgiven=LOST)
         await visitor.part("talk").click()
         await expect(visitor.said_by("assistant").first).to_have_text(SOMETHING, timeout=WITHIN_MS)
-        said = await visitor.said_by("user").all_text_contents()
+        said = await visitor.said_by("user").first.inner_text()  # which is answered, so final
         line.cut()
         await expect(visitor.part("connection")).to_have_text("reconnecting…")
         await visitor.write("Written in a tunnel.")
@@ -171,7 +171,7 @@ async def test_the_network_may_be_gone_for_five_seconds(visit: Visitor) -> None:
         line.whole = True
         await expect(visitor.part("connection")).to_have_text("connected", timeout=WITHIN_MS)
         await expect(visitor.page.locator("[data-pending]")).to_have_count(0, timeout=WITHIN_MS)
-        assert (await visitor.said_by("user").all_text_contents())[: len(said)] == said
+        await expect(visitor.said_by("user").first).to_have_text(said)
         assert visitor.wire.messages("welcome")[-1]["resumed"] is True
         assert await visitor.page.locator(".rule").count() == 0
         await expect(visitor.part("talk")).to_have_attribute("aria-label", "Stop talking")
@@ -188,8 +188,9 @@ async def test_the_line_may_be_silent_for_five_seconds(visit: Visitor, told: boo
         visitor = await visit(at=line.url, forgiven=LOST)
         await visitor.part("talk").click()
         await expect(visitor.said_by("assistant").first).to_have_text(SOMETHING, timeout=WITHIN_MS)
-        said = await visitor.said_by("user").all_text_contents()
+        said = await visitor.said_by("user").first.inner_text()  # which is answered, so final
         line.hush()
+        await visitor.wire.until_silent()
         if told:
             await visitor.page.evaluate("window.dispatchEvent(new Event('offline'))")
         await visitor.write("Written in a tunnel.")
@@ -199,7 +200,7 @@ async def test_the_line_may_be_silent_for_five_seconds(visit: Visitor, told: boo
         await expect(visitor.page.locator("[data-pending]")).to_have_count(0, timeout=WITHIN_MS)
         tunnel = visitor.said_by("user").filter(has_text="tunnel")
         await expect(tunnel).to_have_count(1)  # taken once, whichever way it came
-        assert (await visitor.said_by("user").all_text_contents())[: len(said)] == said
+        await expect(visitor.said_by("user").first).to_have_text(said)
         resumed = [welcome["resumed"] for welcome in visitor.wire.messages("welcome")]
         assert resumed[0] is False
         assert all(resumed[1:])
@@ -312,7 +313,7 @@ async def test_a_page_that_is_reloaded_shows_what_was_said(visit: Visitor) -> No
     await expect(visitor.said_by("assistant")).to_have_text(said)
     another = await visitor.page.context.new_page()
     await another.goto(visitor.server)
-    assert await another.get_by_test_id("connection").inner_text() == "not connected"
+    await expect(another.get_by_test_id("connection")).to_have_text("not connected")
 
 
 async def test_a_line_that_says_nothing_is_asked_and_given_up(visit: Visitor) -> None:
@@ -375,6 +376,13 @@ async def test_a_line_that_dies_after_one_more_sound_is_asked_again_and_given_up
     await stage.until("configure", 2)
     await visitor.page.clock.run_for(12_000)
     await stage.until_sockets(2)
+    await expect(visitor.part("connection")).to_have_text("connected")
+    while len(stage.said("configure")) < 3:
+        await visitor.page.clock.run_for(1_000)
+    await visitor.page.evaluate("window.dispatchEvent(new Event('online'))")
+    await stage.until("configure", 4)  # asked already, it was given longer
+    await visitor.page.clock.run_for(4_000)
+    await stage.until_sockets(3)
 
 
 async def test_a_waiting_room_that_falls_silent_is_left_for_a_new_connection(
@@ -420,7 +428,8 @@ async def test_what_is_forgotten_without_a_line_is_forgotten_by_the_server_too(
     await stage.hang_up(1012)
     await stage.until("hello", 4)
     stage.welcome(resume="third", resumed=True, history=[])
-    await expect(visitor.part("connection")).to_have_text("connected")
+    await visitor.write("And now?")
+    await stage.until("text", 3)
     assert len(stage.said("clear")) == 1
 
 
@@ -441,6 +450,38 @@ async def test_the_servers_word_on_what_was_heard_counts_after_a_try_that_failed
     heard = {"role": "assistant", "text": "Good evening", "reply": 1, "status": "interrupted"}
     stage.welcome(resume="second", resumed=True, history=[heard])
     await expect(visitor.said_by("assistant").locator("s")).to_have_text("to you.")
+
+
+async def test_who_hangs_up_at_the_welcome_is_not_connected(visit: Visitor) -> None:
+    visitor = await visit()
+    states = await visitor.page.evaluate(
+        """async () => {
+          const { Antiphon } = await import("/web/antiphon.js");
+          class Quick {
+            constructor() {
+              const welcome = { type: "welcome", resume: "again", resumed: false };
+              setTimeout(() => this.onmessage({ data: JSON.stringify(welcome) }));
+            }
+            send() {}
+            close() {}
+          }
+          const real = window.WebSocket;
+          window.WebSocket = Quick;
+          const antiphon = new Antiphon("ws://nowhere/ws");
+          const states = [];
+          antiphon.addEventListener("state", ({ detail }) => states.push(detail.state));
+          const welcomed = new Promise((resolve) => antiphon.addEventListener("message", () => {
+            antiphon.close();
+            setTimeout(resolve);
+          }));
+          antiphon.say("Hello.");
+          antiphon.connect();
+          await welcomed;
+          window.WebSocket = real;
+          return [...states, antiphon.state];
+        }"""
+    )
+    assert states == ["connecting", "closed", "closed"]
 
 
 async def test_a_server_that_is_full_says_when_to_come_again(visit: Visitor) -> None:

@@ -97,7 +97,8 @@ async def test_without_a_line(visit: Visitor, album: Path) -> None:
     visitor, _ = await on_stage(visit, stage, **DESK, color_scheme="dark")
     stage.tell("waiting", position=2, eta_s=40)
     await expect(visitor.part("status")).to_have_text("Every place is taken")
-    await visitor.page.screenshot(path=album / "page-waiting.png")
+    await expect(visitor.part("copy")).to_be_enabled()
+    await visitor.page.screenshot(path=album / "page-waiting.png", animations="disabled")
 
 
 async def test_the_admin_page(visit: Visitor, server: Server, album: Path) -> None:

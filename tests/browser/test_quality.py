@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,9 +47,14 @@ async def test_speech_goes_out_as_opus_and_the_reply_comes_as_opus(visit: Visito
     assert hello["audio"] == {"rate": 16_000, "codec": "opus", "framing": "tagged"}
     assert welcome["audio"] == {"rate": 24_000, "codec": "opus", "framing": "tagged"}
     sent = packets(visitor)
-    assert {packet_s(untag(frame)) for frame in sent} == {0.02}
+    lengths = [round(16_000 * packet_s(untag(frame))) for frame in sent]
+    assert lengths[0] == 320
+    assert set(lengths) <= {320, 640, 960}  # they grow where the machine is slow to answer
     offsets = [struct.unpack_from("<I", frame, 4)[0] for frame in sent]
-    assert offsets == [320 * number for number in range(len(sent))]
+    due = 0
+    for offset, (length, following) in zip(offsets, pairwise([*lengths, 0]), strict=True):
+        assert offset == due
+        due = offset + length if following == length else 0  # a coder for longer ones counts anew
     opus = OpusPackets()
     heard = pcm16_to_float(b"".join(opus.decode(untag(frame)) for frame in sent))
     assert np.abs(heard).max() > 0.1  # what the fake microphone says
@@ -68,7 +74,9 @@ async def test_without_webcodecs_it_is_pcm(visit: Visitor) -> None:
     await wire.until(lambda: len(packets(visitor)) > 20)
     [hello] = wire.messages("hello", sent=True)
     assert hello["audio"]["codec"] == "pcm16"
-    assert {len(frame) for frame in packets(visitor)} == {640}
+    sizes = [len(frame) for frame in packets(visitor)]
+    assert sizes[0] == 640
+    assert set(sizes) <= {640, 1_280, 1_920}  # as above
 
 
 async def test_firefox_which_stands_still_with_opus_both_ways_is_given_pcm(visit: Visitor) -> None:
