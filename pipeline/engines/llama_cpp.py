@@ -30,8 +30,8 @@ CONTEXT_TOKENS = 2048
 """A slot's context, prompt and reply together; a longer prompt is refused with `LlmFailed`."""
 
 BATCH_TOKENS = 128
-"""A prompt is read in pieces of this size (about 0.3 s on 2 cores), so that a long one does not
-hold up the other replies, nor its own end when nobody wants it any more."""
+"""A prompt is read in pieces of this size (about 0.9 s on one thread), so that a long one does not
+hold up the other replies for longer, nor its own end when nobody wants it any more."""
 
 AT_ONCE = 2
 """Replies written at once on one thread. A token takes it as long beside seven others as alone
