@@ -34,9 +34,9 @@ BATCH_TOKENS = 128
 hold up the other replies for longer, nor its own end when nobody wants it any more."""
 
 AT_ONCE = 2
-"""Replies written at once on one thread. A token takes it as long beside seven others as alone
-(docs/decisions/0006-first-clause.md): of eight at once all would be late, while of two those go on
-that run dry first. The second fills the time between one request and the next."""
+"""Replies written at once on one thread. A token takes it nearly as long beside seven others as
+alone (docs/decisions/0006-first-clause.md): of eight at once all would be late, while of two those
+go on that run dry first. The second fills the time between one request and the next."""
 
 BREATH_TOKENS = 8
 """Enough for a first clause, as a rule. While that is voiced the model is quiet: beside it, at
