@@ -17,6 +17,7 @@ from benchmarks import (
     edge,
     faces,
     hop,
+    instances,
     interjections,
     latency,
     page,
@@ -52,6 +53,7 @@ ALONE: dict[str, Callable[..., dict[str, object]]] = {
     "edge": edge.main,
     "speech": speech.main,
     "throughput": throughput.main,
+    "instances": instances.main,
 }
 """These need no server, or start their own."""
 

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from pipeline.clauses import READ_ALOUD, ClauseCutter
 from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
-from pipeline.engines.ports import SpeechRequest, Stop
+from pipeline.engines.ports import SpeechRequest, Stop, Synthesizer
 from pipeline.models import default_models_dir
 
 
@@ -23,11 +23,17 @@ def clauses(text: str) -> list[str]:
 class Bare:
     """Instances that are loaded and warm."""
 
-    def __init__(self, engines: Sequence[KokoroOnnxSynthesizer], voice: str) -> None:
+    def __init__(self, engines: Sequence[Synthesizer], voice: str) -> None:
         self._engines = engines
         self._voice = voice
         self.work_s = 0.0
         """Time that the instances were at work, all of them together."""
+        self.made_s = 0.0
+        """Audio that they made."""
+
+    def only(self, *which: int) -> Bare:
+        """Some of them, by number, with figures of their own."""
+        return Bare([self._engines[number] for number in which], self._voice)
 
     async def first_s(self, text: str) -> float:
         """How long a text's first clause takes in the first instance."""
@@ -42,7 +48,7 @@ class Bare:
         longest = max(map(len, cut))
         line = iter([one[n] for n in range(longest) for one in cut if n < len(one)])
 
-        async def work(engine: KokoroOnnxSynthesizer) -> None:
+        async def work(engine: Synthesizer) -> None:
             for clause in line:
                 await self._say(engine, clause)
 
@@ -50,10 +56,10 @@ class Bare:
         await asyncio.gather(*map(work, self._engines))
         return time.perf_counter() - began
 
-    async def _say(self, engine: KokoroOnnxSynthesizer, clause: str) -> None:
+    async def _say(self, engine: Synthesizer, clause: str) -> None:
         began = time.perf_counter()
-        async for _ in engine.synthesize(SpeechRequest(clause, self._voice), Stop()):
-            pass
+        async for piece in engine.synthesize(SpeechRequest(clause, self._voice), Stop()):
+            self.made_s += len(piece) / engine.rate_hz
         self.work_s += time.perf_counter() - began
 
 

@@ -33,18 +33,19 @@ class Instances(Generic[E]):
     clock: Callable[[], float]
     changed: Callable[[], None]
     present: list[Instance[E]] = field(default_factory=list)
+    """By their places: the first is a lone caller's, and is what it was when it is replaced."""
     retired: list[Instance[E]] = field(default_factory=list)
     """Given up; each is closed as soon as its last call has left it."""
 
     def __post_init__(self) -> None:
-        for engine in self.supply.engines:
-            self._add(engine)
+        for place, engine in enumerate(self.supply.engines):
+            self._add(engine, place)
         least = len(self.supply.engines)
         self.sizing = Sizing(least, max(least, self.supply.most))
         self._slots = self.sizing.most * self.supply.seats
         self._replaced = False
-        self._missing = 0
-        """Replacements to be made."""
+        self._missing: int | None = None
+        """The place of the one that is to be replaced."""
         self._news = asyncio.Event()
 
     def settle(self) -> None:
@@ -72,7 +73,7 @@ class Instances(Generic[E]):
     @property
     def hopeless(self) -> bool:
         """No instance can take a call, and none is being made."""
-        return not self.usable and not self._missing
+        return not self.usable and self._missing is None
 
     @property
     def trouble(self) -> str | None:
@@ -83,7 +84,7 @@ class Instances(Generic[E]):
         return f"{self.kind.title} is down" if self.hopeless else None
 
     def free_seat(self) -> Seat[E] | None:
-        """A free seat of the oldest instance that has one: the one for a lone caller.
+        """A free seat of the first instance that has one: the one for a lone caller.
 
         One that fails is asked only when there is no healthy one, busy or not: it fails at once, is
         free again at once, and would draw everybody who waits.
@@ -179,7 +180,7 @@ class Instances(Generic[E]):
         """
         if self._can_replace:
             self._replaced = True
-            self._missing += 1
+            self._missing = self.present.index(instance)
             self._retire(instance)
         self.changed()
 
@@ -198,16 +199,16 @@ class Instances(Generic[E]):
                     await self._news.wait()
 
     async def _replace(self) -> None:
-        while self._missing:
-            await self._make("replaced")
-            self._missing -= 1
+        if self._missing is not None:
+            await self._make("replaced", self._missing)
+            self._missing = None
             self.changed()
 
     async def _resize(self) -> None:
         count = len(self.present)
         wanted = self.sizing.wanted(count, self.clock())
         if wanted > count and self.supply.make is not None:
-            if not await self._make("added"):
+            if not await self._make("added", count):
                 self.sizing.most = count  # it cannot be had: do not try for ever
             self.sizing.changed(self.clock())
             self.changed()
@@ -226,10 +227,10 @@ class Instances(Generic[E]):
             self.sizing.most -= 1
         self._retire((unhealthy or self.present)[-1])
 
-    async def _make(self, why: str) -> bool:
+    async def _make(self, why: str, place: int) -> bool:
         assert self.supply.make is not None
         try:
-            self._add(await self.supply.make(len(self.present)))
+            self._add(await self.supply.make(place), place)
         except Exception as error:
             log.error("engine_instance_failed", kind=self.kind.name, error=repr(error))
             return False
@@ -245,10 +246,10 @@ class Instances(Generic[E]):
                 except Exception as error:
                     log.warning("engine_not_closed", kind=self.kind.name, error=repr(error))
 
-    def _add(self, engine: E) -> None:
+    def _add(self, engine: E, place: int) -> None:
         instance = Instance(engine)
         instance.seats = tuple(Seat(instance) for _ in range(self._seats_of(engine)))
-        self.present.append(instance)
+        self.present.insert(place, instance)
 
     def _seats_of(self, engine: E) -> int:
         """No more than the supply says, and than fit there once the engine is loaded."""

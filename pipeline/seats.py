@@ -23,7 +23,7 @@ class Supply(Generic[E]):
     most: int = 0
     """Instances there may be; none are added if that is not more than there are."""
     make: Callable[[int], Awaitable[E]] | None = None
-    """Gives a new one, ready; it is told how many it will stand beside. None: nothing is made."""
+    """Gives a new one, ready; it is told its place, 0 for the first. None: nothing is made."""
     close: Callable[[E], Awaitable[None]] | None = None
     """Takes back one that is no longer used."""
     hang_s: float | None = None

@@ -241,7 +241,11 @@ class Settings(BaseModel):
     )  # fmt: skip
     llm_model: str = Field("", description="the model to ask for; empty: the first one there is")
     llm_api_key: str = Field("", description="sent as a bearer token", repr=False)
-    llm_slots: int = Field(8, ge=1, le=1_024, description="replies generated at once")
+    llm_slots: int = Field(
+        8, ge=1, le=1_024,
+        description="replies generated at once; the model in this process generates 2 on one "
+        "thread, and remembers so many conversations",
+    )  # fmt: skip
     llm_first_token_s: float = Field(
         10, gt=0, le=300,
         description="the longest wait for a reply's first token from a URL, all tries together",

@@ -38,8 +38,8 @@ class Makers:
     """
 
     transcriber: Callable[[int], Transcriber] | None = None
-    """It is told how many it will stand beside, and takes its share of the cores; so is a
-    synthesizer."""
+    """It is told its place, 0 for the first, and takes its share of the cores beside those before
+    it; so is a synthesizer."""
     end_of_turn: Callable[[], EndOfTurnModel] | None = None
     synthesizer: Callable[[int], Synthesizer] | None = None
     language_model: Callable[[], LanguageModel] | None = None

@@ -30,8 +30,13 @@ CONTEXT_TOKENS = 2048
 """A slot's context, prompt and reply together; a longer prompt is refused with `LlmFailed`."""
 
 BATCH_TOKENS = 128
-"""A prompt is read in pieces of this size (about 0.3 s on 2 cores), so that a long one does not
-hold up the other replies, nor its own end when nobody wants it any more."""
+"""A prompt is read in pieces of this size (about 0.9 s on one thread), so that a long one does not
+hold up the other replies for longer, nor its own end when nobody wants it any more."""
+
+AT_ONCE = 2
+"""Replies written at once on one thread. A token takes it nearly as long beside seven others as
+alone (docs/decisions/0006-first-clause.md): of eight at once all would be late, while of two those
+go on that run dry first. The second fills the time between one request and the next."""
 
 BREATH_TOKENS = 8
 """Enough for a first clause, as a rule. While that is voiced the model is quiet: beside it, at
@@ -103,7 +108,7 @@ class SlotBook:
 
 
 class LlamaCppLanguageModel:
-    """A llama.cpp server with `slots` conversations at once on `threads` threads.
+    """A llama.cpp server that remembers `slots` conversations, on `threads` threads.
 
     It listens on a free port of 127.0.0.1 and wants a key that only this object knows. Its memory
     is 530 MB with 8 slots.
@@ -126,6 +131,10 @@ class LlamaCppLanguageModel:
     @property
     def breath_tokens(self) -> int | None:
         return BREATH_TOKENS
+
+    @property
+    def seats(self) -> int:
+        return min(self._slots, AT_ONCE) if self._threads == 1 else self._slots
 
     @property
     def info(self) -> EngineInfo:

@@ -317,7 +317,7 @@ class Synthesizer(Engine, Protocol):
 
 @runtime_checkable
 class HasSeats(Protocol):
-    """An engine of which one instance takes so many clauses, or windows, at once."""
+    """An engine of which one instance takes so many clauses, windows or replies at once."""
 
     @property
     def seats(self) -> int: ...

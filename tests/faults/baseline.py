@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from pipeline.pool import Slot
 from server.house import House
 from server.outbox import Outbox
 from session.session import Session
@@ -48,9 +49,14 @@ class Held:
             tuple(_fds()),
         )
 
-    def more_than(self, before: Held) -> str:
-        """What is held now and was not before, in words."""
-        lines = [f"task {task.get_coro()}" for task in self.tasks - before.tasks]
+    def more_than(self, before: Held, *, hung: int = 0) -> str:
+        """What is held now and was not before, in words.
+
+        Each of the `hung` engine calls has the task in which it runs, and nothing else.
+        """
+        tasks = self.tasks - before.tasks
+        tasks -= {*[task for task in tasks if _is_engine_call(task)][:hung]}
+        lines = [f"task {task.get_coro()}" for task in tasks]
         lines += [f"thread {thread.name}" for thread in self.threads - before.threads]
         lines += [f"child {pid}" for pid in self.children - before.children]
         if len(self.fds) > len(before.fds):
@@ -58,10 +64,14 @@ class Held:
         return "; ".join(lines)
 
 
+def _is_engine_call(task: asyncio.Task[object]) -> bool:
+    return getattr(task.get_coro(), "__qualname__", "") == Slot._run.__qualname__
+
+
 def left_in(house: House, *, hung: int = 0) -> str:
     """What a house that nobody talks to still holds, in words; "" when it is at rest.
 
-    `hung` engine calls may not have left.
+    So many engine calls are `hung`, and have not left.
     """
     lines = []
     if len(house.sessions):
@@ -80,8 +90,8 @@ def left_in(house: House, *, hung: int = 0) -> str:
         owners = [*station.claims, *station.queue._at_engines]
         lines += [f"{station.kind.name}: held by {owner}" for owner in owners]
     stopping = sum(state.stopping for state in house.pool.status().values())
-    if stopping > hung:
-        lines.append(f"{stopping} engine calls stopping")
+    if stopping != hung:
+        lines.append(f"{stopping} engine calls stopping, not {hung}")
     return "; ".join(lines)
 
 

@@ -13,6 +13,7 @@ import websockets
 import server.outbox
 import server.peer
 import server.talk
+from session.manager import Ticket
 from tests.faults.baseline import settled
 from tests.faults.line import line_to
 from tests.faults.raw import BINARY, PING, TEXT, frame, raw
@@ -281,18 +282,37 @@ async def test_who_resets_while_being_refused() -> None:
                 victim.reset()
 
 
-async def test_who_leaves_the_waiting_room_is_forgotten_at_once() -> None:
+async def test_who_leaves_the_waiting_room_or_vanishes_as_it_is_let_in_is_forgotten_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    admitted = Ticket.admitted.fget
+    assert admitted is not None
     async with trial(ANTIPHON_MAX_SESSIONS="2", ANTIPHON_WAITING_ROOM="5") as house:
         async with house.call() as guest:
             async with raw(house.port) as waiting:
                 await waiting.hello()
                 await waiting.reader.readuntil(b'"waiting"')
                 waiting.reset()
-            async with house.connect() as behind:
-                await behind.say("hello", voice=VICTIM)
-                assert (await behind.until("waiting", position=1))["position"] == 1
-                await guest.say("bye")
-                await behind.until("welcome")
+            async with raw(house.port) as next_one:
+                await next_one.hello()
+                await next_one.until(b'"position":1')
+                let_in: list[Ticket] = []
+
+                def vanish(ticket: Ticket) -> bool:
+                    """The first to be let in is cut off in that very moment."""
+                    got_in: bool = admitted(ticket)
+                    if got_in and not let_in:
+                        let_in.append(ticket)
+                        next_one.reset()
+                    return got_in
+
+                async with house.connect() as behind:
+                    await behind.say("hello", voice=VICTIM)
+                    await behind.until("waiting", position=2)
+                    monkeypatch.setattr(Ticket, "admitted", property(vanish))
+                    await guest.say("bye")
+                    await behind.until("welcome")
+                    assert let_in
         await gone(house)
 
 

@@ -270,6 +270,7 @@ async def test_a_flood_of_messages_closes() -> None:
             for number in range(1_000):
                 await victim.say("playback", reply=1, played_ms=number)
         assert await victim.closed() == 1008
+        assert "messages a second" in (victim.socket.close_reason or "")
 
 
 async def test_a_flood_of_tiny_frames_closes() -> None:

@@ -140,7 +140,7 @@ async def test_a_voice_that_hangs_and_whoever_waited_for_it_leaves(mischief: Mis
         assert await outcome(house) == ("cancelled", None)
         claims = house.house.pool.status()["tts"]
         assert (claims.waiting, claims.stopping) == (0, 1)
-        mischief.release.set()
+        house.hung = mischief.release
 
 
 async def test_a_voice_that_hangs_fails_the_request_and_is_replaced(mischief: Mischief) -> None:
@@ -153,7 +153,7 @@ async def test_a_voice_that_hangs_fails_the_request_and_is_replaced(mischief: Mi
         house.bugs.add("engine_hangs")
         answer = await http.post(SPEECH, json=body())
         assert (answer.status_code, answer.json()["error"]["code"]) == (502, "TTS_FAILED")
-        mischief.release.set()
+        house.hung = mischief.release
 
 
 async def test_a_voice_without_end_is_stopped(mischief: Mischief) -> None:

@@ -123,7 +123,7 @@ async def test_a_recogniser_that_hangs_and_whoever_waited_for_it_leaves(
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
         assert await outcome(house) == ("cancelled", None)
-        mischief.release.set()
+        house.hung = mischief.release
 
 
 async def test_a_recogniser_that_talks_nonsense_takes_nothing_with_it(mischief: Mischief) -> None:

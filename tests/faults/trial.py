@@ -5,7 +5,9 @@
             ...  # the fault, and what its victim was promised
 
 When the block ends the bystander ends its conversation and is checked (`bystander.py`), then the
-house is at rest with everything given back (`baseline.py`), and nothing was logged as our fault.
+house is at rest with everything given back (`baseline.py`), and nothing was logged as our fault. An
+engine that hangs does so until the house was found at rest but for its call, and then once more
+without it.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ class Trial:
     house: House
     port: int
     bystander: Bystander | None
-    hung: int = 0
-    """Engine calls that will not have left at the end."""
+    hung: asyncio.Event | None = None
+    """One engine call hangs until this is set, which is done here, when all others have ended."""
     bugs: set[str] = field(default_factory=set)
     """Events at level error that the fault is expected to log."""
 
@@ -133,10 +135,10 @@ async def _trial(
                     ) as ours.bystander:  # fmt: skip
                         yield ours
                 ours.bystander = None
-                await settled(lambda: left_in(house, hung=ours.hung))
-                if not ours.hung:
-                    await settled(lambda: Held.now().more_than(open_house))
-                    await settled(lambda: left_alive(living))
+                if ours.hung is not None:
+                    await _at_rest(house, open_house, living, hung=1)
+                    ours.hung.set()
+                await _at_rest(house, open_house, living, hung=0)
         await settled(lambda: Held.now().more_than(held))
         assert not unhandled, f"the event loop was told of {unhandled}"
         bugs = [entry for entry in logged if entry["log_level"] in ("error", "critical")]
@@ -144,6 +146,13 @@ async def _trial(
         assert not unexpected, f"our own faults in the log: {unexpected}"
     finally:
         loop.set_exception_handler(before_handler)
+
+
+async def _at_rest(house: House, held: Held, living: dict[int, str], *, hung: int) -> None:
+    """Nobody is in it, and it holds no more than before, but for so many calls that hang."""
+    await settled(lambda: left_in(house, hung=hung))
+    await settled(lambda: Held.now().more_than(held, hung=hung))
+    await settled(lambda: left_alive(living))
 
 
 async def _warm(ours: Trial) -> None:

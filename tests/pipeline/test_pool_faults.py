@@ -238,10 +238,10 @@ class Shop:
         self.broken = broken
         self.closed: list[Engine] = []
         self.closing = asyncio.Event()
-        self.beside: list[int] = []
+        self.places: list[int] = []
 
-    async def make(self, others: int) -> Engine:
-        self.beside.append(others)
+    async def make(self, place: int) -> Engine:
+        self.places.append(place)
         await asyncio.sleep(0)
         if self.broken:
             raise RuntimeError("the file is gone")
@@ -453,7 +453,7 @@ async def test_instances_are_added_while_requests_wait_and_given_up_when_idle() 
         first.hang.set()
         await asyncio.gather(*asked)
         await until(lambda: len(shop.made) == 2)
-        assert shop.beside == [1]
+        assert shop.places == [1]
         assert pool.status()["tts"].instances == 2
         assert pool.status()["tts"].slots == 2
         first.hang = asyncio.Event()
@@ -499,7 +499,7 @@ async def test_a_broken_instance_takes_nobody_from_a_healthy_one() -> None:
     async with shop.pool(most=2) as pool:
         await broken_for_good(shop, pool)
         healthy = Engine("healthy")
-        pool._stations[TTS].instances._add(healthy)
+        pool._stations[TTS].instances._add(healthy, 1)
         for number in range(30):
             assert await ask(pool, f"caller {number}") == [0, 1, 2]
         # Nor those who come all at once, though it is free sooner.
@@ -549,7 +549,7 @@ async def test_the_healthy_instance_stays_when_one_too_many_is_given_up(unhealth
     shop = Shop(Engine())
     instances = Instances(TTS, Supply((shop.made[0],), 1, 2, shop.make), lambda: now, lambda: None)
     instances._replaced = True
-    instances._add(await shop.make(1))
+    instances._add(await shop.make(1), 1)
     first, healthy = instances.present
     if unhealthy == "hung":
         first.seats[0].running = 1
@@ -567,11 +567,33 @@ async def test_the_healthy_instance_stays_when_one_too_many_is_given_up(unhealth
     assert instances.sizing.most == 1  # it had been replaced once already
 
 
+async def test_what_takes_the_place_of_the_first_is_a_lone_callers_as_that_was() -> None:
+    """The first has all the threads that one caller can use, those beside it their share."""
+    now = 0.0
+    first = Engine()
+    shop = Shop(first)
+    supply = Supply((first,), 1, 2, shop.make, shop.close)
+    instances = Instances(TTS, supply, lambda: now, lambda: None)
+    instances._add(await shop.make(1), 1)
+    beside = instances.present[1]
+    instances.hang(instances.present[0].seats[0])
+    await instances._replace()
+    assert shop.places == [1, 0]
+    assert [instance.engine for instance in instances.present] == [shop.made[2], beside.engine]
+    seat = instances.free_seat()
+    assert seat is not None
+    assert seat.instance.engine is shop.made[2]
+    instances.sizing.seen(full=True, now=now)
+    now = 100.0
+    await instances._resize()
+    assert [instance.engine for instance in instances.present] == [shop.made[2]]
+
+
 async def test_of_healthy_instances_the_youngest_is_given_up_and_may_come_again() -> None:
     now = 0.0
     shop = Shop(Engine())
     instances = Instances(TTS, Supply((shop.made[0],), 1, 2, shop.make), lambda: now, lambda: None)
-    instances._add(await shop.make(1))
+    instances._add(await shop.make(1), 1)
     oldest = instances.present[0]
     instances.sizing.seen(full=True, now=now)
     now = 100.0

@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from server import lobby
-from session.manager import Ticket
 from tests.support import Caller, LiveServer, call, live_server, silence
 
 ONE_PLACE = {"ANTIPHON_MAX_SESSIONS": "1", "ANTIPHON_WAITING_ROOM": "2"}
@@ -115,35 +114,6 @@ async def test_whoever_leaves_the_waiting_room_is_forgotten_at_once(how: str) ->
         assert server.house.sessions.admission.waiting == 1
         await leave(inside)
         await staying.until("welcome")
-
-
-async def test_one_that_vanishes_while_it_is_let_in_leaves_its_place_to_the_next(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with (
-        live_server(**ONE_PLACE) as server,
-        call(server.ws_url, {}) as inside,
-        waiting(server, 1) as vanishing,
-        waiting(server, 2) as next_one,
-    ):
-        vanished = asyncio.Event()
-        admitted = Ticket.admitted.fget
-        assert admitted is not None
-
-        def vanish(ticket: Ticket) -> bool:
-            """The first to be let in is cut off in that very moment."""
-            got_in: bool = admitted(ticket)
-            if got_in and not vanished.is_set():
-                vanished.set()
-                vanishing.socket.transport.abort()
-            return got_in
-
-        monkeypatch.setattr(Ticket, "admitted", property(vanish))
-        await leave(inside)
-        await next_one.until("welcome")
-        assert vanished.is_set()
-        await until(lambda: len(server.house.sessions) == 1)
-        assert server.house.sessions.admission.waiting == 0
 
 
 async def test_what_one_that_waits_sends_is_refused_by_name_or_dropped_and_never_kept() -> None:
