@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +24,8 @@ from pipeline.errors import RateLimited
 
 from . import redis_scripts as scripts
 from .budgets import Budget, Refused
-from .redis_url import AWAY, Client
+from .redis_hashes import batches
+from .redis_url import AT_ONCE, AWAY, Client
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,8 @@ EVERY_S = 1.0
 """How often what is spent of audio is told, and what is left is asked for."""
 PLACE_S = 3.0
 """A session whose gateway is not heard of for so long counts no longer."""
+BATCH = AT_ONCE // 2
+"""Users that are looked after at once: half of what the client sends is for whoever waits."""
 MOST_PLACES = 1_000_000
 """Whoever is in stays in."""
 
@@ -120,10 +123,10 @@ class Ledger:
                         await self._more.wait()
             due, self._due = self._due, set()
             if now() < all_at:
-                await asyncio.gather(*(self._settle(user) for user in due))
+                await _each(self._settle, due)
             else:
                 all_at = now() + EVERY_S
-                await asyncio.gather(*(self._look_after(user) for user in list(self._present)))
+                await _each(self._look_after, self._present)
 
     def _tell_soon(self, user: str) -> None:
         self._due.add(user)
@@ -159,6 +162,11 @@ class Ledger:
             self._failed()
             log.debug("ledger_not_told", error=str(error))
             return None
+
+
+async def _each(work: Callable[[str], Awaitable[None]], users: Iterable[str]) -> None:
+    for batch in batches(list(users), BATCH):
+        await asyncio.gather(*map(work, batch))
 
 
 def _here(user: str) -> str:

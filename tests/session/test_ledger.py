@@ -1,14 +1,16 @@
-"""The ledger: what is spent here is told once, however slowly Redis answers."""
+"""The ledger: what is spent is told once, however slow Redis is, and however many spend."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 from session import redis_scripts as scripts
 from session.budgets import Allowance, Budgets
 from session.ledger import EVERY_S, Ledger
+from session.redis_url import client
 from tests.virtual_time import run
 
 Script = Callable[..., Awaitable[Any]]
@@ -50,3 +52,28 @@ def test_what_is_spent_while_redis_is_slow_is_told_and_told_once() -> None:
         return redis.turns
 
     assert abs(run(spend()) - 0.5) < 1e-9
+
+
+async def test_more_users_than_a_client_has_connections_have_their_places_kept(
+    redis_url: str,
+) -> None:
+    failures: list[None] = []
+    users = [f"user {number}" for number in range(250)]
+    budgets = Budgets(Allowance(sessions=1), len(users), asyncio.get_running_loop().time)
+    async with (
+        client(redis_url, 30.0) as redis,
+        client(redis_url, 30.0) as elsewhere,
+        AsyncExitStack() as stack,
+    ):
+        ledger = Ledger(redis, lambda: failures.append(None), lambda _: None)
+        other = Ledger(elsewhere, lambda: failures.append(None), lambda _: None)
+        for user in users:
+            budget = stack.enter_context(budgets.session(user))
+            await stack.enter_async_context(ledger.session(user, budget))
+        await redis.flushall()
+        keeping = asyncio.ensure_future(ledger.keeping())
+        async with asyncio.timeout(30):
+            while any(await asyncio.gather(*(other.has_room(user, 1) for user in users))):
+                await asyncio.sleep(0.1)
+        keeping.cancel()
+    assert not failures
