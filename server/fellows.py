@@ -19,7 +19,7 @@ from pipeline.ending import end
 from pipeline.errors import NotFound, SessionsUnreachable, StoreFailed
 from server.shared_passes import SharedPasses
 from session.budgets import Refused
-from session.gateways import LISTEN_S, Gateways
+from session.gateways import ASKED_AT_ONCE, LISTEN_S, Gateways
 from session.ledger import Ledger
 from session.redis_store import RedisStore
 from session.redis_url import client, close
@@ -45,7 +45,7 @@ class Fellows:
         self.name = f"{socket.gethostname()}-{secrets.token_hex(3)}"
         self._house: House | None = None
         self._redis = redis = client(settings.redis_url)
-        self._patient = client(settings.redis_url, answer_s=LISTEN_S + 2)
+        self._patient = client(settings.redis_url, answer_s=LISTEN_S + 2, at_once=ASKED_AT_ONCE)
         self.gateways = Gateways(
             redis, self._patient, self.name, self._answer, lambda: failed("gateways")
         )

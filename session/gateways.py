@@ -25,6 +25,9 @@ LETTER_S = 10.0
 """What is not read within this is of no use to whoever wrote it."""
 AGAIN_S = 0.5
 MOST_AT_ONCE = 64
+ASKED_AT_ONCE = 256
+"""Each keeps a connection while it waits; so does the mailbox. A gateway that dies leaves as many
+sessions, and whoever resumes one asks it first."""
 GATEWAYS = "antiphon:gateways"
 
 Answer = Callable[[str, Any], Awaitable[Any]]
@@ -37,7 +40,8 @@ class Gateways:
     def __init__(
         self, redis: Client, patient: Client, me: str, answer: Answer, failed: Callable[[], None]
     ) -> None:
-        """`patient`: a client that waits for longer than `LISTEN_S` for an answer."""
+        """`patient`: a client that waits for longer than `LISTEN_S` for an answer, and for
+        `ASKED_AT_ONCE` of them."""
         self._redis = redis
         self._patient = patient
         self.me = me

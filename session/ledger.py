@@ -4,7 +4,8 @@ A gateway's own budgets answer at once, as they do alone. What is spent is told 
 after, never before and never a frame at a time, and its answer says what is left over all gateways.
 So two gateways let pass together what is spent within one round trip (of audio: within a second)
 too much, and that is a debt. While Redis is away each gateway's own budgets hold, and it is told
-afterwards.
+afterwards. Whoever it lets wait for nothing is the last for a while: until it answers to `keeping`
+again, nobody else asks it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,7 +26,8 @@ from pipeline.errors import RateLimited
 
 from . import redis_scripts as scripts
 from .budgets import Budget, Refused
-from .redis_url import AWAY, Client
+from .redis_hashes import batches
+from .redis_url import ANSWER_S, AT_ONCE, AWAY, Client
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +35,11 @@ EVERY_S = 1.0
 """How often what is spent of audio is told, and what is left is asked for."""
 PLACE_S = 3.0
 """A session whose gateway is not heard of for so long counts no longer."""
+HANGS_S = 5.0
+"""A Redis that let somebody wait for nothing counts as one that hangs for so long at most: more
+than a cluster's client takes to give up and `keeping` to ask again."""
+BATCH = AT_ONCE // 2
+"""Users that are looked after at once: half of what the client sends is for whoever waits."""
 MOST_PLACES = 1_000_000
 """Whoever is in stays in."""
 
@@ -55,6 +63,7 @@ class Ledger:
         self._enter = redis.register_script(scripts.ENTER)
         self._has_room = redis.register_script(scripts.HAS_ROOM)
         self._present: dict[str, _Present] = {}
+        self._hangs_until = 0.0
         self._due: set[str] = set()
         self._more = Bell()
 
@@ -80,8 +89,9 @@ class Ledger:
                 yield
             finally:
                 self._present[user].places.discard(place)
-                with suppress(*AWAY):  # else it counts for PLACE_S yet
-                    await self._redis.zrem(_here(user), place)
+                if not self._hangs():  # it counts for PLACE_S yet
+                    with suppress(*AWAY):
+                        await self._redis.zrem(_here(user), place)
 
     async def has_room(self, user: str, most: int) -> bool:
         """Whether `session` would let one more begin; yes, while Redis is away."""
@@ -120,10 +130,12 @@ class Ledger:
                         await self._more.wait()
             due, self._due = self._due, set()
             if now() < all_at:
-                await asyncio.gather(*(self._settle(user) for user in due))
+                await _each(partial(self._settle, probes=True), due)
             else:
                 all_at = now() + EVERY_S
-                await asyncio.gather(*(self._look_after(user) for user in list(self._present)))
+                if self._hangs() and not self._present:
+                    await self._asked(self._has_room, _here(""), ["", 1], probes=True)
+                await _each(self._look_after, self._present)
 
     def _tell_soon(self, user: str) -> None:
         self._due.add(user)
@@ -132,33 +144,52 @@ class Ledger:
     async def _look_after(self, user: str) -> None:
         if (known := self._present.get(user)) is not None:
             for place in list(known.places):
-                await self._entered(user, place, MOST_PLACES)
-        await self._settle(user)
+                await self._entered(user, place, MOST_PLACES, probes=True)
+        await self._settle(user, probes=True)
 
-    async def _entered(self, user: str, place: str, most: int) -> bool | None:
+    async def _entered(
+        self, user: str, place: str, most: int, *, probes: bool = False
+    ) -> bool | None:
         """None: Redis is away, and nobody knows."""
         asked = ["", round(1000 * PLACE_S), most, place]
-        done = await self._asked(self._enter, _here(user), asked)
+        done = await self._asked(self._enter, _here(user), asked, probes=probes)
         return None if done is None else bool(done)
 
-    async def _settle(self, user: str) -> None:
+    async def _settle(self, user: str, *, probes: bool = False) -> None:
         if (known := self._present.get(user)) is None:
             return
         told = known.budget.told()
-        left = await self._asked(self._spend, _spent(user), ["", *map(repr, told)])
+        asked = ["", *map(repr, told)]
+        left = await self._asked(self._spend, _spent(user), asked, probes=probes)
         if left is None:
             known.budget.untold(told)
         else:
             known.budget.settle((float(left[0]), float(left[1]), float(left[2])))
 
-    async def _asked(self, script: Any, key: str, args: list[Any]) -> Any:
-        """Its answer; None when Redis is away."""
+    async def _asked(self, script: Any, key: str, args: list[Any], *, probes: bool = False) -> Any:
+        """Its answer; None when Redis is away. `probes`: also while it hangs."""
+        if self._hangs() and not probes:
+            return None
+        now = asyncio.get_running_loop().time
+        began = now()
         try:
-            return await script(keys=[key], args=args)
+            answer = await script(keys=[key], args=args)
         except AWAY as error:
+            if now() - began > ANSWER_S / 2:  # one that refuses at once holds nobody up
+                self._hangs_until = now() + HANGS_S
             self._failed()
             log.debug("ledger_not_told", error=str(error))
             return None
+        self._hangs_until = 0.0
+        return answer
+
+    def _hangs(self) -> bool:
+        return asyncio.get_running_loop().time() < self._hangs_until
+
+
+async def _each(work: Callable[[str], Awaitable[None]], users: Iterable[str]) -> None:
+    for batch in batches(list(users), BATCH):
+        await asyncio.gather(*map(work, batch))
 
 
 def _here(user: str) -> str:

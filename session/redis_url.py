@@ -5,8 +5,10 @@ redis-py reads addresses of one server itself; the other two have no form that e
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from redis.asyncio import Redis, RedisCluster
@@ -21,6 +23,8 @@ from pipeline.errors import SettingsError
 
 ANSWER_S = 1.0
 """Who does not answer within this is away."""
+AT_ONCE = 32
+"""A client's commands in flight; whoever has one more waits."""
 AWAY = (RedisError, RedisClusterException, OSError)
 """What a client raises when Redis does not answer, or refuses. That a cluster has lost its nodes is
 no `RedisError` to redis-py."""
@@ -60,6 +64,39 @@ class Cluster:
     login: dict[str, Any]
 
 
+class _Room:
+    """Room for so many commands in flight. Without it redis-py raises at once when a pool has no
+    connection left, which looks like a Redis that is away; its pool that waits instead is for one
+    server alone."""
+
+    def __init__(self, at_once: int, wait_s: float) -> None:
+        self._places = asyncio.Semaphore(at_once)
+        self._wait_s = wait_s
+
+    async def sent(self, send: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
+        """Raises `TimeoutError`, which is in `AWAY`, when there was none in time."""
+        async with asyncio.timeout(self._wait_s):
+            await self._places.acquire()
+        try:
+            return await send(*args, **options)
+        finally:
+            self._places.release()
+
+
+class _Server(Redis):
+    room: _Room
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        return await self.room.sent(super().execute_command, *args, **options)
+
+
+class _Nodes(RedisCluster):
+    room: _Room
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        return await self.room.sent(super().execute_command, *args, **options)
+
+
 def read(url: str) -> One | Watched | Cluster:
     """What an address names. Raises `SettingsError`, which does not show it: it has a password."""
     try:
@@ -81,28 +118,40 @@ def read(url: str) -> One | Watched | Cluster:
     raise SettingsError(f"ANTIPHON_REDIS_URL: it is of the form {FORM}")
 
 
-def client(url: str, answer_s: float = ANSWER_S) -> Client:
-    """The client for an address; nothing is connected yet. Raises `SettingsError`."""
+def client(url: str, answer_s: float = ANSWER_S, at_once: int = AT_ONCE) -> Client:
+    """The client for an address; nothing is connected yet. Raises `SettingsError`.
+
+    An answer is waited for so long, and before it as long for one of `at_once` places: a command
+    that blocks keeps its own.
+    """
     kinds: dict[str, Any] = {
         "socket_timeout": answer_s,
         "socket_connect_timeout": ANSWER_S,
+        "max_connections": at_once,
         # A connection that died while nobody looked is made anew once; nothing is waited for twice.
         "retry": Retry(NoBackoff(), 1, (Unconnected,)),
     }
     match read(url):
         case One(address):
-            return Redis.from_url(address, **kinds)
+            one = cast("_Server", _Server.from_url(address, **kinds))
+            most = one.connection_pool.max_connections  # the address may say fewer
+            one.room = _Room(min(at_once, most), answer_s)
+            return one
         case Watched(sentinels, service, db, login):
             watched: Any = Sentinel
-            found: Redis = watched(list(sentinels), sentinel_kwargs=kinds, **kinds).master_for(
-                service, db=db, **login, **kinds
+            found: _Server = watched(list(sentinels), sentinel_kwargs=kinds, **kinds).master_for(
+                service, redis_class=_Server, db=db, **login, **kinds
             )
+            found.room = _Room(at_once, answer_s)
             return found
         case Cluster(nodes, login):
             kinds["retry"] = Retry(NoBackoff(), 2)  # a node that is gone is asked for elsewhere
-            return RedisCluster(
+            kinds["max_connections"] = 2 * at_once  # it asks too which nodes there are
+            several = _Nodes(
                 startup_nodes=[ClusterNode(host, port) for host, port in nodes], **login, **kinds
             )
+            several.room = _Room(at_once, answer_s)
+            return several
 
 
 async def close(redis: Client) -> None:

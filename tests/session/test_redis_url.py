@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -17,12 +18,15 @@ from redis.exceptions import RedisError
 
 from pipeline.errors import RateLimited, SettingsError
 from session.budgets import Allowance, Budgets
-from session.gateways import Gateways
+from session.gateways import ASKED_AT_ONCE, Gateways
 from session.ledger import Ledger
 from session.redis_store import RedisStore
 from session.redis_url import Client, Cluster, One, Watched, client, close, read
 from session.store import Record
 from tests.valkey import BINARY, free_port, valkey
+
+MANY = 250
+"""More than a client of redis-py's has connections, unless it is told otherwise."""
 
 
 def test_an_address_of_one_server_is_read_by_the_client_itself() -> None:
@@ -85,6 +89,8 @@ async def goes_through(redis: Client) -> None:
     assert await two.count(time.time()) == 19
     assert (await two.standing("s_7"), await two.standing("s_8")) == (False, True)
     assert len(await one.of_user("anna")) == 20
+    known = [one.knows("s_8", b"token", "anna", 0.0) for _ in range(MANY)]
+    assert all(await asyncio.gather(*known))
     await one.expire(until + 1, 0.0)
     assert await one.forget_user("anna") == 1  # the one that is here
 
@@ -133,6 +139,42 @@ async def answers(redis: Client) -> None:
                 await asyncio.sleep(0.05)
             else:
                 return
+
+
+async def test_as_many_resume_at_once_as_a_gateway_that_died_had(redis_url: str) -> None:
+    async with client(redis_url, 30.0) as redis, client(redis_url, 30.0) as another:
+        one, two = RedisStore(redis, "one", 600.0), RedisStore(another, "two", 600.0)
+        until, sessions = time.time() + 500.0, [f"s_{number}" for number in range(MANY)]
+        parked = (Record(session, None, (b"token",), until, b"{}") for session in sessions)
+        await asyncio.gather(*map(one.save, parked))
+        taken = [two.take(session, b"token", None, time.time(), b"new") for session in sessions]
+        assert all(await asyncio.gather(*taken))
+
+
+async def test_as_many_ask_at_once_for_what_a_gateway_that_hangs_had(redis_url: str) -> None:
+    failures: list[None] = []
+
+    async def reader(kind: str, about: Any) -> None:
+        return None
+
+    async with (
+        client(redis_url, 30.0) as redis,
+        client(redis_url, 30.0, at_once=ASKED_AT_ONCE) as patient,
+    ):
+        asks = Gateways(redis, patient, "asks", reader, lambda: failures.append(None))
+        asking = [asyncio.ensure_future(asks.ask("hangs", "say", 0, 60.0)) for _ in range(MANY)]
+        async with asyncio.timeout(30):
+            while (await redis.info("clients"))["blocked_clients"] < MANY:
+                await asyncio.sleep(0.02)
+        for letter in await redis.lrange("antiphon:mailbox:hangs", 0, -1):
+            await redis.rpush(json.loads(letter)[2], "true")
+        assert await asyncio.gather(*asking) == MANY * [True]
+    assert not failures
+
+
+async def test_an_address_may_say_how_few_connections_there_are(redis_url: str) -> None:
+    async with client(f"{redis_url}?max_connections=2", 30.0) as redis:
+        await asyncio.gather(*(redis.set("one", 1) for _ in range(MANY)))
 
 
 async def test_gateways_share_a_cluster_of_two_nodes(tmp_path: Path) -> None:
