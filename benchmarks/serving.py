@@ -58,12 +58,14 @@ def serving(**settings: str) -> Iterator[str]:
 
 @contextmanager
 def running(**settings: str) -> Iterator[Running]:
-    """`antiphon serve` with these ANTIPHON_* settings added, as soon as it is ready.
+    """`antiphon serve` with these ANTIPHON_* settings added, as soon as it is ready. It makes all
+    speech anew, whatever the environment says.
 
     Raises `ServerFailed` when it ends or is not ready within 120 s.
     """
     port = free_port()
     command = [sys.executable, "-m", "server", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    settings = {"speech_cache_mb": "0", **settings}
     named = {f"ANTIPHON_{name.upper()}": value for name, value in settings.items()}
     with process(command, f"http://127.0.0.1:{port}/readyz", named) as pid:
         yield Running(port, pid)

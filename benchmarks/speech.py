@@ -49,9 +49,8 @@ VOICE_ALONE = {
     "llm_engine": "scripted",
     "stt_engine": "scripted",
     "vad_engine": "scripted",
-    "speech_cache_mb": "0",
 }
-"""A server's settings: no other model is loaded beside the voice, and it makes everything anew."""
+"""A server's settings: no other model is loaded beside the voice."""
 
 METHOD = f"""PCM, streamed, on loopback, one process asking. Time to first audio (TTFA) runs from
 the request to its first byte of audio. One request warms the server up and is not counted. A gap is

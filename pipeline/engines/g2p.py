@@ -15,6 +15,7 @@ from phonemizer.backend import EspeakBackend
 from phonemizer.backend.espeak.wrapper import EspeakWrapper
 
 from pipeline.engines import g2p_east
+from pipeline.engines.plain_forms import plain_forms
 
 TOKENS: dict[str, int] = dict(DEFAULT_VOCAB)
 """Kokoro v1.0's alphabet: a phoneme, stress, punctuation mark or space -> its token."""
@@ -80,9 +81,11 @@ TONES = "→↓↗↘"
 """Mandarin's four; each stands behind its syllable's sounds and belongs to them."""
 
 
-def speakable(text: str) -> str:
-    """The text without what nobody would read out: emoji, markup, control characters."""
-    kept = "".join(map(_spoken, unicodedata.normalize("NFC", text)))
+def speakable(text: str, language: str) -> str:
+    """The text without what nobody would read out: emoji, markup, control characters; and what
+    would be read only in another form in that one. `language` is espeak's name of it."""
+    plain = plain_forms(unicodedata.normalize("NFC", text), language)
+    kept = "".join(map(_spoken, plain))
     return _SPACES.sub(" ", _MARKUP.sub(" ", kept)).strip()
 
 
@@ -103,7 +106,7 @@ def phonemes(text: str, language: str) -> str:
     `language` is espeak's name of it, such as "en-us" or "fr-fr"; "ja" and "zh" want packages of
     their own (`g2p_east.is_here`). Blocks, for 0.2 ms as a rule; safe from any thread.
     """
-    words = speakable(text)
+    words = speakable(text, language)
     if not words:
         return ""
     if language in g2p_east.PACKAGES:

@@ -152,7 +152,7 @@ class PiperSynthesizer:
             raise TtsFailed("The speech model is not loaded.")
         parts = _LOCKED.split(text)  # text, phonemes, text, ...
         said = [
-            part.strip() if number % 2 else self._read(readable(part), voice)
+            part.strip() if number % 2 else self._read(part, voice)
             for number, part in enumerate(parts)
         ]
         phonemes = " ".join(part for part in said if part)
@@ -160,12 +160,14 @@ class PiperSynthesizer:
             raise Unspeakable("There is nothing in this text to say.")
         return phonemes
 
-    def _read(self, words: str, voice: str) -> str:
+    def _read(self, text: str, voice: str) -> str:
+        language = self._files[voice].espeak
+        words = readable(text, language)
         if self._phonemize is None or not any(map(str.isalnum, words)):
             return ""  # espeak would name the marks
         try:
             with _espeak:
-                return self._phonemize(self._files[voice].espeak, words)
+                return self._phonemize(language, words)
         except Exception as error:  # espeak's bridge raises RuntimeError, ValueError and others
             raise TtsFailed("This text could not be turned into sounds.") from error
 
@@ -204,10 +206,10 @@ class PiperSynthesizer:
                 log.info("voice_unloaded", engine="piper", voice=voice)
 
 
-def readable(text: str) -> str:
+def readable(text: str, language: str) -> str:
     """The text as espeak reads it best: no markup or emoji, a comma where a person would pause, no
     full stop that is not one ("Dr. Smith", "J. R. Jones", "the U.S. Army")."""
-    text = _PAUSES.sub(", ", g2p.speakable(text))
+    text = _PAUSES.sub(", ", g2p.speakable(text, language))
     return _DOTTED.sub(_without_dot, text).lstrip(" ,").rstrip()
 
 

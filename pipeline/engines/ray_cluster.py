@@ -115,10 +115,12 @@ class Cluster:
         return Status(app.status.value.lower(), app.message, states)
 
     def remove(self) -> None:
-        """Take our application away; the cluster stays."""
+        """Take our application away, if it is there; the cluster stays."""
         from ray import serve
 
-        serve.delete(APP)
+        # Serve's own `delete` raises where Serve itself does not run.
+        if self.status().state != "absent":
+            serve.delete(APP)
 
     def leave(self) -> None:
         """Leave the cluster, if it was joined; one of our own ends, and nothing of it stays."""

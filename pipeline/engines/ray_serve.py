@@ -52,6 +52,9 @@ DESCRIBE_S = 60.0
 """The longest wait for a cluster's first word."""
 LOOK_S, AWAY_S = 2.0, 4.0
 """How long a look waits for an answer, and after how long without any the engine is away."""
+KNOWN_S = 10.0
+"""For so long what a replica has said of itself is taken for true, however busy it is: another
+engine may have been deployed, of another rate."""
 
 
 class Link(Protocol):
@@ -133,6 +136,7 @@ class _Remote:
         self._about: Description | None = None
         self._heard_at = 0.0
         """When a replica gave anything, last."""
+        self._described_at = 0.0
         self._away = False
 
     @property
@@ -148,7 +152,7 @@ class _Remote:
         handle = await self._link.open(self.kind)
         try:
             async with asyncio.timeout(DESCRIBE_S):
-                self._about = await handle.describe.remote()
+                self._learn(await handle.describe.remote())
         except Exception as error:  # Ray's own, and a timeout
             raise StartError(f"no {self.title} answers on Ray: {error!r}") from error
         self._handle = handle.options(stream=True)
@@ -170,19 +174,27 @@ class _Remote:
         return self._away
 
     async def look(self) -> None:
-        """Ask any replica what it is, which costs it nothing; less than that many seconds after it
-        gave something it need not be asked."""
-        if self._handle is None or self._clock() - self._heard_at < LOOK_S:
+        """Ask any replica what it is, which costs it nothing; while they give something only every
+        `KNOWN_S`."""
+        now = self._clock()
+        known = now - self._described_at < KNOWN_S
+        if self._handle is None or (known and now - self._heard_at < LOOK_S):
             return
         try:
             async with asyncio.timeout(LOOK_S):
-                await self._handle.options(stream=False).describe.remote()
+                about = await self._handle.options(stream=False).describe.remote()
         except Exception as error:  # Ray's own, of many kinds, and a timeout
             if not self._away and self._clock() - self._heard_at >= AWAY_S:
                 self._away = True
                 log.error("replicas_away", kind=self.kind, error=repr(error)[:300])
         else:
+            self._learn(about)
             self._heard()
+
+    def _learn(self, about: Description) -> None:
+        was, self._about, self._described_at = self._about, about, self._clock()
+        if was is not None and was.info != about.info:
+            log.warning("engine_changed", kind=self.kind, was=str(was.info), now=str(about.info))
 
     def _heard(self) -> None:
         self._heard_at = self._clock()

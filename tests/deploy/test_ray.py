@@ -66,6 +66,20 @@ def test_on_one_machine_there_is_room_on_its_gpu_for_all_there_may_be() -> None:
     assert 0 < sum(part.most * part.gpus for part in parts) <= 1
 
 
+def test_on_kubernetes_a_pod_is_ready_without_wget_and_without_serves_proxy() -> None:
+    """KubeRay's own probe of a worker wants both (kuberay issue 4994); it keeps one that is set."""
+    file = FOLDER / "kuberay.yaml"
+    assert yaml.safe_load(serve_config(file))["proxy_location"] == "Disabled"
+    cluster = yaml.safe_load(file.read_text())["spec"]["rayClusterConfig"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    assert len(groups) == 2
+    for group in groups:
+        ray = group["template"]["spec"]["containers"][0]  # the one that KubeRay takes for Ray's
+        for probe in (ray["livenessProbe"], ray["readinessProbe"]):
+            assert probe["httpGet"] == {"path": "/api/healthz", "port": 52365}
+            assert "exec" not in probe
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 @pytest.mark.filterwarnings("ignore")  # Ray's, of its own old ways
 def test_a_file_is_of_serves_form(file: Path) -> None:

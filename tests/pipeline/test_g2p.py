@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.engines import g2p, g2p_east
+from pipeline.engines.plain_forms import plain_forms
 
 SIGNS = st.text(alphabet="abc ,.!?ˈː", max_size=80)
 
@@ -40,6 +41,55 @@ def test_american_and_british_differ() -> None:
 def test_is_read_as_a_person_would(written: str, read: str) -> None:
     said = g2p.phonemes(written, "en-us").translate(str.maketrans("", "", "ˈˌ"))
     assert said == g2p.phonemes(read, "en-us").translate(str.maketrans("", "", "ˈˌ"))
+
+
+@pytest.mark.parametrize(
+    ("language", "written", "plain"),
+    [
+        ("en-us", "Room １２３ please.", "Room 123 please."),
+        ("en-us", "I have ٣ apples, and ३ pears.", "I have 3 apples, and 3 pears."),
+        ("en-us", "Step ① is easy, ❷ is not.", "Step 1 is easy, 2 is not."),
+        ("en-us", "①②③, 2①", "1 2 3, 2 1"),
+        ("en-us", "⑽ and ㉑", "(10) and 21"),
+        ("en-us", "Chapter Ⅳ, page ⅻ", "Chapter IV, page xii"),
+        ("en-us", "𝐁𝐨𝐥𝐝 𝓽𝓮𝔁𝓽, 𝟏𝟐", "Bold text, 12"),
+        ("en-us", "Ｈｅｌｌｏ！ １．５％", "Hello! 1.5%"),
+        ("en-us", "1⅞ cups", "1 7/8 cups"),
+        ("fr-fr", "３ pommes", "3 pommes"),
+        ("es", "¾", "3/4"),
+        ("hi", "मेरे पास ３ सेब, १२३", "मेरे पास 3 सेब, 123"),
+        ("ja", "ＡＢＣ、①番", "ABC、1番"),
+        ("zh", "二〇二五年，½，m²", "二零二五年，1/2，m 2"),
+        ("zh", "１．５％", "1.5%"),
+    ],
+)
+def test_another_form_of_a_digit_or_letter_sounds_as_the_plain_one(
+    language: str, written: str, plain: str
+) -> None:
+    if language in g2p_east.PACKAGES and not g2p_east.is_here(language):
+        pytest.skip("the extra languages is not installed: make setup EXTRAS=languages")
+    assert g2p.phonemes(written, language) == g2p.phonemes(plain, language) != ""
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en-us", "½ of x², ¾ of m³, H₂O"),
+        ("fr-fr", "L'été, n° 5"),
+        ("ne", "३५"),
+        ("ja", "はい，3～5！"),
+        ("zh", "你好，世界！"),
+    ],
+)
+def test_what_is_read_as_it_stands_is_left(language: str, text: str) -> None:
+    assert plain_forms(text, language) == text
+
+
+@given(st.text(max_size=60))
+def test_plain_forms_are_plain(text: str) -> None:
+    once = plain_forms(text, "en-us")
+    assert plain_forms(once, "en-us") == once
+    assert not [char for char in once if char.isdecimal() and not char.isascii()]
 
 
 def test_keeps_the_punctuation_that_shapes_a_sentence() -> None:

@@ -116,10 +116,14 @@ assert "piper" not in sys.modules
             ("...and so on", "and so on"),
             ("it is half past four,", "it is half past four,"),
             ("**Great!** 🎉", "Great!"),
+            ("Room １２３, step ①", "Room 123, step 1"),
         ],
     )
     def test_a_text_is_put_as_a_person_would_read_it(self, written: str, read: str) -> None:
-        assert readable(written) == read
+        assert readable(written, "en-us") == read
+
+    def test_digits_stay_where_espeak_reads_others_in_another_language(self) -> None:
+        assert readable("३ १२", "ne") == "३ १२"
 
 
 @pytest.mark.models

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.config import RayConfig
-from pipeline.engines.ports import EngineInfo, RunsElsewhere
-from pipeline.engines.ray_serve import AWAY_S, RaySynthesizer
+from pipeline.engines.ports import (
+    EngineInfo,
+    MemoryUse,
+    RunsElsewhere,
+    SpeechRequest,
+    Stop,
+    TimedSpeech,
+)
+from pipeline.engines.ray_serve import AWAY_S, KNOWN_S, RaySynthesizer
 from pipeline.engines.ray_wire import Description
 from pipeline.pool import TTS, ResourcePool, Supply
+from tests import ray_here
 
 
 class Handle:
@@ -94,3 +105,34 @@ async def test_whoever_has_just_answered_is_not_asked_whether_it_is_there(
     assert handle.asked == asked
     await looked(engine, time, 3.0)
     assert handle.asked == asked + 1
+
+
+class Singer:
+    """A replica that answers, and may be another one the next time."""
+
+    about = Description(EngineInfo("alto", "first"), 24_000)
+    asked = 0
+
+    async def describe(self) -> Description:
+        self.asked += 1
+        return self.about
+
+    async def synthesize(self, request: SpeechRequest, order: object) -> AsyncIterator[TimedSpeech]:
+        yield TimedSpeech(np.full(240, 0.1, np.float32))
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_what_runs_there_after_another_deployment_is_known_soon(busy: bool) -> None:
+    singer, time = Singer(), Time()
+    engine = RaySynthesizer(ray_here.Way(singer), time)
+    await engine.start()
+    use = MemoryUse(1, 2, 3)
+    singer.about = replace(
+        singer.about, info=EngineInfo("bass", "second"), rate_hz=22_050, memory=use
+    )
+    for _ in range(round(KNOWN_S)):
+        if busy:
+            assert [chunk async for chunk in engine.synthesize(SpeechRequest("Hi.", "a"), Stop())]
+        await looked(engine, time, 1.0)
+    assert (engine.rate_hz, engine.memory, engine.info.name) == (22_050, use, "bass")
+    assert not busy or singer.asked == 2, "whoever gives is asked once in a while only"
