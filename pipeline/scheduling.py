@@ -153,11 +153,13 @@ class Queue:
             if request.owner == owner:
                 request.promote(now)
 
-    def take(self, now: float) -> Request | None:
-        """The one that goes next leaves the queue; None when nobody waits. `left` ends its go."""
-        if not self._waiting:
+    def take(self, now: float, *, guesses: bool = True) -> Request | None:
+        """The one that goes next leaves the queue; None when nobody waits, or, without `guesses`,
+        nobody but speculation. `left` ends its go."""
+        may_go = [r for r in self._waiting if guesses or r.purpose is not Purpose.SPECULATION]
+        if not may_go:
             return None
-        chosen = min(self._waiting, key=lambda request: self._rank(request, now))
+        chosen = min(may_go, key=lambda request: self._rank(request, now))
         if chosen.purpose in REQUESTS and self._presses(chosen, now):
             self._request_pressed_at = now
         self.discard(chosen)

@@ -31,6 +31,9 @@ class Supply(Generic[E]):
     probe: Callable[[E, Stop], AsyncIterator[object]] | None = None
     """What an instance in doubt is asked, to tell a broken one from somebody's poisoned input.
     None: the doubt is enough."""
+    guesses: int | None = None
+    """Leases that speculation may hold at once, where one is for the whole of its work. None: as
+    many as there are seats, for it leaves each after a small piece."""
 
 
 @dataclass(eq=False, slots=True)

@@ -13,7 +13,7 @@ from .errors import EngineError, Superseded
 from .instances import Instances
 from .kinds import Kind
 from .percentiles import percentile
-from .scheduling import Queue, Request
+from .scheduling import Purpose, Queue, Request
 from .seats import Seat, Supply
 
 E = TypeVar("E")
@@ -48,6 +48,9 @@ class Station(Generic[E]):
         self.clock = clock
         self.instances = Instances(kind, supply, clock, self.hand_out)
         self.queue = Queue(config.max_waiting, config.max_waiting_per_owner)
+        self._most_guesses = supply.guesses
+        self._guesses: set[Request] = set()
+        """Leases that were given to speculation."""
         self.granted: dict[Request, asyncio.Future[Seat[E]]] = {}
         """What each of those who wait is waiting for."""
         self.claims: Counter[str] = Counter()
@@ -72,24 +75,28 @@ class Station(Generic[E]):
         self.queue.discard(request)
         self.granted.pop(request, None)
         if future.done() and not future.cancelled() and future.exception() is None:
-            self.left(request.owner, future.result())
+            self.left(request, future.result())
 
-    def left(self, owner: str, seat: Seat[E]) -> None:
+    def left(self, request: Request, seat: Seat[E]) -> None:
         """The lease of a seat has ended."""
-        self.queue.left(owner, self.clock())
+        self._guesses.discard(request)
+        self.queue.left(request.owner, self.clock())
         self.instances.left(seat)
 
     def hand_out(self) -> None:
         """Give free seats to those who wait."""
         while len(self.queue) and (seat := self.instances.free_seat()) is not None:
             now = self.clock()
-            request = self.queue.take(now)
-            assert request is not None
+            request = self.queue.take(now, guesses=self._room_for_a_guess)
+            if request is None:  # what is left to real work stays free for it
+                break
             future = self.granted.pop(request)
             if future.done():  # its owner has left, and has not run since
                 self.queue.left(request.owner, now)
             else:
                 seat.leased = True
+                if request.purpose is Purpose.SPECULATION:
+                    self._guesses.add(request)
                 waited_s = now - request.arrived
                 self.waits_s.append(waited_s)
                 future.set_result(seat)
@@ -97,6 +104,16 @@ class Station(Generic[E]):
         if len(self.queue) and self.instances.hopeless:
             for request in self.queue.clear():
                 self._refuse(request, self._down())
+
+    def promote(self, owner: str) -> None:
+        """The owner's speculation has come true, that of its leases too: others may have room."""
+        self.queue.promote(owner, self.clock())
+        self.hand_out()
+
+    @property
+    def _room_for_a_guess(self) -> bool:
+        open_ones = sum(guess.purpose is Purpose.SPECULATION for guess in self._guesses)
+        return self._most_guesses is None or open_ones < self._most_guesses
 
     def status(self) -> PoolStatus:
         """A snapshot."""
