@@ -178,7 +178,7 @@ class Slot(Generic[E]):
     def _leave(self) -> None:
         for call in self._calls:
             call.abandon()
-        self._station.left(self._request, self._seat)
+        self._station.left(self._request.owner, self._seat)
 
 
 class PoolWatcher(Protocol):

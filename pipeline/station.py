@@ -13,7 +13,7 @@ from .errors import EngineError, Superseded
 from .instances import Instances
 from .kinds import Kind
 from .percentiles import percentile
-from .scheduling import Purpose, Queue, Request
+from .scheduling import Queue, Request
 from .seats import Seat, Supply
 
 E = TypeVar("E")
@@ -49,8 +49,6 @@ class Station(Generic[E]):
         self.instances = Instances(kind, supply, clock, self.hand_out)
         self.queue = Queue(config.max_waiting, config.max_waiting_per_owner)
         self._most_guesses = supply.guesses
-        self._guesses: set[Request] = set()
-        """Leases that were given to speculation."""
         self.granted: dict[Request, asyncio.Future[Seat[E]]] = {}
         """What each of those who wait is waiting for."""
         self.claims: Counter[str] = Counter()
@@ -75,12 +73,11 @@ class Station(Generic[E]):
         self.queue.discard(request)
         self.granted.pop(request, None)
         if future.done() and not future.cancelled() and future.exception() is None:
-            self.left(request, future.result())
+            self.left(request.owner, future.result())
 
-    def left(self, request: Request, seat: Seat[E]) -> None:
+    def left(self, owner: str, seat: Seat[E]) -> None:
         """The lease of a seat has ended."""
-        self._guesses.discard(request)
-        self.queue.left(request.owner, self.clock())
+        self.queue.left(owner, self.clock())
         self.instances.left(seat)
 
     def hand_out(self) -> None:
@@ -94,9 +91,7 @@ class Station(Generic[E]):
             if future.done():  # its owner has left, and has not run since
                 self.queue.left(request.owner, now)
             else:
-                seat.leased = True
-                if request.purpose is Purpose.SPECULATION:
-                    self._guesses.add(request)
+                seat.leased, seat.request = True, request
                 waited_s = now - request.arrived
                 self.waits_s.append(waited_s)
                 future.set_result(seat)
@@ -112,8 +107,8 @@ class Station(Generic[E]):
 
     @property
     def _room_for_a_guess(self) -> bool:
-        open_ones = sum(guess.purpose is Purpose.SPECULATION for guess in self._guesses)
-        return self._most_guesses is None or open_ones < self._most_guesses
+        most = self._most_guesses
+        return most is None or sum(seat.guessing for seat in self.instances.seats) < most
 
     def status(self) -> PoolStatus:
         """A snapshot."""

@@ -10,7 +10,7 @@ import pytest
 from pipeline.config import PoolConfig
 from pipeline.engines.ports import Stop
 from pipeline.errors import AtCapacity, PoolTimeout, TtsFailed
-from pipeline.pool import TTS, ResourcePool, Slot
+from pipeline.pool import TTS, Purpose, ResourcePool, Slot, Supply
 
 
 class Engine:
@@ -104,6 +104,28 @@ async def test_a_cancelled_owner_has_no_claim_though_its_engine_is_still_at_work
         assert pool.status()["tts"].waiting == 1
         engine.go.set()
         await waiting
+    assert engine.most == 1
+
+
+async def test_a_guess_that_was_dropped_counts_as_one_until_its_engine_has_left_it() -> None:
+    engine = Engine()
+    async with ResourcePool({TTS: Supply((engine,), seats=2, guesses=1)}) as pool:
+
+        async def guess(name: str) -> None:
+            async with pool.lease(TTS, name, purpose=Purpose.SPECULATION) as slot:
+                await read(slot, name)  # type: ignore[arg-type]
+
+        dropped = asyncio.ensure_future(guess("anna"))
+        await engine.entered.wait()
+        dropped.cancel()
+        await asyncio.gather(dropped, return_exceptions=True)
+        next_one = asyncio.ensure_future(guess("ben"))
+        await asyncio.sleep(0)
+        state = pool.status()["tts"]
+        assert (state.claimed, state.stopping, state.waiting) == (0, 1, 1)
+        engine.go.set()
+        await next_one
+    assert engine.calls == ["anna", "ben"]
     assert engine.most == 1
 
 

@@ -116,7 +116,6 @@ async def live(plans: list[Visit], engines: list[Engine], seats: int, guesses: i
         station = pool._stations[STT]
         assert not station.granted
         assert not station.claims
-        assert not station._guesses
         assert all(seat.free for seat in station.instances.seats)
     assert all(not engine.running for engine in engines)
     assert all(engine.most <= seats for engine in engines)
