@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 BUFFER = 64
 """Items a call may be ahead of its reader; a faster engine waits."""
+BUFFER_S = 1.0
+"""As much audio as it may be ahead, and one item more, where its items are audio: a voice chooses
+how long those are."""
 
 
 CallOutcome = Literal["completed", "stopped", "failed", "hung"]
@@ -55,7 +58,7 @@ class Call(Generic[E, T]):
 
     __slots__ = (
         "_asked_at", "_audio_s", "_began_at", "_first_at", "_given", "_hang_s", "_items", "_kind",
-        "_measure", "_on_hang", "_timer", "hung", "stop",
+        "_measure", "_on_hang", "_read_s", "_room", "_timer", "hung", "stop",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +84,9 @@ class Call(Generic[E, T]):
         self._began_at: float | None = None
         self._first_at: float | None = None
         self._audio_s = 0.0
+        self._read_s = 0.0
+        """Of that audio, what its reader has taken."""
+        self._room = asyncio.Event()
         self.hung = False
         """It gave no sign of life for too long; whether it ever ends nobody waits for."""
 
@@ -95,13 +101,15 @@ class Call(Generic[E, T]):
                     if item.error is not None:
                         raise item.error
                     return
+                self._note_read(item)
                 yield item
         finally:
             self.abandon()
 
     def abandon(self) -> None:
-        """The reader is gone: tell the engine, and unblock a `put` that waits for room."""
+        """The reader is gone: tell the engine, and unblock it where it waits for room."""
         self.stop.set()
+        self._room.set()
         while not self._items.empty():
             self._items.get_nowait()
 
@@ -177,9 +185,20 @@ class Call(Generic[E, T]):
                 if self.stop.is_set:
                     return
                 self._asked_at = None
+                await self._room_for_audio()
                 self._note(item)
                 await self._items.put(item)
                 self._asked_at = loop.time()
+
+    async def _room_for_audio(self) -> None:
+        while self._audio_s - self._read_s >= BUFFER_S and not self.stop.is_set:
+            self._room.clear()
+            await self._room.wait()
+
+    def _note_read(self, item: T) -> None:
+        if self._measure is not None:
+            self._read_s += self._measure(item)
+            self._room.set()
 
     def _note(self, item: T) -> None:
         if not self._given:

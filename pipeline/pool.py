@@ -312,12 +312,12 @@ class ResourcePool:
         """The owner's speculation has come true: what waits for it, here or at an engine that has a
         queue of its own, is due now, as a first clause is."""
         now = self._clock()
-        for station in self._stations.values():
-            station.queue.promote(owner, now)
         for request, errand in tuple(self._guesses.items()):
             if request.owner == owner:
                 request.promote(now)  # which may have left the queue just now
                 errand.promote()
+        for station in self._stations.values():
+            station.promote(owner)
 
     def claims(self, owner: str) -> dict[str, int]:
         """How many slots of each kind the owner holds or waits for."""

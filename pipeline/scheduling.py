@@ -61,6 +61,7 @@ PATIENCE_S = {
 }
 """How long after its arrival a request without a deadline is due."""
 REQUESTS = frozenset({Purpose.REQUEST, Purpose.REQUEST_LATER})
+_UNHURRIED = REQUESTS | {Purpose.SPECULATION}
 REQUEST_EVERY_S = 1.0
 """So often one of the requests over HTTP presses like the others: about a quarter of an engine that
 takes 0.3 s a clause, when sessions could use all of it."""
@@ -153,11 +154,13 @@ class Queue:
             if request.owner == owner:
                 request.promote(now)
 
-    def take(self, now: float) -> Request | None:
-        """The one that goes next leaves the queue; None when nobody waits. `left` ends its go."""
-        if not self._waiting:
+    def take(self, now: float, *, guesses: bool = True) -> Request | None:
+        """The one that goes next leaves the queue; None when nobody waits, or, without `guesses`,
+        nobody but speculation. `left` ends its go."""
+        may_go = [r for r in self._waiting if guesses or r.purpose is not Purpose.SPECULATION]
+        if not may_go:
             return None
-        chosen = min(self._waiting, key=lambda request: self._rank(request, now))
+        chosen = min(may_go, key=lambda request: self._rank(request, now))
         if chosen.purpose in REQUESTS and self._presses(chosen, now):
             self._request_pressed_at = now
         self.discard(chosen)
@@ -193,12 +196,12 @@ class Queue:
         """How long the one that was due first has been due; 0.0 when nobody is late.
 
         Who is at an engine is being served: whatever else it asks for is not late yet. Requests
-        over HTTP may wait.
+        over HTTP may wait, and for a guess nobody does.
         """
         waiting = (
             r
             for r in self._waiting
-            if r.owner not in self._at_engines and r.purpose not in REQUESTS
+            if r.owner not in self._at_engines and r.purpose not in _UNHURRIED
         )
         return max(0.0, now - min((r.pressing_since for r in waiting), default=now))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from .engines.ports import RunsElsewhere, Stop
+from .scheduling import Purpose, Request
 
 E = TypeVar("E")
 
@@ -31,6 +32,9 @@ class Supply(Generic[E]):
     probe: Callable[[E, Stop], AsyncIterator[object]] | None = None
     """What an instance in doubt is asked, to tell a broken one from somebody's poisoned input.
     None: the doubt is enough."""
+    guesses: int | None = None
+    """Seats that speculation may take at once, where it takes one for the whole of its work. None:
+    all of them, for it leaves each after a small piece."""
 
 
 @dataclass(eq=False, slots=True)
@@ -39,6 +43,8 @@ class Seat(Generic[E]):
 
     instance: Instance[E]
     leased: bool = False
+    request: Request | None = None
+    """What it was leased for last."""
     running: int = 0
     hung: bool = False
     """A call in it gives no sign of life."""
@@ -48,6 +54,12 @@ class Seat(Generic[E]):
     @property
     def free(self) -> bool:
         return not self.leased and not self.running
+
+    @property
+    def guessing(self) -> bool:
+        """Speculation has it, or had it last, and is still at the engine."""
+        request = self.request
+        return not self.free and request is not None and request.purpose is Purpose.SPECULATION
 
     @property
     def stopping(self) -> bool:

@@ -48,6 +48,7 @@ class Station(Generic[E]):
         self.clock = clock
         self.instances = Instances(kind, supply, clock, self.hand_out)
         self.queue = Queue(config.max_waiting, config.max_waiting_per_owner)
+        self._most_guesses = supply.guesses
         self.granted: dict[Request, asyncio.Future[Seat[E]]] = {}
         """What each of those who wait is waiting for."""
         self.claims: Counter[str] = Counter()
@@ -83,13 +84,14 @@ class Station(Generic[E]):
         """Give free seats to those who wait."""
         while len(self.queue) and (seat := self.instances.free_seat()) is not None:
             now = self.clock()
-            request = self.queue.take(now)
-            assert request is not None
+            request = self.queue.take(now, guesses=self._room_for_a_guess)
+            if request is None:  # what is left to real work stays free for it
+                break
             future = self.granted.pop(request)
             if future.done():  # its owner has left, and has not run since
                 self.queue.left(request.owner, now)
             else:
-                seat.leased = True
+                seat.leased, seat.request = True, request
                 waited_s = now - request.arrived
                 self.waits_s.append(waited_s)
                 future.set_result(seat)
@@ -97,6 +99,16 @@ class Station(Generic[E]):
         if len(self.queue) and self.instances.hopeless:
             for request in self.queue.clear():
                 self._refuse(request, self._down())
+
+    def promote(self, owner: str) -> None:
+        """The owner's speculation has come true, that of its leases too: others may have room."""
+        self.queue.promote(owner, self.clock())
+        self.hand_out()
+
+    @property
+    def _room_for_a_guess(self) -> bool:
+        most = self._most_guesses
+        return most is None or sum(seat.guessing for seat in self.instances.seats) < most
 
     def status(self) -> PoolStatus:
         """A snapshot."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
@@ -87,11 +88,20 @@ class EngineRoom:
                 seats=voices_at_once or (1 if makers.synthesizer else settings.tts_slots),
                 most=1 if voices_at_once else settings.tts_slots,
             ),
-            LLM: supply(
-                engines.language_model, make=_alike(makers.language_model),
-                probe=probes.language_model, seats=settings.llm_slots,
+            LLM: replace(
+                supply(
+                    engines.language_model, make=_alike(makers.language_model),
+                    probe=probes.language_model, seats=settings.llm_slots,
+                ),
+                guesses=self._guesses_of_replies(),
             ),
         }  # fmt: skip
+
+    def _guesses_of_replies(self) -> int | None:
+        """A model that does not pause writes the whole reply to a guess: half of its seats, of one
+        the one, are enough for those."""
+        in_breaths = self._all.language_model.breath_tokens is not None
+        return None if in_breaths else max(1, self._settings.llm_slots // 2)
 
     def _ready(self, make: Callable[[int], E]) -> Callable[[int], Awaitable[E]]:
         async def made(others: int) -> E:

@@ -20,7 +20,7 @@ import structlog
 from pipeline.engines.llm_router import Router, Trial
 from pipeline.engines.openai_llm import FIRST_TOKEN_S, OpenAILanguageModel
 from pipeline.engines.ports import BackendStatus, Delta, EngineInfo, Prompt, Stop
-from pipeline.engines.retry import TRIES, first_token_s, pause_s
+from pipeline.engines.retry import FAIR_SHARE, TRIES, first_token_s, pause_s
 from pipeline.errors import (
     LlmFailed,
     LlmStalled,
@@ -133,7 +133,9 @@ class LanguageModelFleet:
     ) -> AsyncGenerator[Delta]:
         """Ask one backend; whatever becomes of it, the router is told."""
         others = self._router.others(trial, trial.began, avoid)
-        wait_s = first_token_s(due - trial.began, probe=trial.probe, others=others)
+        left_s = due - trial.began
+        hurried = left_s < FAIR_SHARE * self._first_token_s
+        wait_s = first_token_s(left_s, probe=trial.probe, others=others)
         failure: Exception | None = None
         whole = False
         try:
@@ -151,7 +153,7 @@ class LanguageModelFleet:
             failure = error
             raise
         finally:
-            self._end(trial, failure, whole=whole)
+            self._end(trial, failure, whole=whole, hurried=hurried)
             self._wake()
 
     def _spoke(self, trial: Trial) -> None:
@@ -159,8 +161,9 @@ class LanguageModelFleet:
             log.info("llm_breaker_closed", backend=self._backends[trial.backend].info.device)
         self._router.spoke(trial, self._clock())
 
-    def _end(self, trial: Trial, failure: Exception | None, *, whole: bool) -> None:
-        """Tell the router how a try ended; a stop, and whatever is not the backend's, is `left`."""
+    def _end(self, trial: Trial, failure: Exception | None, *, whole: bool, hurried: bool) -> None:
+        """Tell the router how a try ended; a stop, and whatever is not the backend's, is `left`: so
+        is a try that began too late, and was cut for it."""
         router, now, at = self._router, self._clock(), trial.backend
         closed = router.closed(at)
         cause = failure.__cause__ if failure is not None else None
@@ -172,6 +175,8 @@ class LanguageModelFleet:
                 router.done(trial)
             case RateLimited(retry_after_s=wait_s) | LlmFailed(retry_after_s=float() as wait_s):
                 router.limited(trial, now, wait_s or 0.0, why)
+            case LlmStalled() if hurried and not trial.spoken:
+                router.left(trial)
             case LlmStalled() if not trial.spoken:
                 router.missed(trial, now, why)
             case _:

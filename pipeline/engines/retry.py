@@ -16,6 +16,9 @@ LONGEST_PAUSE_S = 1.0
 PROBE_S = 1.5
 """The wait for a probe's first token while another backend could be asked: whoever's reply it is
 should not pay for finding out."""
+FAIR_SHARE = 1 / 3
+"""Of the time for a reply's first token. A try that is left less of it, by the wait for a place or
+by the tries before, shows nothing of its backend when its time is up."""
 
 
 def pause_s(failures: int, chance: float) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -13,8 +14,16 @@ import pytest
 from pipeline.engines.breaker import FAILURES, LONGEST_REST_S
 from pipeline.engines.llm_fleet import LanguageModelFleet
 from pipeline.engines.openai_llm import OpenAILanguageModel
-from pipeline.engines.ports import Message, Prompt, Stop
-from pipeline.errors import LlmFailed, PoolTimeout, PromptRefused, RateLimited, StartError
+from pipeline.engines.ports import Delta, Message, Prompt, Stop, TextDelta
+from pipeline.errors import (
+    LlmFailed,
+    LlmStalled,
+    PoolTimeout,
+    PromptRefused,
+    RateLimited,
+    StartError,
+)
+from tests import virtual_time
 from tests.contract.chat_backend import (
     Answer,
     ChatBackend,
@@ -290,6 +299,82 @@ class TestWhenAllAreFull:
                     assert await waiting == ""
                 break
             await first.aclose()
+
+
+class Crowded(OpenAILanguageModel):
+    """A first token takes `each_s` for each reply under way, the rest of a reply 4 s. When the time
+    for one is up, it has stalled."""
+
+    def __init__(self, each_s: float) -> None:
+        super().__init__("http://127.0.0.1:1", "m")
+        self._each_s, self._under_way = each_s, 0
+
+    async def start(self, within_s: float | None = None) -> None: ...
+
+    async def generate(
+        self,
+        prompt: Prompt,
+        stop: Stop,
+        *,
+        extra: Mapping[str, object] | None = None,
+        first_token_s: float | None = None,
+    ) -> AsyncGenerator[Delta]:
+        assert first_token_s is not None
+        self._under_way += 1
+        try:
+            took_s = self._each_s * self._under_way
+            await asyncio.sleep(min(took_s, first_token_s))
+            if first_token_s < took_s:
+                raise LlmStalled("no first token in time")
+            yield TextDelta("Busy, and well.")
+            await asyncio.sleep(4)
+        finally:
+            self._under_way -= 1
+
+
+class TestABusyDay:
+    """Eight callers talk to one backend for 90 s of virtual time."""
+
+    def spent(self, backend: Crowded) -> tuple[Counter[str], set[str]]:
+        """What became of their replies, and the states its breaker was in."""
+        outcomes, breakers = Counter[str](), set[str]()
+
+        async def day() -> None:
+            now = asyncio.get_running_loop().time
+            fleet = LanguageModelFleet([backend], 8, clock=now, chance=lambda: 0.5)
+            await fleet.start()
+
+            async def caller(number: int) -> None:
+                await asyncio.sleep(0.3 * number)
+                while now() < 90:
+                    try:
+                        async for _ in fleet.generate(Prompt((), session=f"s{number}"), Stop()):
+                            pass
+                        outcomes["answered"] += 1
+                    except (LlmFailed, PoolTimeout) as error:
+                        outcomes[type(error).__name__] += 1
+                        await asyncio.sleep(0.5)
+                    breakers.add(fleet.backends()[0].breaker)
+
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(8):
+                    tasks.create_task(caller(number))
+            await fleet.close()
+
+        virtual_time.run(day())
+        return outcomes, breakers
+
+    def test_one_that_is_busy_is_not_taken_for_one_that_fails(self) -> None:
+        """Whoever waited for a place has little time left there: that their time is up then says
+        nothing of the backend."""
+        outcomes, breakers = self.spent(Crowded(0.6))
+        assert outcomes["LlmStalled"]  # somebody's was
+        assert breakers == {"closed"}
+
+    def test_one_that_never_answers_is_left_alone(self) -> None:
+        outcomes, breakers = self.spent(Crowded(300))
+        assert not outcomes["answered"]
+        assert "open" in breakers
 
 
 class TestStart:

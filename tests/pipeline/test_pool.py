@@ -10,7 +10,7 @@ import pytest
 from pipeline.config import PoolConfig
 from pipeline.engines.ports import Stop
 from pipeline.errors import AtCapacity, PoolTimeout, TtsFailed
-from pipeline.pool import TTS, ResourcePool, Slot
+from pipeline.pool import TTS, Purpose, ResourcePool, Slot, Supply
 
 
 class Engine:
@@ -105,6 +105,61 @@ async def test_a_cancelled_owner_has_no_claim_though_its_engine_is_still_at_work
         engine.go.set()
         await waiting
     assert engine.most == 1
+
+
+async def test_a_guess_that_was_dropped_counts_as_one_until_its_engine_has_left_it() -> None:
+    engine = Engine()
+    async with ResourcePool({TTS: Supply((engine,), seats=2, guesses=1)}) as pool:
+
+        async def guess(name: str) -> None:
+            async with pool.lease(TTS, name, purpose=Purpose.SPECULATION) as slot:
+                await read(slot, name)  # type: ignore[arg-type]
+
+        dropped = asyncio.ensure_future(guess("anna"))
+        await engine.entered.wait()
+        dropped.cancel()
+        await asyncio.gather(dropped, return_exceptions=True)
+        next_one = asyncio.ensure_future(guess("ben"))
+        await asyncio.sleep(0)
+        state = pool.status()["tts"]
+        assert (state.claimed, state.stopping, state.waiting) == (0, 1, 1)
+        engine.go.set()
+        await next_one
+    assert engine.calls == ["anna", "ben"]
+    assert engine.most == 1
+
+
+async def test_a_call_is_a_second_of_audio_ahead_of_its_reader_and_a_chunk_at_most() -> None:
+    """However long the chunks of a voice are; a reader that goes on has them all, in order."""
+    engine = Engine()
+    engine.go.set()
+    given = 0
+
+    async def count(engine: Engine, stop: Stop) -> AsyncIterator[int]:
+        nonlocal given
+        async for number in engine.count("anna", 12, stop):
+            given = number + 1
+            yield number
+
+    async def settle() -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    async with pool_of(engine) as pool:
+        async with pool.lease(TTS, "anna") as slot:
+            for chunk_s, ahead in ((1.0, 1), (0.25, 4), (30.0, 1)):
+                chunks = slot.stream(count, lambda _, chunk_s=chunk_s: chunk_s)  # type: ignore[arg-type, misc]
+                for read in range(3):
+                    assert await anext(chunks) == read
+                    await settle()
+                    assert given == read + 1 + ahead + 1  # and the one in the engine's hands
+                assert [chunk async for chunk in chunks] == list(range(3, 12))
+            left = slot.stream(count, lambda _: 1.0)  # type: ignore[arg-type]
+            assert await anext(left) == 0
+            await settle()
+            assert engine.running == 1
+        await settle()
+        assert engine.running == 0  # it does not wait for a reader who has gone
 
 
 async def test_who_waits_too_long_is_told_and_forgotten() -> None:

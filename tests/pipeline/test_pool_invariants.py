@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.config import PoolConfig
 from pipeline.engines.ports import Stop
 from pipeline.errors import AntiphonError, SttFailed, Superseded
-from pipeline.pool import STT, TTS, Purpose, ResourcePool
+from pipeline.pool import STT, TTS, Purpose, ResourcePool, Supply
 
 
 class Engine:
@@ -88,9 +88,10 @@ async def visit(pool: ResourcePool, plan: Visit) -> None:
                     left -= 1
 
 
-async def live(plans: list[Visit], engines: list[Engine], seats: int) -> None:
+async def live(plans: list[Visit], engines: list[Engine], seats: int, guesses: int | None) -> None:
     config = PoolConfig(max_waiting=6, max_waiting_per_owner=3)
-    async with ResourcePool({STT: [e for e in engines for _ in range(seats)]}, config) as pool:
+    supply = Supply(tuple(engines), seats=seats, guesses=guesses)
+    async with ResourcePool({STT: supply}, config) as pool:
         tasks = []
         for plan in plans:
             task = asyncio.ensure_future(visit(pool, plan))
@@ -121,11 +122,11 @@ async def live(plans: list[Visit], engines: list[Engine], seats: int) -> None:
 
 
 @settings(max_examples=250, deadline=None)
-@given(visits, st.integers(1, 2), st.integers(1, 2))
+@given(visits, st.integers(1, 2), st.integers(1, 2), st.sampled_from((None, 1)))
 def test_cancelled_anywhere_everything_is_given_back(
-    plans: list[Visit], engines: int, seats: int
+    plans: list[Visit], engines: int, seats: int, guesses: int | None
 ) -> None:
-    asyncio.run(live(plans, [Engine() for _ in range(engines)], seats))
+    asyncio.run(live(plans, [Engine() for _ in range(engines)], seats, guesses))
 
 
 @pytest.mark.parametrize("turns", range(30))
@@ -216,3 +217,47 @@ async def test_a_promoted_speculation_goes_before_batch_work() -> None:
             assert pool.status()["tts"].oldest_ms >= 0
             pool.promote("anna")
     assert went == ["anna", "reader", "guess"]
+
+
+async def test_guesses_that_run_on_leave_seats_to_real_work() -> None:
+    went: list[str] = []
+    done = asyncio.Event()
+    async with ResourcePool({TTS: Supply((Engine(),), seats=3, guesses=1)}) as pool:
+
+        async def one(owner: str, purpose: Purpose) -> None:
+            async with pool.lease(TTS, owner, purpose=purpose):
+                went.append(owner)
+                await done.wait()
+
+        async with asyncio.TaskGroup() as tasks:
+
+            async def ask(owner: str, purpose: Purpose = Purpose.SPECULATION) -> None:
+                tasks.create_task(one(owner, purpose))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+
+            for owner in ("anna", "ben", "cleo"):
+                await ask(owner)
+            assert went == ["anna"]
+            await ask("typed", Purpose.FIRST_CLAUSE)
+            assert went == ["anna", "typed"]
+            pool.promote("anna")  # hers is no guess any more: there is room for the next one
+            await asyncio.sleep(0)
+            assert went == ["anna", "typed", "ben"]
+            done.set()
+    assert went == ["anna", "typed", "ben", "cleo"]
+
+
+async def test_a_guess_that_waits_for_others_goes_at_once_when_it_comes_true() -> None:
+    async with ResourcePool({TTS: Supply((Engine(),), seats=2, guesses=1)}) as pool:
+
+        async def guess(owner: str) -> None:
+            async with pool.lease(TTS, owner, purpose=Purpose.SPECULATION):
+                pass
+
+        async with pool.lease(TTS, "anna", purpose=Purpose.SPECULATION):
+            waiting = asyncio.ensure_future(guess("ben"))
+            await asyncio.sleep(0)
+            assert pool.status()["tts"].waiting == 1
+            pool.promote("ben")
+            await waiting

@@ -220,6 +220,17 @@ def test_requests_may_wait_without_the_server_being_overloaded() -> None:
     assert queue.late_s(61.0) == 1.0
 
 
+def test_a_guess_is_not_late_until_it_has_come_true() -> None:
+    """It may stand behind other guesses while engines are free."""
+    queue = line(Request("anna", SPECULATION), now=10.0)
+    assert queue.take(20.0, guesses=False) is None
+    assert queue.late_s(20.0) == 0.0
+    queue.add(Request("ben", SPECULATION), 20.0)
+    queue.promote("ben", 20.5)
+    assert queue.late_s(21.0) == 0.5
+    assert queue.take(21.0, guesses=False).owner == "ben"  # type: ignore[union-attr]
+
+
 def test_the_place_in_the_queue_counts_those_who_go_before() -> None:
     requests = [Request(name, REQUEST) for name in "abc"]
     queue = line(*requests)

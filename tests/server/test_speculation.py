@@ -4,11 +4,12 @@ what was spent, in what the model reads next and in what is stored."""
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from tests.contract.chat_backend import ChatBackend
+from tests.contract.chat_backend import ChatBackend, head, reply, sends, stalls
 from tests.server.test_resume import LOST, asked, parked, served, welcome
 from tests.support import Caller, LiveServer, call, murmur, silence
 
@@ -86,3 +87,27 @@ async def test_a_wasted_speculation_leaves_nothing() -> None:
         assert wasteful[what] == value, what
     assert wasteful["next"] == (3, 3)
     assert [text for _, text, _, _ in plain["stored"]][::2] == [HEARD, "And now?"]
+
+
+async def test_guesses_do_not_hold_every_seat_at_a_model_elsewhere() -> None:
+    """Two pauses in which a reply is begun, two seats, and answers that take their time: whoever
+    types has one."""
+    async with AsyncExitStack() as stack:
+        server, backend = await stack.enter_async_context(served(ANTIPHON_LLM_SLOTS="2"))
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            guess = backend.requests[-1]["messages"][-1]["content"] == HEARD
+            await (stalls(head()) if guess else sends(head(), reply("At once.")))(writer)
+
+        backend.answer = answer
+        for _ in range(2):
+            caller = await stack.enter_async_context(call(server.ws_url, {}))
+            await caller.speak(murmur(0.8) + silence(0.128))  # and no frame more: it stays open
+        machines = [session._turns.machine for session in server.house.sessions]
+        async with asyncio.timeout(20):
+            while not all(machine.speculation.open for machine in machines):
+                await asyncio.sleep(0.005)
+        typing = await stack.enter_async_context(call(server.ws_url, {}))
+        await typing.say("text", text="Hello.")
+        assert (await typing.until("reply_text", within_s=8.0))["text"] == "At once."
+        assert all(machine.speculation.open for machine in machines)
