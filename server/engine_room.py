@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
 from pipeline import probes
 from pipeline.engines.build import Engines
-from pipeline.engines.ports import Engine, HasSeats, Stop
+from pipeline.engines.ports import Engine, HasSeats, Stop, VoiceActivityModel
 from pipeline.pool import EOT, LLM, STT, TTS, Kind, Supply
 from server.settings import Settings
 
@@ -92,6 +93,12 @@ class EngineRoom:
                 probe=probes.language_model, seats=settings.llm_slots,
             ),
         }  # fmt: skip
+
+    @property
+    def voice_activity(self) -> Callable[[], Awaitable[VoiceActivityModel]] | None:
+        """Where another model for voice activity comes from, loaded; None: there is none."""
+        make = self._all.makers.voice_activity
+        return None if make is None else partial(self._ready(lambda _: make()), 0)
 
     def _ready(self, make: Callable[[int], E]) -> Callable[[int], Awaitable[E]]:
         async def made(others: int) -> E:
