@@ -165,8 +165,7 @@ class VadBatcher:
                 try:
                     await self._score(batch)
                 finally:
-                    for wanted in batch:
-                        wanted.answer.cancel()  # no-op, unless closing left a call behind
+                    _let_go(batch)
             elif self._closed and not self._wanted:
                 return
             batch = []  # an error in it would keep its session until the next frame of anybody's
@@ -202,10 +201,15 @@ class VadBatcher:
         """Raises `TimeoutError` while the model hangs, and what it raises."""
         if self._hung is not None and not self._hung.done():
             raise TimeoutError("it hangs")
-        call = self._hung = self._threads.submit(self._model.score, frames, states)
-        async with asyncio.timeout(self._hang_s):
-            scores = await asyncio.wrap_future(call)
-        self._hung, self._failures, self.trouble = None, 0, None
+        self._hung = None
+        call = self._threads.submit(self._model.score, frames, states)
+        try:
+            async with asyncio.timeout(self._hang_s):
+                scores = await asyncio.wrap_future(call)
+        except TimeoutError:
+            self._hung = call
+            raise
+        self._failures, self.trouble = 0, None
         return scores
 
     async def _probe(self) -> None:
@@ -247,6 +251,12 @@ class VadBatcher:
         for wanted in batch:
             if not wanted.answer.done():
                 wanted.answer.set_exception(SttFailed("voice activity detection failed"))
+
+
+def _let_go(batch: list[_Wanted]) -> None:
+    """Whoever has no answer yet gets none: closing left the call behind."""
+    for wanted in batch:
+        wanted.answer.cancel()
 
 
 def _thread() -> EngineThreads:
