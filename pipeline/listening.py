@@ -208,7 +208,7 @@ class Listening:
         if (error := judging.exception()) is None:
             probability = judging.result()
         else:  # a frame that nobody could judge is no speech
-            log.warning("vad_failed", error=str(error))
+            log.debug("frame_not_judged", error=str(error))  # at error where it is judged
             probability = 0.0
         self._position = end
         self._heard.ring()

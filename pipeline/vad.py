@@ -1,7 +1,8 @@
 """VadBatcher: the speech probabilities of all sessions, computed together.
 
 One thread runs one model. While frames come from few sessions each is judged at once; from many,
-calls begin `GATHER_S` apart, and each takes what has gathered meanwhile.
+calls begin `GATHER_S` apart, and each takes what has gathered meanwhile. A model that hangs, or
+fails on silence too, is replaced once; after that `trouble` says so.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +22,7 @@ import structlog
 from .engines.ports import Float32, VoiceActivityModel
 from .engines.threads import EngineThreads
 from .errors import SttFailed
+from .instances import FAILURES_IN_ROW
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +36,12 @@ for others. What a call costs whatever is in it (a thread is woken, twice) is th
 docs/decisions/0010-the-edge.md."""
 MANY, FRAME_S = 16, 0.032
 """Sessions are many when so many frames came within the time of one."""
+CLOSE_S = 5.0
+"""How long closing waits for a call to leave; a thread that hangs is left behind."""
+TELL_S = 10.0
+"""Failed frames are logged once in so long: there may be 31 a second of each session."""
+
+Scores = tuple[Float32, Float32]
 
 
 @dataclass(eq=False, slots=True)
@@ -77,7 +87,19 @@ class VadBatcher:
         *,
         max_batch: int = 64,
         clock: Callable[[], float] = time.monotonic,
+        hang_s: float | None = None,
+        make: Callable[[], Awaitable[VoiceActivityModel]] | None = None,
     ) -> None:
+        """A call that takes `hang_s` has failed; `make` gives another model, started."""
+        self.trouble: str | None = None
+        """What is wrong that will not be mended in this process; None: nothing."""
+        self._hang_s = hang_s
+        self._make = make
+        self._failures = 0
+        """Frames in a row that failed alone."""
+        self._told_at = float("-inf")
+        self._hung: Future[Scores] | None = None
+        """The call that the thread hangs in, until it comes back."""
         self._model = model
         self._max_batch = max_batch
         self._clock = clock
@@ -94,18 +116,25 @@ class VadBatcher:
         return VadStream(self, self._fresh)
 
     async def __aenter__(self) -> VadBatcher:
-        # Not niced, unlike all other engines: every session waits for these few microseconds.
-        self._threads = EngineThreads("vad", 1, nice=0)
+        self._threads = _thread()
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
         self._tasks.create_task(self._run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Judge what has gathered; after 5 s, leave a call that hangs behind."""
         self._closed = True
         self._due.set()
-        await self._tasks.__aexit__(None, None, None)
-        await self._threads.close()
+        until = asyncio.get_running_loop().time() + CLOSE_S
+        try:
+            async with asyncio.timeout_at(until):
+                await self._tasks.__aexit__(None, None, None)
+        except TimeoutError:
+            log.warning("engine_call_hung_at_close", task="vad")
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._threads.close()
 
     def _ask(self, stream: VadStream, frame: Float32, behind: bool) -> asyncio.Future[float]:
         loop = asyncio.get_running_loop()
@@ -133,7 +162,10 @@ class VadBatcher:
             batch = [wanted for wanted in batch if not wanted.answer.done()]
             if batch:
                 self._called_at = self._clock()
-                await self._score(batch)
+                try:
+                    await self._score(batch)
+                finally:
+                    _let_go(batch)
             elif self._closed and not self._wanted:
                 return
             batch = []  # an error in it would keep its session until the next frame of anybody's
@@ -142,18 +174,91 @@ class VadBatcher:
         frames = np.stack([wanted.frame for wanted in batch])
         states = np.stack([wanted.stream.state for wanted in batch])
         try:
-            probabilities, new_states = await self._threads.run(self._model.score, frames, states)
+            probabilities, new_states = await self._judge(frames, states)
+        except TimeoutError as error:
+            self._fail(batch, error)
+            await self._give_up("does not answer")
+            return
         except Exception as error:
             if len(batch) > 1:  # somebody's frame may have done it, and is to fail alone
                 for wanted in batch:
                     await self._score([wanted])
                 return
-            log.error("vad_failed", error=repr(error))
-            if not batch[0].answer.done():
-                batch[0].answer.set_exception(SttFailed("voice activity detection failed"))
+            self._fail(batch, error)
+            self._failures += 1
+            if self._failures == FAILURES_IN_ROW:
+                await self._probe()
             return
         answers = zip(batch, probabilities.tolist(), new_states, strict=True)
         for wanted, probability, state in answers:
             wanted.stream._move(probability, state.copy())  # a row would keep all of them
             if not wanted.answer.done():
                 wanted.answer.set_result(probability)
+
+    # --- faults ----------------------------------------------------------------------------------
+
+    async def _judge(self, frames: Float32, states: Float32) -> Scores:
+        """Raises `TimeoutError` while the model hangs, and what it raises."""
+        if self._hung is not None and not self._hung.done():
+            raise TimeoutError("it hangs")
+        self._hung = None
+        call = self._threads.submit(self._model.score, frames, states)
+        try:
+            async with asyncio.timeout(self._hang_s):
+                scores = await asyncio.wrap_future(call)
+        except TimeoutError:
+            self._hung = call
+            raise
+        self._failures, self.trouble = 0, None
+        return scores
+
+    async def _probe(self) -> None:
+        """Whoever sends what the model fails on must not make it look broken: is silence judged?"""
+        self._failures = 0
+        silence = np.zeros((1, self._model.frame_samples), np.float32)
+        try:
+            await self._judge(silence, self._fresh[np.newaxis])
+        except TimeoutError:
+            await self._give_up("does not answer")
+        except Exception:
+            await self._give_up("fails")
+
+    async def _give_up(self, how: str) -> None:
+        """Put another model in its place: once, then an operator must look. One that stays may yet
+        come back: it is asked again as soon as it could answer."""
+        if self.trouble is not None:
+            return
+        make, self._make = self._make, None
+        event = "engine_breaks" if how == "fails" else "engine_hangs"
+        log.error(event, kind="vad", replaced=make is not None)
+        if make is not None:
+            try:
+                self._model = await make()
+            except Exception as error:
+                log.error("engine_instance_failed", kind="vad", error=repr(error))
+            else:
+                self._tasks.create_task(self._threads.close())  # waits until it comes back
+                self._threads, self._hung = _thread(), None
+                log.info("engine_instance_replaced", kind="vad", instances=1)
+                return
+        self.trouble = f"voice activity detection {how}"
+
+    def _fail(self, batch: list[_Wanted], error: Exception) -> None:
+        now = self._clock()
+        if now - self._told_at >= TELL_S:
+            self._told_at = now
+            log.error("vad_failed", error=repr(error))
+        for wanted in batch:
+            if not wanted.answer.done():
+                wanted.answer.set_exception(SttFailed("voice activity detection failed"))
+
+
+def _let_go(batch: list[_Wanted]) -> None:
+    """Whoever has no answer yet gets none: closing left the call behind."""
+    for wanted in batch:
+        wanted.answer.cancel()
+
+
+def _thread() -> EngineThreads:
+    # Not niced, unlike all other engines: every session waits for these few microseconds.
+    return EngineThreads("vad", 1, nice=0)

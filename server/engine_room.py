@@ -7,13 +7,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
 from pipeline import probes
 from pipeline.engines.build import Engines
-from pipeline.engines.ports import Engine, HasSeats, Stop
+from pipeline.engines.ports import Engine, HasSeats, Stop, VoiceActivityModel
 from pipeline.pool import EOT, LLM, STT, TTS, Kind, Supply
 from server.settings import Settings
 
@@ -102,6 +103,12 @@ class EngineRoom:
         the one, are enough for those."""
         in_breaths = self._all.language_model.breath_tokens is not None
         return None if in_breaths else max(1, self._settings.llm_slots // 2)
+
+    @property
+    def voice_activity(self) -> Callable[[], Awaitable[VoiceActivityModel]] | None:
+        """Where another model for voice activity comes from, loaded; None: there is none."""
+        make = self._all.makers.voice_activity
+        return None if make is None else partial(self._ready(lambda _: make()), 0)
 
     def _ready(self, make: Callable[[int], E]) -> Callable[[int], Awaitable[E]]:
         async def made(others: int) -> E:

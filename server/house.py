@@ -133,7 +133,12 @@ class House:
                 await stack.enter_async_context(self.fellows.open(self))
             if self.keeping is not None:
                 await stack.enter_async_context(self._kept(self.keeping))
-            self.vad = await stack.enter_async_context(VadBatcher(self.engines.voice_activity))
+            vad = VadBatcher(
+                self.engines.voice_activity,
+                hang_s=self.settings.engine_hang_s,
+                make=self._engine_room.voice_activity,
+            )
+            self.vad = await stack.enter_async_context(vad)
             await stack.enter_async_context(self.pool)
             await stack.enter_async_context(Lookout(self._engine_room.engines))
             stack.enter_context(self.watchdog)
@@ -210,7 +215,8 @@ class House:
             return self.stage
         if self.load.level is Level.NEWCOMERS:
             return "overloaded"
-        return self.pool.trouble() or ("full" if self.sessions.admission.full else None)
+        trouble = self.pool.trouble() or self.vad.trouble
+        return trouble or ("full" if self.sessions.admission.full else None)
 
     def _keeping(self) -> Keeping | None:
         """Where sessions outlast their connections; None when they are not to."""

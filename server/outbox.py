@@ -2,7 +2,7 @@
 
 Audio comes in already paced (`pipeline.playback`), so this holds about a second of it while the
 client reads. A client that does not read loses audio that is over 5 s late, with a warning, and is
-closed when anything is 15 s late or the text alone fills the box.
+closed when anything is 15 s late or the text alone fills the box, its largest message not counted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from itertools import chain
+from typing import Literal, NamedTuple
 
 from pipeline.bell import Bell
 from pipeline.errors import SlowClient
@@ -59,6 +60,12 @@ _OVERTAKES = (
 )
 
 
+class _Held(NamedTuple):
+    event: Event
+    text_bytes: int
+    since: float
+
+
 class Outbox:
     """A queue of two lanes. `put` never waits; `next` does."""
 
@@ -77,8 +84,8 @@ class Outbox:
         self._clock = clock
         self._dropped = dropped
         self._cut = cut
-        self._urgent: deque[Event] = deque()
-        self._ordered: deque[tuple[float, Event]] = deque()
+        self._urgent: deque[_Held] = deque()
+        self._ordered: deque[_Held] = deque()
         self._more = Bell()
         self._closed = False
         self._dropping = False
@@ -94,7 +101,7 @@ class Outbox:
 
     def put(self, event: Event) -> None:
         """Queue an event. Audio that would be too late is dropped, with one warning a time."""
-        if self._text_bytes > MAX_TEXT_BYTES:
+        if self.stuck or self._overflows(_text_size(event)):
             self._dropped("outbox_text")
             if not self.stuck:
                 self.stuck = True
@@ -118,14 +125,15 @@ class Outbox:
                 self._unstarted.add(reply)
             case _:
                 pass
-        self._text_bytes += _text_size(event)
+        held = _Held(event, _text_size(event), self._clock())
+        self._text_bytes += held.text_bytes
         if (
             isinstance(event, self._overtaking)
             and getattr(event, "reply", None) not in self._unstarted
         ):
-            self._urgent.append(event)
+            self._urgent.append(held)
         else:
-            self._ordered.append((self._clock(), event))
+            self._ordered.append(held)
         self._more.ring()
 
     @property
@@ -136,12 +144,13 @@ class Outbox:
     def purge(self, reply: int) -> None:
         """Drop a reply's audio that has not left; its text stays."""
         kept = deque(
-            entry
-            for entry in self._ordered
-            if not (isinstance(entry[1], ReplyAudio) and entry[1].reply == reply)
+            held
+            for held in self._ordered
+            if not (isinstance(held.event, ReplyAudio) and held.event.reply == reply)
         )
         self._ordered = kept
-        self.audio_bytes = sum(len(e.pcm) for _, e in kept if isinstance(e, ReplyAudio))
+        audio = (held.event for held in kept)
+        self.audio_bytes = sum(len(event.pcm) for event in audio if isinstance(event, ReplyAudio))
 
     def close(self) -> None:
         """Nothing more will come; what is in the box is still sent."""
@@ -160,8 +169,9 @@ class Outbox:
         if self._lateness() > STUCK_S:
             raise SlowClient("you do not read what is sent to you")
         # A final transcript and the start of its reply leave together; the transcript overtakes.
-        event = self._urgent.popleft() if self._urgent else self._ordered.popleft()[1]
-        self._text_bytes -= _text_size(event)
+        held = self._urgent.popleft() if self._urgent else self._ordered.popleft()
+        event = held.event
+        self._text_bytes -= held.text_bytes
         if isinstance(event, ReplyAudio):
             self.audio_bytes -= len(event.pcm)
         elif isinstance(event, ReplyStarted):
@@ -169,10 +179,18 @@ class Outbox:
         return event
 
     def _lateness(self) -> float:
-        return self._clock() - self._ordered[0][0] if self._ordered else 0.0
+        return self._clock() - self._ordered[0].since if self._ordered else 0.0
 
     def _too_late(self) -> bool:
         return self._lateness() > LATE_S or self.audio_bytes >= MAX_AUDIO_BYTES
+
+    def _overflows(self, size: int) -> bool:
+        """Whether an event of this size is too much beside what waits, the largest not counted."""
+        total = self._text_bytes + size
+        if total <= MAX_TEXT_BYTES:
+            return False
+        held = (held.text_bytes for held in chain(self._urgent, self._ordered))
+        return total - max((size, *held)) > MAX_TEXT_BYTES
 
 
 def _text_size(event: Event) -> int:

@@ -44,6 +44,7 @@ class Makers:
     synthesizer: Callable[[int], Synthesizer] | None = None
     language_model: Callable[[], LanguageModel] | None = None
     """None where it runs elsewhere: what fails there is a backend, and it answers for itself."""
+    voice_activity: Callable[[], VoiceActivityModel] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ def build(config: EngineConfig) -> Engines:
             end_of_turn=lambda: _end_of_turn(config),
             synthesizer=lambda others: _synthesizer(config, others),
             language_model=None if _is_elsewhere(config) else lambda: _language_model(config),
+            voice_activity=lambda: _voice_activity(config),
         ),
     )
 
@@ -117,7 +119,8 @@ def _on_ray(config: EngineConfig) -> Engines:
         synthesizers=(synthesizer,),
         language_model=_language_model(config),
         makers=Makers(
-            language_model=None if _is_elsewhere(config) else lambda: _language_model(config)
+            language_model=None if _is_elsewhere(config) else lambda: _language_model(config),
+            voice_activity=lambda: _voice_activity(config),
         ),
     )
 

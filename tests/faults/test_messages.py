@@ -155,17 +155,17 @@ async def test_a_message_whose_end_never_comes_ends_with_its_sender() -> None:
         victim.reset()
 
 
-LONG = "word " * 19_800
-"""99 kB: with the rest of its message, just below the 100,000 that one may have."""
+LONG = "word " * 19_980
+"""99.9 kB: with the rest of its message, just below the 100,000 that one may have."""
 
 
-async def test_a_prompt_of_99_kilobytes_is_answered() -> None:
+async def test_a_prompt_as_long_as_a_message_may_be_is_answered() -> None:
     async with trial() as house, house.call() as victim:
         await victim.say("text", text=LONG)
         assert (await victim.play())["status"] == "completed"
 
 
-async def test_instructions_of_99_kilobytes_are_given_to_the_model(
+async def test_instructions_as_long_as_a_message_may_be_are_given_to_the_model(
     mischief: Mischief,
 ) -> None:
     given: list[str] = []
@@ -176,9 +176,11 @@ async def test_instructions_of_99_kilobytes_are_given_to_the_model(
 
     mischief.writing(write)
     async with trial() as house, house.call() as victim:
-        await victim.say("configure", instructions=LONG)
+        # What comes right behind them finds them in the outbox still.
+        await asyncio.gather(
+            victim.say("configure", instructions=LONG), victim.say("text", text=BOOM)
+        )
         await victim.until("configured")
-        await victim.say("text", text=BOOM)
         assert (await victim.play())["text"] == "All of it."
         assert given == [LONG]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import resource
 import signal
@@ -28,6 +29,8 @@ from tests.faults.trial import VICTIM, trial
 from tests.support import ROOT, SCRIPTED, call, murmur, silence
 
 FULL_DISK = Path("/dev/full")
+UNHEARD = ("never retrieved", "was destroyed but it is pending")
+"""What asyncio says, at whatever level, of an error that nobody looked at, and of a task left."""
 
 
 @dataclass
@@ -61,18 +64,18 @@ class Process:
 
 
 @asynccontextmanager
-async def process(
-    stderr: IO[bytes] | int = subprocess.DEVNULL, **environ: str
-) -> AsyncIterator[Process]:
+async def process(stderr: IO[bytes] | None = None, **environ: str) -> AsyncIterator[Process]:
     """`antiphon serve`; when the block ends it is at rest, with the descriptors it began with
-    and the threads that its first guest left, unless it was told to stop; and it ends with 0."""
+    and the threads that its first guest left, unless it was told to stop; and it ends with 0.
+    Its log, unless it goes to `stderr`, tells of no fault of ours."""
     with subprocess.Popen(  # noqa: ASYNC220 - a moment's work
         [sys.executable, "-m", "server", "serve", "--host", "127.0.0.1", "--port", "0"],
         cwd=ROOT,
         env={**os.environ, **SCRIPTED, "ANTIPHON_LOG_FORMAT": "json", **environ},
         stdout=subprocess.PIPE,
-        stderr=stderr,
+        stderr=subprocess.PIPE if stderr is None else stderr,  # not a file: those can be full
     ) as server:
+        logged = asyncio.ensure_future(asyncio.to_thread(read_all, server.stderr))
         try:
             assert server.stdout is not None
             line = await asyncio.to_thread(server.stdout.readline)
@@ -86,8 +89,30 @@ async def process(
                 await at_rest(there, before)
                 there.terminate()
             assert await asyncio.to_thread(server.wait, 30) == 0
+            assert not (wrong := wrong_in(await logged)), wrong
         finally:
             server.kill()
+            await logged
+
+
+def read_all(log: IO[bytes] | None) -> bytes:
+    return b"" if log is None else log.read()
+
+
+def wrong_in(log: bytes) -> list[str]:
+    """The lines of a log that tell of a fault of ours."""
+    return [line for line in log.decode().splitlines() if is_wrong(line)]
+
+
+def is_wrong(line: str) -> bool:
+    if any(words in line for words in UNHEARD):
+        return True
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return True  # a traceback past the log
+    # A process that is stopped, or has no core for a second, finds its loop blocked.
+    return entry["level"] in ("error", "critical") and entry["event"] != "event_loop_blocked"
 
 
 def a_bystander(server: Process) -> AbstractAsyncContextManager[Bystander]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from pipeline.engines.ports import EngineInfo, Float32
 from pipeline.errors import SttFailed
-from pipeline.vad import FORGET_AFTER, FRAME_S, MANY, VadBatcher
+from pipeline.instances import FAILURES_IN_ROW
+from pipeline.vad import FORGET_AFTER, FRAME_S, MANY, TELL_S, VadBatcher
 
 
 class Counter:
@@ -214,3 +217,123 @@ async def test_at_the_end_what_has_gathered_is_still_judged() -> None:
         assert await waiting == 1
     with pytest.raises(SttFailed):
         await ask(vad)
+
+
+# --- a model that hangs, or is broken -------------------------------------------------------------
+
+
+class Hanging(Counter):
+    """A model that answers when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def score(self, frames: Float32, states: Float32) -> tuple[Float32, Float32]:
+        self.go.wait()
+        return super().score(frames, states)
+
+
+async def fails(vad: VadBatcher) -> bool:
+    try:
+        await ask(vad)
+    except SttFailed:
+        return True
+    return False
+
+
+async def test_a_model_that_hangs_is_replaced_once_and_then_is_trouble_until_it_answers() -> None:
+    first, second = Hanging(), Hanging()
+    made: list[Counter] = []
+
+    async def make() -> Counter:
+        made.append(second)
+        return second
+
+    async with VadBatcher(first, hang_s=0.05, make=make) as vad:
+        second.go.set()
+        assert await fails(vad)
+        assert await ask(vad) == 1
+        assert vad.trouble is None
+        second.go.clear()
+        assert await fails(vad)
+        assert vad.trouble == "voice activity detection does not answer"
+        assert await fails(vad)  # at once: nothing is given to a thread that hangs
+        second.go.set()
+        async with asyncio.timeout(10):
+            while await fails(vad):
+                await asyncio.sleep(0.001)
+        assert vad.trouble is None
+        first.go.set()
+    assert made == [second]
+
+
+@pytest.mark.parametrize("spares", [0, 1])
+async def test_a_model_that_fails_on_silence_too_is_replaced_once(spares: int) -> None:
+    broken = [Counter(), Counter()]
+    for model in broken:
+        model.broken = True
+
+    async def make() -> Counter:
+        return broken[1]
+
+    async with VadBatcher(broken[0], make=make if spares else None) as vad:
+        for _ in range(FAILURES_IN_ROW * (1 + spares)):
+            assert vad.trouble is None
+            assert await fails(vad)
+        async with asyncio.timeout(10):
+            while vad.trouble is None:
+                await asyncio.sleep(0.001)
+        assert vad.trouble == "voice activity detection fails"
+        broken[spares].broken = False
+        assert await ask(vad) == 1
+        assert vad.trouble is None
+
+
+async def test_a_model_that_cannot_be_made_is_trouble() -> None:
+    async def make() -> Counter:
+        raise OSError("no file")
+
+    first = Hanging()
+    async with VadBatcher(first, hang_s=0.05, make=make) as vad:
+        assert await fails(vad)
+        async with asyncio.timeout(10):
+            while vad.trouble is None:
+                await asyncio.sleep(0.001)
+        first.go.set()
+
+
+async def test_frames_on_which_the_model_fails_do_not_make_it_look_broken() -> None:
+    async def make() -> Counter:
+        raise AssertionError("it is whole")
+
+    async with VadBatcher(Delicate(), make=make) as vad:
+        stream = vad.stream()
+        for _ in range(5 * FAILURES_IN_ROW):
+            with pytest.raises(SttFailed):
+                await stream.probability(np.full(512, -1, np.float32))
+        assert await ask(vad) == 1
+        assert vad.trouble is None
+
+
+async def test_frames_that_fail_are_logged_now_and_then() -> None:
+    model, now = Counter(), 0.0
+    model.broken = True
+    with capture_logs() as logged:
+        async with VadBatcher(model, clock=lambda: now) as vad:
+            for _ in range(50):
+                assert await fails(vad)
+            now += TELL_S
+            assert await fails(vad)
+    assert [entry["event"] for entry in logged].count("vad_failed") == 2
+
+
+async def test_closing_leaves_a_call_that_hangs_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.vad.CLOSE_S", 0.05)
+    model = Hanging()
+    async with asyncio.timeout(10):
+        async with VadBatcher(model) as vad:
+            asked = vad.stream().probability(np.zeros(512, np.float32))
+            await asyncio.sleep(0)
+    assert asked.cancelled()
+    model.go.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from base64 import b64decode
 
 from tests.realtime.client import PCM_HZ, connected, hears
@@ -34,6 +36,19 @@ SPOKEN_DELTAS = {"response.output_audio_transcript.delta", "response.output_audi
 
 def speech(seconds: float) -> bytes:
     return murmur(seconds, PCM_HZ)
+
+
+async def test_an_item_of_100_kilobytes_and_a_response_right_behind_it() -> None:
+    async with live_server() as server, connected(server.url.replace("http", "ws")) as client:
+        content = [{"type": "input_text", "text": "\u4f60" * 34_000}]
+        item = {"type": "message", "role": "user", "content": content}
+        create = {"type": "conversation.item.create", "item": item}
+        client.oracle.sent("conversation.item.create")
+        await asyncio.gather(
+            client.socket.send(json.dumps(create, ensure_ascii=False)),
+            client.say("response.create"),
+        )
+        assert (await client.done())["status"] == "completed"
 
 
 async def test_a_text_turn() -> None:

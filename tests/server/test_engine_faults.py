@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -21,8 +22,12 @@ from pipeline.engines.ports import (
     Stop,
     TextDelta,
 )
-from pipeline.engines.scripted import ScriptedLanguageModel, ScriptedSynthesizer
-from pipeline.errors import LlmFailed, PromptRefused, TtsFailed
+from pipeline.engines.scripted import (
+    ScriptedLanguageModel,
+    ScriptedSynthesizer,
+    ScriptedVoiceActivity,
+)
+from pipeline.errors import LlmFailed, PromptRefused, SttFailed, TtsFailed
 from pipeline.pool import LLM, STT, TTS, Purpose
 from server.app import create_app
 from server.configs import engine_config
@@ -207,6 +212,61 @@ async def test_prompts_that_are_refused_are_not_the_models_fault() -> None:
         assert house.why_not_ready() is None
         model.mood = "well"
         assert await thinks(house) == "well"
+
+
+# --- voice activity -------------------------------------------------------------------------------
+
+
+class Dozing(ScriptedVoiceActivity):
+    """Fails, hangs or judges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mood = "well"
+        self.go = threading.Event()
+
+    def score(self, frames: Float32, states: Float32) -> tuple[Float32, Float32]:
+        match self.mood:
+            case "fails":
+                raise RuntimeError("the session is broken")
+            case "hangs":
+                self.go.wait()
+        return super().score(frames, states)
+
+
+@pytest.mark.parametrize(
+    ("mood", "how"), [("fails", "fails"), ("hangs", "does not answer")], ids=["fails", "hangs"]
+)
+async def test_voice_activity_is_replaced_once_and_then_readyz_says_so(mood: str, how: str) -> None:
+    settings = load({**SCRIPTED, "ANTIPHON_ENGINE_HANG_S": "0.15"}, env_file=None)
+    first, second = Dozing(), Dozing()
+    engines = build(engine_config(settings))
+    makers = replace(engines.makers, voice_activity=lambda: second)
+    house = House(settings, replace(engines, voice_activity=first, makers=makers))
+
+    async def hears() -> bool:
+        try:
+            await house.vad.stream().probability(np.zeros(512, np.float32))
+        except SttFailed:
+            return False
+        return True
+
+    async with house.open(), asyncio.timeout(20):
+        assert await hears()
+        first.mood = mood
+        while not await hears():
+            await asyncio.sleep(0.001)
+        assert house.why_not_ready() is None
+        second.mood = mood
+        while house.why_not_ready() is None:
+            assert not await hears()
+        assert house.why_not_ready() == f"voice activity detection {how}"
+        second.mood = "well"
+        second.go.set()
+        while not await hears():
+            await asyncio.sleep(0.001)
+        assert house.why_not_ready() is None
+        first.go.set()
 
 
 def test_language_models_elsewhere_are_not_made_anew() -> None:

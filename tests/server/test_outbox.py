@@ -144,6 +144,28 @@ async def test_more_text_than_the_box_holds_is_a_stuck_client_too() -> None:
     assert len(box) == 2
 
 
+async def test_one_message_of_whatever_size_leaves_room_for_the_others() -> None:
+    box = Outbox()
+    most = MAX_TEXT_BYTES // EVENT_BYTES
+    for _ in range(most // 2):
+        box.put(SpeechStarted(1, 0))
+    box.put(ReplyText(1, "€" * MAX_TEXT_BYTES))  # behind what waits, and before what comes
+    for _ in range(most - most // 2):
+        box.put(SpeechStarted(1, 0))
+    assert not box.stuck
+    box.put(SpeechStarted(1, 0))
+    assert box.stuck
+
+
+async def test_a_message_that_has_left_makes_no_room_for_others() -> None:
+    box = Outbox()
+    box.put(ReplyText(1, "x" * MAX_TEXT_BYTES))
+    assert await box.next() == ReplyText(1, "x" * MAX_TEXT_BYTES)
+    for _ in range(12):
+        box.put(ReplyText(1, "€" * 20_000))
+    assert (box.stuck, len(box)) == (True, 2)
+
+
 async def test_nothing_of_a_reply_overtakes_its_start() -> None:
     box = Outbox()
     events = [ReplyStarted(1, 1), Interrupted(1, ""), ReplyDone(1, 1, "interrupted", "", "")]
