@@ -36,7 +36,7 @@ async def test_a_server_at_ease_leaves_nothing_off() -> None:
 
 
 async def test_under_load_no_reply_is_begun_before_its_turn_is_over() -> None:
-    async with live_server() as server, call(server.ws_url, {}) as caller:
+    async with live_server() as server, call(server.ws_url, {"pace": "patient"}) as caller:
         (session,) = server.house.sessions
         begun = []
         for level in (Level.NOTHING, Level.SPECULATION, Level.NOTHING):
