@@ -116,7 +116,9 @@ class _Station:
 
     def promote(self, owner: str) -> None:
         """What was asked on a guess is wanted now."""
-        self._queue.promote(owner, self._clock.now)
+        for request in self._granted:
+            if request.owner == owner:
+                request.promote(self._clock.now)
 
     def leave(self, owner: str) -> None:
         """A seat is free again."""

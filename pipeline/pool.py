@@ -314,10 +314,10 @@ class ResourcePool:
         now = self._clock()
         for request, errand in tuple(self._guesses.items()):
             if request.owner == owner:
-                request.promote(now)  # which may have left the queue just now
+                request.promote(now)  # in the queue, or out of it
                 errand.promote()
         for station in self._stations.values():
-            station.promote(owner)
+            station.hand_out()  # other speculation may have room now
 
     def claims(self, owner: str) -> dict[str, int]:
         """How many slots of each kind the owner holds or waits for."""

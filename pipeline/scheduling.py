@@ -148,12 +148,6 @@ class Queue:
         if not self._of_owner[request.owner]:
             del self._of_owner[request.owner]
 
-    def promote(self, owner: str, now: float) -> None:
-        """The owner's speculation has come true: what waits for it is a first clause, due now."""
-        for request in self._waiting:
-            if request.owner == owner:
-                request.promote(now)
-
     def take(self, now: float, *, guesses: bool = True) -> Request | None:
         """The one that goes next leaves the queue; None when nobody waits, or, without `guesses`,
         nobody but speculation. `left` ends its go."""

@@ -100,11 +100,6 @@ class Station(Generic[E]):
             for request in self.queue.clear():
                 self._refuse(request, self._down())
 
-    def promote(self, owner: str) -> None:
-        """The owner's speculation has come true, that of its leases too: others may have room."""
-        self.queue.promote(owner, self.clock())
-        self.hand_out()
-
     @property
     def _room_for_a_guess(self) -> bool:
         most = self._most_guesses

@@ -81,9 +81,10 @@ def test_speculation_that_has_waited_long_goes_before_what_came_after_its_patien
 
 
 def test_speculation_that_comes_true_is_a_first_clause() -> None:
-    queue = line(Request("guess", SPECULATION), Request("other", SPECULATION))
+    other = Request("other", SPECULATION)
+    queue = line(Request("guess", SPECULATION), other)
     queue.add(Request("early", LATER, 9.0), 0.5)
-    queue.promote("other", 1.0)
+    other.promote(1.0)
     assert served(queue, 1.0) == ["other", "early", "guess"]
 
 
@@ -225,8 +226,9 @@ def test_a_guess_is_not_late_until_it_has_come_true() -> None:
     queue = line(Request("anna", SPECULATION), now=10.0)
     assert queue.take(20.0, guesses=False) is None
     assert queue.late_s(20.0) == 0.0
-    queue.add(Request("ben", SPECULATION), 20.0)
-    queue.promote("ben", 20.5)
+    ben = Request("ben", SPECULATION)
+    queue.add(ben, 20.0)
+    ben.promote(20.5)
     assert queue.late_s(21.0) == 0.5
     assert queue.take(21.0, guesses=False).owner == "ben"  # type: ignore[union-attr]
 
@@ -423,8 +425,9 @@ def test_every_choice_keeps_the_rules(
         elif what == "leave" and waiting:
             queue.discard(waiting.pop(0))
         elif what == "promote":
-            queue.promote(owner, now)
-            assert not any(r.owner == owner and r.purpose is SPECULATION for r in waiting)
+            for request in waiting:
+                if request.owner == owner:
+                    request.promote(now)
         assert len(queue) == len(waiting)
 
 
