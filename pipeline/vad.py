@@ -155,7 +155,12 @@ class VadBatcher:
 
     async def _run(self) -> None:
         while True:
-            await self._due.wait()
+            try:
+                async with asyncio.timeout(AGAIN_S if self.trouble else None):
+                    await self._due.wait()
+            except TimeoutError:
+                await self._probe()  # nobody comes to a server that is not ready: it asks itself
+                continue
             batch, self._wanted = self._wanted[: self._max_batch], self._wanted[self._max_batch :]
             if not self._wanted and not self._closed:
                 self._due.clear()

@@ -67,7 +67,6 @@ class House:
     """One server's insides. Connections may come while it loads; they are told to wait."""
 
     pool: ResourcePool
-    vad: VadBatcher
     sessions: SessionManager
     catalogue: Catalogue
 
@@ -80,6 +79,11 @@ class House:
         self._engine_room = EngineRoom(engines, settings)
         self.pool = ResourcePool(
             self._engine_room.supplies(), pool_config(settings), watcher=metrics
+        )
+        self.vad = VadBatcher(
+            engines.voice_activity,
+            hang_s=settings.engine_hang_s,
+            make=self._engine_room.voice_activity,
         )
         self.outboxes: set[Outbox] = set()
         """Of everybody who is here."""
@@ -133,12 +137,7 @@ class House:
                 await stack.enter_async_context(self.fellows.open(self))
             if self.keeping is not None:
                 await stack.enter_async_context(self._kept(self.keeping))
-            vad = VadBatcher(
-                self.engines.voice_activity,
-                hang_s=self.settings.engine_hang_s,
-                make=self._engine_room.voice_activity,
-            )
-            self.vad = await stack.enter_async_context(vad)
+            await stack.enter_async_context(self.vad)
             await stack.enter_async_context(self.pool)
             await stack.enter_async_context(Lookout(self._engine_room.engines))
             stack.enter_context(self.watchdog)
