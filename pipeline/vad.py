@@ -38,6 +38,8 @@ MANY, FRAME_S = 16, 0.032
 """Sessions are many when so many frames came within the time of one."""
 CLOSE_S = 5.0
 """How long closing waits for a call to leave; a thread that hangs is left behind."""
+AGAIN_S = 5.0
+"""A model in trouble that nobody asks is asked so often whether it has come back."""
 TELL_S = 10.0
 """Failed frames are logged once in so long: there may be 31 a second of each session."""
 

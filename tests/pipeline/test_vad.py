@@ -290,6 +290,19 @@ async def test_a_model_that_fails_on_silence_too_is_replaced_once(spares: int) -
         assert vad.trouble is None
 
 
+async def test_trouble_ends_though_nobody_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.vad.AGAIN_S", 0.001)
+    model = Hanging()
+    async with VadBatcher(model, hang_s=0.05) as vad:
+        assert await fails(vad)
+        await asyncio.sleep(0.01)
+        assert vad.trouble == "voice activity detection does not answer"
+        model.go.set()
+        async with asyncio.timeout(10):
+            while vad.trouble is not None:
+                await asyncio.sleep(0.001)
+
+
 async def test_a_model_that_cannot_be_made_is_trouble() -> None:
     async def make() -> Counter:
         raise OSError("no file")
