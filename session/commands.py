@@ -11,7 +11,7 @@ from pipeline.engines.ports import Tool
 from pipeline.turn_config import PREROLL, Detection
 from pipeline.utterance import SPEECH_HZ
 
-from .conversation import Item
+from .items import Item
 
 Modality = Literal["audio", "text"]
 PREROLL_MS = PREROLL * 1000 // SPEECH_HZ

@@ -9,67 +9,28 @@ leaves no text.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
-from pipeline.engines.ports import Message, ToolCall
+from pipeline.engines.ports import Message
 from pipeline.errors import ItemExists, NoSuchItem
 from pipeline.events import (
     ReplyDone,
     ReplyStarted,
-    ReplyStatus,
     ReplyText,
     ToolCalled,
     ToolText,
     TurnEnded,
     UserTranscript,
 )
-from pipeline.playback import Voiced, heard_until
 
-Role = Literal["system", "user", "assistant", "tool"]
+from .items import Item, ItemAdded, cut, turn_item, whole_bytes
+from .reading import messages_of, tokens
+
 ROOT = "root"
 """As `after` of `insert`: before everything else."""
 WHOLE_BYTES = 65_536
 """What is kept beside the words that were heard, so that replies can be cut anew: all that was
 voiced of the latest ones, and where. The last one has it whatever its size."""
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing that was said, a tool that was called, or its answer.
-
-    `status` is "in_progress" while a reply is being spoken, or a call written.
-    """
-
-    id: str
-    role: Role
-    text: str
-    """Of a call: its arguments; of a tool: its answer."""
-    turn: int = 0
-    reply: int = 0
-    status: ReplyStatus | Literal["in_progress"] = "completed"
-    call: str = ""
-    """The id of a tool call, on the call and on its answer; "" on what was said."""
-    name: str = ""
-    """Of the tool that is called."""
-    spoken: bool = False
-    """By voice; else it was typed."""
-    whole: str = ""
-    """A reply's text as far as it was voiced, heard or not; "" when that is not known any more."""
-    voiced: tuple[Voiced, ...] = ()
-    """Where that lies in its audio."""
-    cut_at: int | None = None
-    """The sample of its audio where the client stopped hearing it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ItemAdded:
-    """An item is in the history, after another (None: it is the first)."""
-
-    item: Item
-    after: str | None
-    aside: bool = False
-    """It is shown, but no part of the history."""
 
 
 class Conversation:
@@ -181,7 +142,7 @@ class Conversation:
 
         def end(item: Item) -> Item:
             item = replace(item, text=said, status=done.status, whole=whole, voiced=done.voiced)
-            return item if item.cut_at is None else _cut(item, item.cut_at)
+            return item if item.cut_at is None else cut(item, item.cut_at)
 
         self._change_reply(done.reply, end)
         self._bound_whole()
@@ -245,7 +206,7 @@ class Conversation:
         if item.status == "in_progress":
             self._items[at] = replace(item, cut_at=played)
         else:
-            self._items[at] = _cut(item, played)
+            self._items[at] = cut(item, played)
 
     def clear(self) -> None:
         """Forget everything that was said. Ids are not used again."""
@@ -264,7 +225,7 @@ class Conversation:
         """The prompt of a reply to `turn`, whose words may not be in the history yet; of `items` in
         place of the history, where they are given."""
         messages = [Message("system", instructions)] if instructions else []
-        messages += _messages(self._items if items is None else list(items), self._max_tokens)
+        messages += messages_of(self._items if items is None else list(items), self._max_tokens)
         known = (item for item in self._items if item.role == "user" and item.text)
         if text and not any(item.turn == turn for item in known):
             messages.append(Message("user", text))
@@ -330,7 +291,7 @@ class Conversation:
         """Older replies keep no more than what was heard."""
         kept = 0
         for at, item in reversed(list(enumerate(self._items))):
-            size = _whole_bytes(item) if item.voiced else 0
+            size = whole_bytes(item) if item.voiced else 0
             if kept and kept + size > WHOLE_BYTES:
                 self._items[at] = replace(item, whole="", voiced=())
             else:
@@ -355,60 +316,3 @@ class Conversation:
             last = {(items[at].call, items[at].role): at for at in sorted(self._places(calls))}
             stay.update(last.values())
         return stay
-
-
-def turn_item(prefix: str, turn: int) -> str:
-    """The id that the item of a turn has, or will have, in a conversation whose ids begin so."""
-    return f"{prefix}u{turn}"
-
-
-def _whole_bytes(item: Item) -> int:
-    """About what it takes to be cut anew."""
-    spans = sum(120 + 40 * len(clause.words) for clause in item.voiced)
-    return len(item.whole.encode("utf-8", "surrogatepass")) + spans
-
-
-def _cut(item: Item, played: int) -> Item:
-    if item.voiced:
-        heard = heard_until(item.whole, item.voiced, played)
-    else:  # where its words lie is not known
-        heard = item.text if played > 0 else ""
-    return replace(item, text=heard, status="interrupted", cut_at=played)
-
-
-def _messages(items: list[Item], most_tokens: int) -> list[Message]:
-    """What was said, and every answer of a tool after its call: a model takes neither alone. Both
-    stand where the answer is, or a late one would be followed by what came between. An answer is
-    cut short at `most_tokens`."""
-    calls = {item.call: item for item in items if item.role == "assistant" and item.call}
-    messages: list[Message] = []
-    speaker, at = 0, -1
-    """The reply whose message calls may be added to, and where that stands; -1: there is none."""
-    for item in items:
-        if item.role == "tool":
-            call = calls.get(item.call)
-            if call is None or call.status != "completed":
-                continue
-            if at < 0 or speaker != call.reply:
-                speaker, at = call.reply, len(messages)
-                messages.append(Message("assistant", ""))
-            wanted = ToolCall(call.call, call.name, call.text)
-            messages[at] = replace(messages[at], calls=(*messages[at].calls, wanted))
-            messages.append(Message("tool", _shortened(item.text, most_tokens), call=item.call))
-        elif item.text and not item.call:
-            speaker, at = item.reply, len(messages) if item.role == "assistant" else -1
-            messages.append(Message(item.role, item.text))
-    return messages
-
-
-def _shortened(text: str, most_tokens: int) -> str:
-    """Its beginning, where it is longer than so many tokens."""
-    if tokens(text) <= most_tokens:
-        return text
-    start = text.encode("utf-8", "surrogatepass")[: 3 * (most_tokens - tokens("…"))]
-    return start.decode("utf-8", "ignore") + "…"
-
-
-def tokens(text: str) -> int:
-    """An upper estimate of a text's tokens, without a tokenizer: one for every three bytes."""
-    return 4 + len(text.encode("utf-8", "surrogatepass")) // 3

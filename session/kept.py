@@ -14,7 +14,7 @@ import msgspec
 
 from pipeline.errors import StoreFailed
 
-from .conversation import Item
+from .items import Item
 from .messages import Settings
 from .records import Identity
 

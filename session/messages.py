@@ -31,8 +31,8 @@ from .commands import TruncateItem as TruncateItem
 from .commands import Unmute as Unmute
 from .commands import characters_of as characters_of
 from .commands import chosen as chosen
-from .conversation import Item
-from .conversation import ItemAdded as ItemAdded
+from .items import Item
+from .items import ItemAdded as ItemAdded
 
 
 @dataclass(frozen=True, slots=True)

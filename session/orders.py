@@ -11,8 +11,8 @@ from pipeline.events import Failed, UserTranscript
 from pipeline.signals import Ask, Cancel, Forget, Played, Typed
 
 from .choices import Choices
-from .conversation import Item
 from .editing import edit
+from .items import Item
 from .messages import (
     CancelReply,
     Clear,

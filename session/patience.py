@@ -13,7 +13,7 @@ from pipeline.listening import Listening
 from pipeline.signals import Cancel, SaidNothing
 from pipeline.utterance import SPEECH_HZ
 
-from .conversation import turn_item
+from .items import turn_item
 from .lulls import Lulls
 from .messages import Closing, TimedOut
 from .telling import Telling

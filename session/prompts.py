@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pipeline.engines.ports import Prompt
 
-from .conversation import Conversation, Item
+from .conversation import Conversation
+from .items import Item
 from .messages import Respond, Settings
 
 

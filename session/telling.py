@@ -14,9 +14,10 @@ import structlog
 from pipeline.events import Failed, ReplyDone, ReplyStarted, Timeline, UserTranscript
 
 from .budgets import Budget
-from .conversation import Conversation, tokens
+from .conversation import Conversation
 from .lulls import Lulls
 from .messages import Event
+from .reading import tokens
 from .records import Figures
 
 

@@ -26,10 +26,10 @@ from pipeline.signals import (
 from pipeline.turn import Phase, TurnMachine
 
 from .choices import Choices
-from .conversation import tokens
 from .lulls import Lulls
 from .messages import Respond
 from .prompts import Prompts
+from .reading import tokens
 from .recorder import Recorder
 from .records import State
 from .shedding import Level

@@ -23,7 +23,7 @@ from server.wire.realtime_forms import (
     voice_name,
 )
 from session import limits
-from session.conversation import Item, Role
+from session.items import Item, Role
 from session.messages import Modality, Respond
 
 EventId = Annotated[str, Meta(max_length=512)]

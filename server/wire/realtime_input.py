@@ -16,7 +16,7 @@ from pipeline.events import Interrupted, SpeechStarted, SpeechStopped, UserTrans
 from server.wire.realtime_audio import FormatName, check_whole, second_bytes
 from server.wire.realtime_out import error_object
 from server.wire.realtime_words import Words
-from session.conversation import Item, turn_item
+from session.items import Item, turn_item
 
 Json = dict[str, Any]
 LEAST_COMMIT_S = 0.1

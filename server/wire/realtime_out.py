@@ -8,7 +8,7 @@ from pipeline import errors
 from pipeline.events import ReplyDone
 from server.failures import failure_of, message_of
 from server.wire.realtime_forms import Mistake
-from session.conversation import Item
+from session.items import Item
 
 _CODES: dict[type[BaseException], str] = {
     errors.NothingToCommit: "input_audio_buffer_commit_empty",

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.events import ReplyDone
 from server.wire.realtime_audio import AudioOut, FormatName
 from server.wire.realtime_out import ending, item_object, usage
-from session.conversation import Item
+from session.items import Item
 from session.messages import Modality
 
 Json = dict[str, Any]

@@ -28,7 +28,7 @@ from server.wire.realtime_in import ClientEvent, ref_of
 from server.wire.realtime_out import error_object
 from server.wire.realtime_words import Words
 from session.catalogue import Catalogue
-from session.conversation import Item
+from session.items import Item
 from session.messages import (
     PREROLL_MS,
     Configure,

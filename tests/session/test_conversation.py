@@ -21,7 +21,9 @@ from pipeline.events import (
     UserTranscript,
 )
 from pipeline.playback import Voiced
-from session.conversation import ROOT, WHOLE_BYTES, Conversation, Item, tokens
+from session.conversation import ROOT, WHOLE_BYTES, Conversation
+from session.items import Item
+from session.reading import tokens
 
 
 def talk(conversation: Conversation, turn: int, text: str, reply: str, heard: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pipeline.errors import SessionsUnreachable, StoreAway, StoreFailed
 from session import keeping as keeping_module
 from session import writing
-from session.conversation import Item
+from session.items import Item
 from session.keeping import Keeping, Lease
 from session.kept import Kept, nothing
 from session.messages import Settings

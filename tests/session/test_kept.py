@@ -11,7 +11,8 @@ from pipeline.engines.ports import Tool
 from pipeline.errors import StoreFailed
 from pipeline.events import ReplyDone, ReplyStarted, ReplyText, ToolText, UserTranscript
 from pipeline.playback import Voiced
-from session.conversation import Conversation, Item
+from session.conversation import Conversation
+from session.items import Item
 from session.kept import Kept, at_rest, decoded, nothing, shown
 from session.messages import Settings
 from session.records import Identity
