@@ -15,7 +15,7 @@ from jwt.types import Options
 from msgspec import Meta, Struct
 
 from pipeline.errors import Unauthorized
-from session.budgets import Allowance
+from session.buckets import Allowance
 
 TOKEN_CHARACTERS = 8_192
 """A token longer than this is not looked at. Those of identity providers take 1 to 2 kB."""

@@ -8,7 +8,7 @@ from pipeline.config import EngineConfig, PoolConfig, RayConfig
 from server.gate import Rules
 from server.settings import Settings
 from session.apologies import read_apologies
-from session.budgets import Allowance
+from session.buckets import Allowance
 from session.records import SessionConfig
 
 

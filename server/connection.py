@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from pipeline.errors import AntiphonError
 from pipeline.events import Failed
 from server.failures import failure_of
-from server.gate import remote_of
+from server.headers import remote_of
 from server.peer import Ear, abort, answers, listen
 from session.messages import Event
 

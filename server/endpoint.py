@@ -14,7 +14,8 @@ from starlette.types import Receive, Scope, Send
 from pipeline.errors import AntiphonError, AtCapacity
 from server.exchange import Exchange
 from server.failures import failure_of, message_of
-from server.gate import Visitor, remote_of
+from server.gate import Visitor
+from server.headers import remote_of
 from server.house import House
 from server.requests import Tracked, Work
 from session.shedding import Level

@@ -18,7 +18,7 @@ import structlog
 from pipeline.ending import end
 from pipeline.errors import NotFound, SessionsUnreachable, StoreFailed
 from server.shared_passes import SharedPasses
-from session.budgets import Refused
+from session.buckets import Refused
 from session.gateways import ASKED_AT_ONCE, LISTEN_S, Gateways
 from session.ledger import Ledger
 from session.redis_store import RedisStore

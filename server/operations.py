@@ -16,7 +16,7 @@ from pipeline.engines.ports import Engine, HasBackends, MeasuresMemory, RunsElse
 from pipeline.errors import NotFound
 from pipeline.percentiles import percentile
 from pipeline.pool import EOT, LLM, STT, TTS
-from server.gate import remote_of
+from server.headers import remote_of
 from server.house import House
 from server.requests import describe
 from session.kept import Kept

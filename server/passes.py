@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from pipeline.errors import RateLimited, Unauthorized
-from session.budgets import Allowance
+from session.buckets import Allowance
 
 Prefix = Literal["st_", "ek_"]
 """A session token's, and a client secret's."""

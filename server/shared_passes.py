@@ -18,7 +18,7 @@ import msgspec
 
 from pipeline.errors import RateLimited, SessionsUnreachable, Unauthorized
 from server.passes import MOST_OF_ONE, Pass, Prefix, digest
-from session.budgets import Allowance
+from session.buckets import Allowance
 from session.redis_url import AWAY, Client
 
 MOST_OF_NOBODY = 1_000

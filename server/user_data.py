@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline.errors import NotFound, SessionsUnreachable, StoreFailed
-from server.gate import remote_of
+from server.headers import remote_of
 from server.house import House
 from session.kept import Kept, shown
 

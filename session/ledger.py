@@ -25,7 +25,8 @@ from pipeline.bell import Bell
 from pipeline.errors import RateLimited
 
 from . import redis_scripts as scripts
-from .budgets import Budget, Refused
+from .buckets import Refused
+from .budgets import Budget
 from .redis_hashes import batches
 from .redis_url import ANSWER_S, AT_ONCE, AWAY, Client
 

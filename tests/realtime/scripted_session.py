@@ -37,7 +37,8 @@ from server.wire.realtime import Realtime
 from server.wire.realtime_audio import Audio
 from server.wire.realtime_in import ref_of
 from session import session as session_module
-from session.budgets import Allowance, Budget
+from session.buckets import Allowance
+from session.budgets import Budget
 from session.catalogue import Catalogue
 from session.messages import Command, Settings, characters_of, chosen
 from session.records import Identity, SessionConfig

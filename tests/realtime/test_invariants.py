@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import LlmFailed
-from session.budgets import Allowance
+from session.buckets import Allowance
 from tests import virtual_time
 from tests.realtime.scripted_session import ScriptedSession
 

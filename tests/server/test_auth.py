@@ -19,7 +19,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from pipeline.errors import Unauthorized
 from server.auth import TOKEN_CHARACTERS, Authenticator, User
 from server.jwks import read_keys
-from session.budgets import Allowance
+from session.buckets import Allowance
 from tests.tokens import SECRET, claims, token
 
 

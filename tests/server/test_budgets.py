@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from session.budgets import Allowance, Budget
+from session.buckets import Allowance
+from session.budgets import Budget
 from tests.support import call, live_server, murmur, silence
 
 

@@ -19,7 +19,8 @@ import pytest
 import websockets
 
 from server import doorstep, exchange, peer
-from server.gate import HEADER_BYTES, REASONS
+from server.gate import REASONS
+from server.headers import HEADER_BYTES
 from server.jwks import KeySet
 from tests.server.speech_client import client, until
 from tests.server.test_auth import rsa_jwk, signed_rsa
@@ -624,7 +625,7 @@ async def test_without_a_token_the_admins_door_is_shut_from_elsewhere(
 async def test_a_peer_that_is_not_on_this_machine_is_from_elsewhere(
     open_house: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.gate._is_loopback", lambda address: False)
+    monkeypatch.setattr("server.headers._is_loopback", lambda address: False)
     for route in ADMIN:
         assert (await open_house.http.get(route)).status_code == 403
     await open_house.turned_away("admin", times=len(ADMIN))

@@ -21,7 +21,8 @@ from pipeline.events import ReplyAudio
 from pipeline.pool import STT, TTS, PoolWatcher, Purpose, ResourcePool
 from server.metrics import Metrics
 from server.outbox import MAX_AUDIO_BYTES, MAX_TEXT_BYTES, Outbox
-from session.budgets import Allowance, Budgets
+from session.buckets import Allowance
+from session.budgets import Budgets
 from session.messages import Cleared
 from session.shedding import Level
 from tests.contract.chat_backend import chat_backend, refuses

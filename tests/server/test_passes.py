@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import RateLimited, SessionsUnreachable, Unauthorized
 from server.passes import MOST_OF_ONE, MOST_PASSES, Pass, Passes, PassesHere, is_pass
 from server.shared_passes import MOST_OF_NOBODY, SharedPasses
-from session.budgets import Allowance
+from session.buckets import Allowance
 from session.redis_url import client
 from tests.tokens import token
 

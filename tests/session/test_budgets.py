@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import RateLimited
 from session import budgets
-from session.budgets import Allowance, Budget, Budgets
+from session.buckets import Allowance
+from session.budgets import Budget, Budgets
 
 
 class Clock:

@@ -11,7 +11,8 @@ import pytest
 from redis.exceptions import TimeoutError as NoAnswer
 
 from session import redis_scripts as scripts
-from session.budgets import Allowance, Budgets
+from session.buckets import Allowance
+from session.budgets import Budgets
 from session.ledger import EVERY_S, Ledger
 from session.redis_url import ANSWER_S, client
 from tests.virtual_time import run

@@ -17,7 +17,8 @@ from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError
 
 from pipeline.errors import RateLimited, SettingsError
-from session.budgets import Allowance, Budgets
+from session.buckets import Allowance
+from session.budgets import Budgets
 from session.gateways import ASKED_AT_ONCE, Gateways
 from session.ledger import Ledger
 from session.redis_store import RedisStore
