@@ -17,6 +17,7 @@ import structlog
 
 from pipeline.ending import end
 from pipeline.errors import NotFound, SessionsUnreachable, StoreFailed
+from server.rows import BY_OPERATOR, details_here, requests_here, rows_here
 from server.shared_passes import SharedPasses
 from session.buckets import Refused
 from session.gateways import ASKED_AT_ONCE, LISTEN_S, Gateways
@@ -133,7 +134,7 @@ async def _goes_on(work: Callable[[], Awaitable[None]]) -> None:
 
 async def answered(house: House, kind: str, about: Any) -> Any:
     """What this gateway says to another: a plain JSON value."""
-    from server import operations, user_data  # they ask the house, and the house has fellows
+    from server import user_data  # asks the house, and the house has fellows
 
     match kind:
         case "yield":
@@ -143,7 +144,7 @@ async def answered(house: House, kind: str, about: Any) -> Any:
             return True
         case "end":
             with suppress(NotFound):
-                await house.sessions.end_here(about, "ended by the operator")
+                await house.sessions.end_here(about, BY_OPERATOR)
                 return True
             return False
         case "end_user":
@@ -155,11 +156,11 @@ async def answered(house: House, kind: str, about: Any) -> Any:
         case "has":
             return await house.sessions.lasts(about)
         case "sessions":
-            return operations.rows_here(house)
+            return rows_here(house)
         case "session":
-            return operations.details_here(house, about)
+            return details_here(house, about)
         case "requests":
-            return operations.requests_here(house)
+            return requests_here(house)
         case "export":
             return user_data.sessions_here(house, about)
         case _:

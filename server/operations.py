@@ -14,17 +14,10 @@ from starlette.routing import Route
 from pipeline.engines.build import Engines
 from pipeline.engines.ports import Engine, HasBackends, MeasuresMemory, RunsElsewhere
 from pipeline.errors import NotFound
-from pipeline.percentiles import percentile
 from pipeline.pool import EOT, LLM, STT, TTS
 from server.headers import remote_of
 from server.house import House
-from server.requests import describe
-from session.kept import Kept
-from session.manager import Ticket
-from session.records import State
-from session.session import Session
-
-BY_OPERATOR = "ended by the operator"
+from server.rows import BY_OPERATOR, details_here, parked, requests_here, rows_here
 
 
 async def healthz(request: Request) -> Response:
@@ -109,8 +102,8 @@ async def list_sessions(request: Request) -> Response:
     if house.fellows is not None:
         rows += await house.fellows.rows("sessions")
     known = {row["id"] for row in rows}
-    parked = await house.keeping.all_parked() if house.keeping is not None else []
-    return JSONResponse(rows + [_parked(kept) for kept in parked if kept.session not in known])
+    away = await house.keeping.all_parked() if house.keeping is not None else []
+    return JSONResponse(rows + [parked(kept) for kept in away if kept.session not in known])
 
 
 async def list_requests(request: Request) -> Response:
@@ -158,38 +151,6 @@ routes = [
     Route("/admin/sessions/{id}", one_session, methods=["GET"]),
     Route("/admin/sessions/{id}", end_session, methods=["DELETE"]),
 ]
-
-
-def rows_here(house: House) -> list[dict[str, Any]]:
-    """Who is connected to this server."""
-    here = [_session(house, session) for session in house.sessions]
-    return here + [_waiting(house, ticket) for ticket in house.sessions.waiting()]
-
-
-def requests_here(house: House) -> list[dict[str, Any]]:
-    """The requests of this server."""
-    return [{**describe(tracked), "gateway": house.name} for tracked in house.requests]
-
-
-def details_here(house: House, session_id: str) -> list[dict[str, Any]]:
-    """One session of this server's; none, if it is not here."""
-    try:
-        session = house.sessions.get(session_id)
-    except NotFound:
-        return []
-    settings = session.settings
-    details = {
-        "settings": {
-            "voice": settings.voice,
-            "speed": settings.speed,
-            "language": settings.language,
-            "pace": settings.pace,
-            "turn_detection": settings.detection,
-        },
-        "items": len(session.conversation.items),
-        "muted": session.muted,
-    }
-    return [_session(house, session) | details]
 
 
 def _house(request: Request) -> House:
@@ -247,57 +208,3 @@ def _breaker(engine: Engine) -> dict[str, Any]:
     states = {backend.breaker for backend in backends}
     best = next(state for state in ("closed", "half_open", "open") if state in states)
     return {"breaker": best, "backends": [asdict(backend) for backend in backends]}
-
-
-def _session(house: House, session: Session) -> dict[str, Any]:
-    identity, figures = session.identity, session.figures
-    latencies = sorted(figures.latencies_ms)
-
-    claims = house.sessions.claims(identity.session)
-    return {
-        "id": identity.session,
-        "user": identity.user,
-        "protocol": identity.protocol,
-        "remote": identity.remote,
-        "gateway": house.name,
-        "connected_at": round(session.connected_at, 3),
-        "state": session.state,
-        "turns": session.turns,
-        "latency_ms": {
-            "last": figures.latencies_ms[-1] if latencies else None,
-            "p50": percentile(latencies, 0.5),
-            "p95": percentile(latencies, 0.95),
-        },
-        "claims": {kind: claims[kind] for kind in ("stt", "llm", "tts")},
-        "bytes": {"in": figures.bytes_in, "out": figures.bytes_out},
-    }
-
-
-def _waiting(house: House, ticket: Ticket) -> dict[str, Any]:
-    row = _absent(ticket.session, ticket.user, ticket.remote, ticket.came_at, "waiting")
-    return row | {"gateway": house.name}
-
-
-def _parked(kept: Kept) -> dict[str, Any]:
-    return _absent(
-        kept.session, kept.user, kept.remote, kept.connected_at, "parked", turns=kept.turns
-    )
-
-
-def _absent(
-    session: str, user: str | None, remote: str, at: float, state: State, turns: int = 0
-) -> dict[str, Any]:
-    """As a session shows that does nothing: its client is not here yet, or no more."""
-    return {
-        "id": session,
-        "user": user,
-        "protocol": "native",
-        "remote": remote,
-        "gateway": None,
-        "connected_at": round(at, 3),
-        "state": state,
-        "turns": turns,
-        "latency_ms": {"last": None, "p50": None, "p95": None},
-        "claims": {"stt": 0, "llm": 0, "tts": 0},
-        "bytes": {"in": 0, "out": 0},
-    }
