@@ -30,6 +30,10 @@ ROOM_S = 3.0
 GAP_S = 1.0
 """Without frames for so long inside speech, silence is assumed."""
 FILL_S = 0.1
+DEAF_FRAMES = 16
+"""Half a second that nobody could judge: it is more than a frame that nobody will miss."""
+DEAF_AGAIN = 312
+"""Frames until it is time to say so again: some 10 s."""
 TRUST_S = 3.0
 """Silence filled in on one answer of the peer's; then it is asked again."""
 
@@ -81,6 +85,8 @@ class Listening:
         """Of `run`: frames are judged in its name, whoever brought them. None: not at all."""
         self._judging: asyncio.Future[float] | None = None
         self._under_way = False
+        self._unjudged = 0
+        """Frames in a row that nobody could judge."""
         self._heard = Bell()
 
     @property
@@ -206,10 +212,11 @@ class Listening:
         if judging.cancelled():
             return
         if (error := judging.exception()) is None:
-            probability = judging.result()
+            probability, self._unjudged = judging.result(), 0
         else:  # a frame that nobody could judge is no speech
             log.debug("frame_not_judged", error=str(error))  # at error where it is judged
-            probability = 0.0
+            probability, self._unjudged = 0.0, self._unjudged + 1
+        deaf = self._unjudged % DEAF_AGAIN == DEAF_FRAMES
         self._position = end
         self._heard.ring()
-        self._post(Heard(probability, end, arrived, level))
+        self._post(Heard(probability, end, arrived, level, deaf))

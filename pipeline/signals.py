@@ -21,6 +21,8 @@ class Heard:
     end: int
     arrived: float
     level_dbfs: float = 0.0
+    deaf: bool = False
+    """For some time nobody could judge what came, and it is time to say so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ import time
 from collections.abc import Awaitable, Callable
 
 from pipeline.engines.ports import OpensRecognisers
-from pipeline.errors import AntiphonError, BadAudio, Replaced
+from pipeline.errors import AntiphonError, BadAudio, Replaced, SttFailed
 from pipeline.errors import GoingAway as ServerGoingAway
+from pipeline.events import Failed
 from pipeline.manager import SpeechPipelineManager
 from pipeline.pool import ResourcePool
 from pipeline.signals import Greet, Heard
@@ -51,6 +52,8 @@ from .saving import Reached, Saving, Stored
 from .shedding import Level
 from .telling import Telling
 from .turns import Turns
+
+DEAF = "nobody can be heard at present: voice activity detection fails"
 
 
 class Session:
@@ -251,6 +254,8 @@ class Session:
                 case Heard() as frame:
                     self._turns.step(frame)
                     self._pipeline.listening.hear_on()
+                    if frame.deaf:
+                        self._telling.tell(Failed(SttFailed(DEAF)))
                 case PlaybackReport() as report:
                     self._orders.obey(report)
                     if self._saving is not None:

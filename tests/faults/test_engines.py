@@ -306,6 +306,7 @@ async def test_voice_activity_that_breaks_hears_no_speech(
         house.bugs.add("vad_failed")
         await victim.speak(shout(0.512))
         await settled(lambda: "" if len(broke) >= 16 else "not all of it is heard")
+        assert (await victim.until("error"))["code"] == "STT_FAILED"
         await recovers(house, victim, monkeypatch)
         assert not victim.of("speech_started")
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.engines.ports import Float32
 from pipeline.errors import SttFailed
-from pipeline.listening import ROOM_S, Listening
+from pipeline.listening import DEAF_AGAIN, DEAF_FRAMES, ROOM_S, Listening
 from pipeline.signals import Heard
 from tests import virtual_time
 
@@ -257,6 +257,27 @@ async def test_a_frame_that_cannot_be_judged_is_no_speech_and_no_end() -> None:
 
     await while_listening(session, act)
     assert [frame.probability for frame in session.frames] == [0.0, 1.0]
+
+
+async def test_a_session_learns_that_nobody_is_heard_and_not_at_every_frame() -> None:
+    session = Session()
+
+    async def hear(frames: int, *, broken: bool) -> None:
+        session.ear.broken, before = broken, len(session.frames)
+        session.listening.feed(pcm(512 * frames))
+        await session.until(lambda: len(session.frames) == before + frames)
+
+    async def act() -> None:
+        await hear(DEAF_FRAMES - 1, broken=True)
+        await hear(1, broken=False)
+        await hear(DEAF_FRAMES, broken=True)
+        for _ in range(3):
+            await hear(DEAF_AGAIN // 3, broken=True)
+
+    await while_listening(session, act)
+    told = [at for at, frame in enumerate(session.frames) if frame.deaf]
+    first = 2 * DEAF_FRAMES - 1
+    assert told == [first, first + DEAF_AGAIN]
 
 
 # --- muted ----------------------------------------------------------------------------------------
