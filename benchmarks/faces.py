@@ -11,7 +11,8 @@ from benchmarks.client import Caller, calling
 from benchmarks.clips import clips_without_pauses
 from benchmarks.latency import INSTRUCTIONS, TURNS, Quantiles
 from benchmarks.realtime_line import RATE_HZ, realtime_line
-from pipeline.audio import Resampler, float_to_pcm16, pcm16_to_float
+from pipeline.audio import float_to_pcm16, pcm16_to_float
+from pipeline.resampling import Resampler
 from server.cli.wav import Recording, read_wav
 
 LISTEN_S = 2.0

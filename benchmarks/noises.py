@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio import Resampler, float_to_pcm16
+from pipeline.audio import float_to_pcm16
 from pipeline.engines.kokoro_onnx import MODEL, KokoroOnnxSynthesizer
 from pipeline.engines.kokoro_sound import RATE_HZ
 from pipeline.engines.ports import SPEECH_HZ, SpeechRequest, Stop
 from pipeline.models import default_models_dir
+from pipeline.resampling import Resampler
 from server.cli.wav import Recording, read_wav, write_wav
 
 Signal = NDArray[np.float64]

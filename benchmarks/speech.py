@@ -22,10 +22,11 @@ import numpy as np
 from benchmarks.bare import Bare, bare, clauses
 from benchmarks.serving import running
 from benchmarks.wer import WordErrors, word_errors
-from pipeline.audio import Resampler, pcm16_to_float
+from pipeline.audio import pcm16_to_float
 from pipeline.engines.faster_whisper import FasterWhisperTranscriber
 from pipeline.engines.ports import SPEECH_HZ, SpeechWindow, Stop
 from pipeline.models import default_models_dir
+from pipeline.resampling import Resampler
 
 RATE_HZ = 24_000
 VOICE = "af_heart"

@@ -19,12 +19,13 @@ import numpy as np
 
 from benchmarks.clips import clips
 from benchmarks.wer import WordErrors, word_errors
-from pipeline.audio import Resampler, pcm16_to_float
+from pipeline.audio import pcm16_to_float
 from pipeline.engines import whisper_rules as rules
 from pipeline.engines.faster_whisper import FasterWhisperTranscriber
 from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
 from pipeline.engines.ports import SPEECH_HZ, Float32, SpeechRequest, SpeechWindow, Stop
 from pipeline.errors import ModelMissing
+from pipeline.resampling import Resampler
 from server.cli.wav import read_wav
 from server.settings import load
 

@@ -22,9 +22,9 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from pipeline.audio import Resampler
 from pipeline.engines.ports import SPEECH_HZ, Float32
 from pipeline.errors import BadAudio, TooMuchAudio
+from pipeline.resampling import Resampler
 
 RATES_HZ = range(4_000, 768_001)
 """Others are no recordings of speech: a file of 1 Hz would grow by 16,000 on its way in."""

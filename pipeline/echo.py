@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .audio import AudioRing, Resampler
+from .audio import AudioRing
 from .engines.ports import SPEECH_HZ, Float32
+from .resampling import Resampler
 
 ECHO, STILL_ECHO = 20.0, 13.0
 """The peak over the root mean square of all delays that tells an echo; the other, where there have

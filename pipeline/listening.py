@@ -16,9 +16,10 @@ from functools import partial
 import numpy as np
 import structlog
 
-from .audio import AudioRing, Resampler, level_dbfs, pcm16_to_float
+from .audio import AudioRing, level_dbfs, pcm16_to_float
 from .bell import Bell
 from .engines.ports import SPEECH_HZ, Float32
+from .resampling import Resampler
 from .signals import Heard
 from .vad import VadStream
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .audio import Resampler
 from .engines.ports import Float32, SpeechRequest, Stop, Synthesizer, TimedSpeech, TimesWords
 from .errors import TtsFailed
 from .pool import Slot
+from .resampling import Resampler
 from .seams import ClauseShaper, pause_s
 
 REPLY_HZ = 24_000

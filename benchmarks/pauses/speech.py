@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from benchmarks.pauses.sentences import Kind, Take
 from benchmarks.pauses.voice import TimedKokoro, Voiced
-from pipeline.audio import Resampler, fade
+from pipeline.audio import fade
 from pipeline.engines.kokoro_onnx import MODEL
 from pipeline.engines.kokoro_sound import RATE_HZ
 from pipeline.engines.ports import SPEECH_HZ, Float32
+from pipeline.resampling import Resampler
 
 RECIPE = 1
 """Raise it when the audio of the same take changes: what is on disk is then made anew."""

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from pipeline.audio import Resampler
 from pipeline.engines import g2p
 from pipeline.engines.idle import Idle
 from pipeline.engines.piper_voices import LoadedVoice, VoiceFile, find_voices
@@ -27,6 +26,7 @@ from pipeline.engines.threads import EngineThreads
 from pipeline.errors import NotFound, StartError, TtsFailed, Unspeakable
 from pipeline.marks import Verdict, verdict_on
 from pipeline.models import locate
+from pipeline.resampling import Resampler
 from pipeline.seams import SENTENCE_PAUSE_S, ClauseShaper
 
 log = structlog.get_logger(__name__)

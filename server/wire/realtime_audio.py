@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.audio import Resampler, float_to_pcm16, pcm16_to_float
+from pipeline.audio import float_to_pcm16, pcm16_to_float
 from pipeline.engines.ports import Float32
 from pipeline.errors import BadAudio
+from pipeline.resampling import Resampler
 from server.wire import g711
 
 FormatName = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]

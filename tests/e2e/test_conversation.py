@@ -10,7 +10,8 @@ import pytest
 from benchmarks.client import calling
 from benchmarks.clips import clips, clips_without_pauses
 from benchmarks.wer import WordErrors, word_errors, words
-from pipeline.audio import Resampler, float_to_pcm16, pcm16_to_float
+from pipeline.audio import float_to_pcm16, pcm16_to_float
+from pipeline.resampling import Resampler
 from pipeline.voicing import REPLY_HZ
 from server.cli.one_turn import ask
 from server.cli.wav import read_wav

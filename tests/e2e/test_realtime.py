@@ -12,7 +12,8 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
 from benchmarks.clips import clips_without_pauses
 from benchmarks.wer import word_errors, words
-from pipeline.audio import Resampler, float_to_pcm16, pcm16_to_float
+from pipeline.audio import float_to_pcm16, pcm16_to_float
+from pipeline.resampling import Resampler
 from server.cli.wav import read_wav
 from tests.e2e.conftest import HearAgain
 from tests.realtime.oracle import Oracle

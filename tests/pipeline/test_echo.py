@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.audio import Resampler, float_to_pcm16
+from pipeline.audio import float_to_pcm16
 from pipeline.echo import ECHO, STILL_ECHO, Loudspeaker, likeness
 from pipeline.engines.ports import Float32
+from pipeline.resampling import Resampler
 from pipeline.utterance import SPEECH_HZ
 from server.cli.wav import read_wav
 

@@ -11,8 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.audio import Resampler, float_to_pcm16
+from pipeline.audio import float_to_pcm16
 from pipeline.reading import ENDING_S
+from pipeline.resampling import Resampler
 from pipeline.seams import ClauseShaper
 from pipeline.voicing import REPLY_HZ, silence
 from server.encoding import CONTENT_TYPES, Format, encoder, wav_header
