@@ -8,7 +8,7 @@ closed when anything is 15 s late or the text alone fills the box, its largest m
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from itertools import chain
 from typing import Literal, NamedTuple
@@ -58,6 +58,8 @@ _OVERTAKES = (
     Failed,
     GoingAway,
 )
+_STEPS = (ReplyStarted, ReplyPaused, ReplyResumed, Interrupted, Failed)
+"""What a client follows step by step: the beginning of a reply, and what overtakes its audio."""
 
 
 class _Held(NamedTuple):
@@ -89,8 +91,9 @@ class Outbox:
         self._more = Bell()
         self._closed = False
         self._dropping = False
-        self._unstarted: set[int] = set()
-        """Replies whose start is still in the box: nothing of them may overtake it."""
+        self._steps: Counter[int] = Counter()
+        """By reply, what it began, paused and the like with that is still in the ordered lane: what
+        is told of it keeps that order, or a pause could come after its end."""
         self._text_bytes = 0
         self.audio_bytes = 0
         self.stuck = False
@@ -121,19 +124,16 @@ class Outbox:
                 self.purge(reply)
             case ReplyDone(reply=reply, status="cancelled" | "interrupted"):
                 self.purge(reply)
-            case ReplyStarted(reply=reply):
-                self._unstarted.add(reply)
             case _:
                 pass
         held = _Held(event, _text_size(event), self._clock())
         self._text_bytes += held.text_bytes
-        if (
-            isinstance(event, self._overtaking)
-            and getattr(event, "reply", None) not in self._unstarted
-        ):
+        if isinstance(event, self._overtaking) and not self._steps[_reply(event)]:
             self._urgent.append(held)
         else:
             self._ordered.append(held)
+            if isinstance(event, _STEPS):
+                self._steps[_reply(event)] += 1
         self._more.ring()
 
     @property
@@ -169,13 +169,14 @@ class Outbox:
         if self._lateness() > STUCK_S:
             raise SlowClient("you do not read what is sent to you")
         # A final transcript and the start of its reply leave together; the transcript overtakes.
-        held = self._urgent.popleft() if self._urgent else self._ordered.popleft()
+        ordered = not self._urgent
+        held = (self._urgent or self._ordered).popleft()
         event = held.event
         self._text_bytes -= held.text_bytes
         if isinstance(event, ReplyAudio):
             self.audio_bytes -= len(event.pcm)
-        elif isinstance(event, ReplyStarted):
-            self._unstarted.discard(event.reply)
+        elif ordered and isinstance(event, _STEPS):
+            self._steps -= Counter([_reply(event)])  # and nothing is kept of one that has none left
         return event
 
     def _lateness(self) -> float:
@@ -191,6 +192,11 @@ class Outbox:
             return False
         held = (held.text_bytes for held in chain(self._urgent, self._ordered))
         return total - max((size, *held)) > MAX_TEXT_BYTES
+
+
+def _reply(event: Event) -> int:
+    """Whose event it is; 0: no reply's."""
+    return getattr(event, "reply", None) or 0
 
 
 def _text_size(event: Event) -> int:

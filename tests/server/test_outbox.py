@@ -18,6 +18,8 @@ from pipeline.events import (
     ReplyAudio,
     ReplyAudioEnd,
     ReplyDone,
+    ReplyPaused,
+    ReplyResumed,
     ReplyStarted,
     ReplyStatus,
     ReplyText,
@@ -172,6 +174,46 @@ async def test_nothing_of_a_reply_overtakes_its_start() -> None:
     for event in events:
         box.put(event)
     assert await drain(box) == events
+
+
+async def test_the_steps_of_a_reply_keep_their_order_however_the_client_reads() -> None:
+    """A pause that came after its own end would hold the reply for good."""
+    box = Outbox()
+    for event in (audio(1), ReplyStarted(2, 2), ReplyPaused(2)):
+        box.put(event)
+    taken = [await box.next() for _ in range(2)]  # its start has left, its pause has not
+    box.put(ReplyResumed(2))
+    box.put(ReplyPaused(2))
+    box.put(Interrupted(2, ""))
+    taken += await drain(box)
+    assert taken[1:] == [
+        ReplyStarted(2, 2), ReplyPaused(2), ReplyResumed(2), ReplyPaused(2),
+        Interrupted(2, ""),
+    ]  # fmt: skip
+    box.put(audio(3))
+    box.put(ReplyPaused(3))
+    assert isinstance(await box.next(), ReplyPaused)  # again before the audio
+    assert not box._steps
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_steps_of_a_reply_leave_in_the_order_in_which_they_came(data: st.DataObject) -> None:
+    async def run() -> None:
+        box, came, left = Outbox(), list[Event](), list[Event | None]()
+        kinds = [ReplyStarted(1, 1), ReplyPaused(1), ReplyResumed(1), Interrupted(1, "")]
+        for step in data.draw(st.lists(st.sampled_from([*kinds, audio(1), None]), max_size=30)):
+            if step is not None:
+                box.put(step)
+                came.append(step)
+            elif len(box):
+                left.append(await box.next())
+        left += await drain(box)
+        assert [e for e in left if not isinstance(e, ReplyAudio)] == [
+            e for e in came if not isinstance(e, ReplyAudio)
+        ]
+
+    asyncio.run(run())
 
 
 async def test_a_closed_box_gives_what_it_has_and_then_ends() -> None:
