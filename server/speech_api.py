@@ -13,12 +13,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from tempfile import SpooledTemporaryFile
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline.engines.ports import BlendsVoices
-from pipeline.errors import AntiphonError, BadMessage
+from pipeline.errors import AntiphonError, AtCapacity, BadMessage
 from pipeline.reading import Reading
 from pipeline.voicing import REPLY_HZ
 from server import names
@@ -32,6 +33,8 @@ from server.scratch import Share
 from server.sharing import request_counts
 from server.speech_ask import Offer, SpeechAsk, read_ask
 from server.speech_cache import Key, Spoken
+
+log = structlog.get_logger(__name__)
 
 SLICE_BYTES = REPLY_HZ // 5 * 2
 """0.2 s of PCM: as much as is encoded (MP3: 2 ms) before anybody else has a turn."""
@@ -150,26 +153,32 @@ async def _send_whole(
     pieces: AsyncIterator[bytes],
     share: Share,
 ) -> None:
-    with SpooledTemporaryFile(SPOOL_BYTES) as spool:
-        async for data in pieces:
-            tracked.first_output()
-            share.take(len(data))
-            spool.write(data)
-        length = spool.tell()
-        if ask.format == "wav":
+    try:
+        with SpooledTemporaryFile(SPOOL_BYTES) as spool:
+            async for data in pieces:
+                tracked.first_output()
+                share.take(len(data))
+                spool.write(data)
+            length = spool.tell()
+            if ask.format == "wav":
+                spool.seek(0)
+                spool.write(wav_header(length - len(wav_header())))
             spool.seek(0)
-            spool.write(wav_header(length - len(wav_header())))
-        spool.seek(0)
-        headers = {
-            "content-type": CONTENT_TYPES[ask.format],
-            "content-length": str(length),
-            **timing(tracked, whole=True),
-        }
-        if tracked.skipped:
-            headers["x-skipped"] = spans(tracked.skipped, tracked.skipped_more)
-        await exchange.start(headers)
-        while data := spool.read(BLOCK_BYTES):
-            await exchange.send(data)
+            headers = {
+                "content-type": CONTENT_TYPES[ask.format],
+                "content-length": str(length),
+                **timing(tracked, whole=True),
+            }
+            if tracked.skipped:
+                headers["x-skipped"] = spans(tracked.skipped, tracked.skipped_more)
+            await exchange.start(headers)
+            while data := spool.read(BLOCK_BYTES):
+                await exchange.send(data)
+    except OSError as error:
+        if exchange.started:  # it is not the disk's: what is sent now was kept
+            raise
+        log.error("speech_not_kept", error=str(error))
+        raise AtCapacity("there is no room for the audio now", retry_after_s=30.0) from None
     await exchange.finish()
 
 

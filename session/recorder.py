@@ -11,10 +11,13 @@ log = structlog.get_logger(__name__)
 
 MOST_BYTES = 64 * 1024 * 1024
 """Some eight hours; what comes after is not recorded."""
+MOST_PARTS = 100
+"""Records of one session, that is resumed over and over; what comes after is not recorded."""
 
 
 class Recorder:
-    """Writes lines to `FOLDER/SESSION.jsonl`. A disk that fails ends the record, not the session.
+    """Writes lines to `FOLDER/SESSION.jsonl`, and `SESSION-2.jsonl` and so on as the session is
+    resumed. A disk that fails ends the record, not the session.
 
     Lines are small (70 bytes, 31 a second while somebody is heard) and buffered, so that writing
     them does not hold up the loop.
@@ -26,6 +29,10 @@ class Recorder:
         self._file: TextIO | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            for part in range(2, MOST_PARTS + 1):
+                if not self._path.exists():
+                    break
+                self._path = folder / f"{session}-{part}.jsonl"
             self._file = self._path.open("x", encoding="utf-8")
             self._path.chmod(0o600)  # what people said is in it
         except OSError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import json
+import tempfile
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -110,6 +112,21 @@ async def test_a_voice_that_breaks_later_is_an_http_error_while_nothing_was_sent
     async with trial() as house, victim(house) as http:
         answer = await http.post(SPEECH, json=body(stream=False))
         assert answer.status_code == 502
+
+
+async def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: object, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with trial() as house, victim(house) as http:
+        house.bugs.add("speech_not_kept")
+        monkeypatch.setattr(tempfile.SpooledTemporaryFile, "write", full)
+        answer = await http.post(SPEECH, json=body(stream=False))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "AT_CAPACITY")
+        assert answer.headers["retry-after"]
+        assert await outcome(house) == ("failed", "AT_CAPACITY")
+        monkeypatch.undo()
+        assert (await http.post(SPEECH, json=body(stream=False))).status_code == 200
 
 
 async def test_a_voice_that_breaks_later_is_told_as_an_event_where_there_are_events(

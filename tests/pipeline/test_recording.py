@@ -190,3 +190,20 @@ async def test_nothing_is_recorded_unless_it_is_asked_for(tmp_path: Path) -> Non
         await caller.play()
         (session,) = server.house.sessions
         assert session._recorder is None
+
+
+async def test_a_session_that_is_resumed_goes_on_in_a_record_of_its_own(tmp_path: Path) -> None:
+    async with live_server(ANTIPHON_RECORD_DIR=str(tmp_path)) as server:
+        async with call(server.ws_url, {}) as caller:
+            await caller.say("text", text="one")
+            await caller.play()
+            (welcome,) = caller.of("welcome")
+        async with call(server.ws_url, {"resume": welcome["resume"]}) as caller:
+            assert caller.of("welcome")[0]["resumed"]
+            await caller.say("text", text="two")
+            await caller.play()
+    session = welcome["session"]
+    for name, words in ((f"{session}.jsonl", "one"), (f"{session}-2.jsonl", "two")):
+        lines = (tmp_path / name).read_text().splitlines()
+        assert words in next(line for line in lines if "Typed" in line)
+        assert list(replay(lines))
