@@ -10,7 +10,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 MOST_BYTES = 64 * 1024 * 1024
-"""Some eight hours; what comes after is not recorded."""
+"""Some four hours; what comes after is not recorded."""
 MOST_PARTS = 100
 """Records of one session, that is resumed over and over; what comes after is not recorded."""
 
@@ -19,7 +19,7 @@ class Recorder:
     """Writes lines to `FOLDER/SESSION.jsonl`, and `SESSION-2.jsonl` and so on as the session is
     resumed. A disk that fails ends the record, not the session.
 
-    Lines are small (70 bytes, 31 a second while somebody is heard) and buffered, so that writing
+    Lines are small (130 bytes, 31 a second while somebody is heard) and buffered, so that writing
     them does not hold up the loop.
     """
 
