@@ -410,6 +410,7 @@ def test_twice_the_text_is_twice_the_work(pattern: str) -> None:
         ("Great 😊! Thanks 👍🏽 all 👨‍👩‍👧.", "Great! Thanks all."),
         ("I ❤️ it ☀", "I it"),
         ("20 °C ± 5% → © me", "20 °C ± 5% © me"),
+        ("5㎏ 🎉", "5㎏"),
         ("1️⃣ first 🇩🇪", "1 first"),
         ("half \ud83d and \ud83d\ude00 whole", "half and whole"),
         ("क्\u200dष and می\u200cخواهم", "क्\u200dष and می\u200cخواهم"),
