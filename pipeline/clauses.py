@@ -33,13 +33,12 @@ from pipeline.marks import (
     is_solid,
     is_wide,
     last_word,
+    leans,
     strength_of,
     verdict_on,
 )
 from pipeline.spoken import spoken
 
-_LEANS = 3
-"""A word of this size or less leans on the next one."""
 _LONGEST_WORD = 40
 """Enough of a word to know an abbreviation or a URL by."""
 
@@ -212,8 +211,7 @@ class ClauseCutter:
             if self._last not in NEWLINES:
                 self._add_place(here, Strength.SENTENCE)
         elif not (glued or self._last.isspace() or ch in UNBREAKABLE):
-            leans = sum(map(_size, self._word)) <= _LEANS
-            self._add_place(here, Strength.LEANING if leans else Strength.SPACE)
+            self._add_place(here, Strength.LEANING if leans(self._word) else Strength.SPACE)
 
     def _note_mark(self, ch: str) -> None:
         if self._mark is not None:

@@ -185,6 +185,12 @@ def test_the_first_clause_does_not_end_in_a_word_that_leans_on_the_next() -> Non
     assert cut_texts("En el rincón de la casa.")[0] == "En el rincón"
 
 
+def test_a_short_noun_or_verb_does_not_lean() -> None:
+    assert cut_texts("The cat sat on the mat.")[0] == "The cat sat"
+    assert cut_texts("Take a map or the bus into the city.")[0] == "Take a map"
+    assert cut_texts("El sol y la mar son de todos.")[0] == "El sol y la mar"
+
+
 def test_the_first_clause_has_fewer_words_when_they_are_long() -> None:
     assert cut_texts("Photographic plates were made of glass.")[0] == "Photographic"
     assert cut_texts("Modern telescopes are made of it.")[0] == "Modern telescopes"
