@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.clauses import Clause, ClauseCutter, ClausePolicy
+from pipeline.clause_policy import ClausePolicy
+from pipeline.clauses import Clause, ClauseCutter
 from pipeline.marks import NEWLINES, is_wide
 from pipeline.spoken import spoken
 
