@@ -8,7 +8,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from pipeline.clauses import READ_ALOUD, ClauseCutter
+from pipeline.clause_policy import READ_ALOUD
+from pipeline.clauses import ClauseCutter
 from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
 from pipeline.engines.ports import SpeechRequest, Stop, Synthesizer
 from pipeline.models import default_models_dir

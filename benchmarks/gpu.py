@@ -22,7 +22,6 @@ from benchmarks.conversing import Kind, Service, Talk, most_users
 from benchmarks.gpu_models import MEL_FRAMES_S
 from benchmarks.gpu_models import WhisperShape as Ear
 from benchmarks.gpu_voice import TimedVoice, voice
-from pipeline.models import default_models_dir
 
 VOICE_BATCHES, EAR_BATCHES = (1, 4, 16, 64), (1, 8, 16)
 T = TypeVar("T")
@@ -152,7 +151,7 @@ def main() -> None:
         default=Talk().llm_first_s,
         help="the language model's time to a first clause, measured elsewhere",
     )
-    parser.add_argument("--models", type=Path, default=default_models_dir(), help="their folder")
+    parser.add_argument("--models", type=Path, help="their folder, if not the server's own")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--tiny", action="store_true", help="small networks, to try the program")
     given = parser.parse_args()

@@ -77,16 +77,18 @@ class Engine:
         return len(made[0].audio) / engine.rate_hz
 
 
-def voice(models_dir: Path, slots: int, *, small: bool) -> TimedVoice:
-    """The most real one that can be had here: the engine with the weights of this models' folder,
-    the engine with random ones, a network of its shape."""
+def voice(models_dir: Path | None, slots: int, *, small: bool) -> TimedVoice:
+    """The most real one that can be had here: the engine with the weights of this models' folder
+    (None: the server's own), the engine with random ones, a network of its shape."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if any(find_spec(name) is None for name in NEEDS):
         return Shape(device, small=small)
     from benchmarks.kokoro_weights import write_model, write_voices
     from pipeline.engines.kokoro import FILES, MODEL
     from pipeline.engines.kokoro_sound import VOICES
+    from pipeline.models import default_models_dir
 
+    models_dir = models_dir or default_models_dir()
     if not small and all((models_dir / MODEL / name).is_file() for name in FILES):
         return Engine(models_dir, slots, "Kokoro's own")
     from pipeline.models.voices import VOICE_SHA256

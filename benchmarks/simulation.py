@@ -15,7 +15,8 @@ from typing import Any
 
 import simpy
 
-from pipeline.clauses import IN_CONVERSATION, Clause, ClauseCutter
+from pipeline.clause_policy import IN_CONVERSATION
+from pipeline.clauses import Clause, ClauseCutter
 from pipeline.percentiles import percentile
 from pipeline.scheduling import Purpose, Queue, Request
 from pipeline.speaking import BUFFER_S

@@ -15,7 +15,7 @@ class Strength(IntEnum):
     """How good a place to cut is."""
 
     LEANING = 1
-    """After a word as short as "the" or "of": it would be said as if it stood alone."""
+    """After a word such as "the" or "of": it would be said as if it stood alone."""
     SPACE = 2
     CLAUSE = 3
     SENTENCE = 4
@@ -56,6 +56,34 @@ _TITLES = _words(
 _NEVER_LAST = _words("e.g i.e eg ie cf vs viz approx")
 _NUMBERED = _words("no nos nr vol fig pp est jan feb apr aug sep sept oct nov dec")
 _SOMETIMES_LAST = _words("etc inc ltd co corp jr sr bros al a.m p.m ph.d ave blvd I")
+
+# Words of one to three letters, in languages with Latin ones, that are said in one breath with the
+# next: articles, prepositions, conjunctions, pronouns, auxiliaries, numerals. "map" is none.
+# English, Spanish, French, Italian, Portuguese, German; what several have stands where it is first.
+_LEANING = _words(
+    "a an the of to in on at by for as and or but nor if so yet than is am are was be has had do"
+    " did can may my our his her its you we he she it i no not who how why all any per via one two"
+    " six ten new old own"
+    " un una uno unos el los las lo la le les de del al en con por sin su sus mi mis tu tus y e o u"
+    " ni que se me te nos es son fue ha he si tan muy más"
+    " une du des au aux à et ou où qui ne ce ces cet ma ta sa mon ton mes tes ses est ont il je sur"
+    " par"
+    " gli i di da tra fra che ti ci vi non è ho dal nel sul mio tuo suo"
+    " um uma os as do dos das em na nas ao é não com sem seu sua meu foi"
+    " der die das den dem ein im auf zu zum zur bei von vom mit und ob ist er sie wir ich"
+)
+_OPENERS = "\"'“‘«„([¿¡"
+_SHORT = 3
+
+
+def leans(word: str) -> bool:
+    """Whether a word is said in one breath with the next; of those that are not written in Latin
+    letters, and of numbers, each that is short."""
+    plain = word.lstrip(_OPENERS).lower()
+    if plain in _LEANING:
+        return True
+    size = sum(3 if is_wide(ch) else 1 for ch in plain)
+    return size <= _SHORT and not any("a" <= ch <= "ɏ" for ch in plain)
 
 
 def verdict_on(word: str, *, opens_line: bool) -> Verdict:

@@ -15,7 +15,8 @@ from typing import Protocol
 import structlog
 
 from .audio import float_to_pcm16
-from .clauses import READ_ALOUD, Clause, ClauseCutter
+from .clause_policy import READ_ALOUD
+from .clauses import Clause, ClauseCutter
 from .errors import Unspeakable
 from .pace import Pace
 from .pool import TTS, Purpose, ResourcePool

@@ -72,4 +72,6 @@ def _without_symbols(text: str) -> str:
 
 
 def _is_emoji(ch: str, kind: str) -> bool:
+    if "\u3300" <= ch <= "\u33ff":  # units in a square: ㎏, ㌔, ㎡
+        return False
     return kind == "So" or "\U0001f3fb" <= ch <= "\U0001f3ff" or "\u2190" <= ch <= "\u21ff"

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from .clauses import IN_A_CROWD, IN_CONVERSATION, Clause, ClauseCutter
+from .clause_policy import IN_A_CROWD, IN_CONVERSATION
+from .clauses import Clause, ClauseCutter
 from .engines.ports import Prompt, ToolDelta, Usage
 from .errors import AntiphonError, LlmFailed
 from .pool import LLM, Purpose, ResourcePool

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from pipeline.bell import Bell
 from pipeline.signals import DraftCall, DraftText, Looked
 
+from .limits import utf8_bytes
 from .messages import Configure, InsertItem, Respond, Say, ToolResult
 
 M = TypeVar("M")
@@ -85,4 +86,4 @@ def _text_bytes(message: object) -> int:
             pass
         case _:
             return 0
-    return len(text.encode("utf-8", "surrogatepass"))
+    return utf8_bytes(text)

@@ -27,6 +27,16 @@ FRAME_BYTES = 65_536
 """The largest audio frame."""
 
 
+def utf8_bytes(text: str) -> int:
+    """How long a text is as it travels, half characters too."""
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def is_too_large(text: str) -> bool:
+    """Whether a text frame is. One of too many characters is not encoded to find out."""
+    return len(text) > TEXT_BYTES or utf8_bytes(text) > TEXT_BYTES
+
+
 class AudioCredit:
     """A credit of audio seconds, refilled at real time."""
 

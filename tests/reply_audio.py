@@ -10,7 +10,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from pipeline.clauses import Clause, ClauseCutter, ClausePolicy
+from pipeline.clause_policy import ClausePolicy
+from pipeline.clauses import Clause, ClauseCutter
 from pipeline.engines.ports import Float32, Synthesizer
 from pipeline.pool import TTS, ResourcePool
 from pipeline.signals import Draft, DraftVoiced, Event

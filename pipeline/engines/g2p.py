@@ -16,6 +16,7 @@ from phonemizer.backend.espeak.wrapper import EspeakWrapper
 
 from pipeline.engines import g2p_east
 from pipeline.engines.plain_forms import plain_forms
+from pipeline.engines.signs import spoken_signs
 
 TOKENS: dict[str, int] = dict(DEFAULT_VOCAB)
 """Kokoro v1.0's alphabet: a phoneme, stress, punctuation mark or space -> its token."""
@@ -86,7 +87,7 @@ def speakable(text: str, language: str) -> str:
     would be read only in another form in that one. `language` is espeak's name of it."""
     plain = plain_forms(unicodedata.normalize("NFC", text), language)
     kept = "".join(map(_spoken, plain))
-    return _SPACES.sub(" ", _MARKUP.sub(" ", kept)).strip()
+    return _SPACES.sub(" ", spoken_signs(_MARKUP.sub(" ", kept), language)).strip()
 
 
 def _spoken(char: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from unicodedata import category, decimal, decomposition, normalize, numeric
 
+from pipeline.engines.signs import spoken_fraction
+
 _OWN_DIGITS = {"ne": "०१२३४५६७८९"}
 """By espeak's name of the language, those that stay: in Nepali it reads 1, 2, 3 as English. In all
 other scripts of its languages it reads both alike."""
@@ -18,8 +20,8 @@ _EASTERN_MARKS = "！（），．：；？～"
 
 
 def plain_forms(text: str, language: str) -> str:
-    """The text with １, ٣, 𝟏 as 1, ① as 1, Ⅳ as IV, Ａ and 𝐀 as A, ⅞ as 7/8. What `language`, by
-    espeak's name of it, reads as it stands is left: ½, ², ³ as a rule."""
+    """The text with １, ٣, 𝟏 as 1, ① as 1, Ⅳ as IV, Ａ and 𝐀 as A, ㎏ as kg, ⅞ as the words of
+    `language`, by espeak's name of it, or as 7/8. What it reads as it stands is left: ², ³."""
     if text.isascii():
         return text
     padded = f" {text} "
@@ -33,6 +35,8 @@ def _plain(before: str, char: str, after: str, language: str) -> str:
     match category(char), decomposition(char).partition(" ")[0]:
         case "Nd", _:
             return char if char in _OWN_DIGITS.get(language, "") else str(decimal(char))
+        case "No", "<fraction>" if words := spoken_fraction(char, language, behind=before):
+            return f"{words} " if after.isnumeric() else words
         case "No", "<fraction>" | "<super>" | "<sub>" if _is_read(char, language):
             return char
         case "No", "<fraction>" | "<super>" | "<sub>" | "<circle>" | "<compat>":
@@ -45,6 +49,8 @@ def _plain(before: str, char: str, after: str, language: str) -> str:
             return normalize("NFKC", char) if within else char
         case ("Nl", "<compat>") | (_, "<wide>" | "<font>"):
             return normalize("NFKC", char)
+        case "So", _ if "\u3300" <= char <= "\u33ff" or (char in "℃℉" and language != "zh"):
+            return normalize("NFKC", char)  # ㎏, ㌔, ㏠
     return "零" if char == "〇" and language == "zh" else char
 
 

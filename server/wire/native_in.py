@@ -123,7 +123,7 @@ class Hello:
 
 def decode(text: str) -> Hello | msg.Command:
     """One text frame. Raises `BadMessage` with a sentence that says what is wrong."""
-    if _too_large(text):
+    if limits.is_too_large(text):
         raise BadMessage(f"a message has at most {limits.TEXT_BYTES} bytes")
     try:
         message = _decoder.decode(text)
@@ -159,12 +159,6 @@ def decode(text: str) -> Hello | msg.Command:
             return msg.Bye()
 
 
-def _too_large(text: str) -> bool:
-    """In UTF-8, as it came. What has too many characters is not encoded to find out."""
-    most = limits.TEXT_BYTES
-    return len(text) > most or len(text.encode("utf-8", "surrogatepass")) > most
-
-
 def _choices(message: _Configure) -> msg.Configure:
     return msg.Configure(
         message.voice,
@@ -193,7 +187,7 @@ def check_tools(tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
     """Within the bounds, and no name twice. Raises `BadMessage`."""
     if len(tools) > limits.MOST_TOOLS:
         raise BadMessage(f"at most {limits.MOST_TOOLS} tools can be offered")
-    size = sum(len(t.name) + len(t.description) + len(t.parameters) for t in tools)
+    size = sum(limits.utf8_bytes(t.name + t.description + t.parameters) for t in tools)
     if size > limits.TOOLS_BYTES:
         raise BadMessage(f"the tools take more than {limits.TOOLS_BYTES} bytes together")
     if len({tool.name for tool in tools}) < len(tools):
@@ -210,7 +204,7 @@ def ref_of(text: str) -> str | None:
 
     One that is too large is not looked at twice.
     """
-    if _too_large(text):
+    if limits.is_too_large(text):
         return None
     try:
         raw = msgspec.json.decode(text)

@@ -82,7 +82,7 @@ class Realtime:
     def decode(self, text: str) -> msg.Command | Audio:
         """One frame. Raises `ClientError`s, for which `ref_of` has the `ref`."""
         event = incoming.read_event(text)
-        if not isinstance(event, incoming.Append) and len(text) > limits.TEXT_BYTES:
+        if not isinstance(event, incoming.Append) and limits.is_too_large(text):
             raise Mistake(f"an event without audio has at most {limits.TEXT_BYTES} bytes")
         ref = incoming.ref(event)
         match event:

@@ -137,7 +137,7 @@ def ref(event: ClientEvent) -> str:
 
 def ref_of(text: str) -> str | None:
     """The `ref` of a frame that was refused; one that is too large is not looked at twice."""
-    if len(text) > limits.TEXT_BYTES:
+    if limits.is_too_large(text):
         return None
     try:
         raw: Any = msgspec.json.decode(text)

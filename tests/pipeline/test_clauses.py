@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.clauses import Clause, ClauseCutter, ClausePolicy
+from pipeline.clause_policy import ClausePolicy
+from pipeline.clauses import Clause, ClauseCutter
 from pipeline.marks import NEWLINES, is_wide
 from pipeline.spoken import spoken
 
@@ -183,6 +184,12 @@ def test_the_first_clause_does_not_end_in_a_word_that_leans_on_the_next() -> Non
     assert cut_texts("He asked the driver to wait.")[0] == "He asked"
     assert cut_texts("We sat in a big old car.")[0] == "We sat in a big"
     assert cut_texts("En el rincón de la casa.")[0] == "En el rincón"
+
+
+def test_a_short_noun_or_verb_does_not_lean() -> None:
+    assert cut_texts("The cat sat on the mat.")[0] == "The cat sat"
+    assert cut_texts("Take a map or the bus into the city.")[0] == "Take a map"
+    assert cut_texts("El sol y la mar son de todos.")[0] == "El sol y la mar"
 
 
 def test_the_first_clause_has_fewer_words_when_they_are_long() -> None:
@@ -410,6 +417,7 @@ def test_twice_the_text_is_twice_the_work(pattern: str) -> None:
         ("Great 😊! Thanks 👍🏽 all 👨‍👩‍👧.", "Great! Thanks all."),
         ("I ❤️ it ☀", "I it"),
         ("20 °C ± 5% → © me", "20 °C ± 5% © me"),
+        ("5㎏ 🎉", "5㎏"),
         ("1️⃣ first 🇩🇪", "1 first"),
         ("half \ud83d and \ud83d\ude00 whole", "half and whole"),
         ("क्\u200dष and می\u200cخواهم", "क्\u200dष and می\u200cخواهم"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.clauses import IN_A_CROWD, IN_CONVERSATION, READ_ALOUD, ClausePolicy
+from pipeline.clause_policy import IN_A_CROWD, IN_CONVERSATION, READ_ALOUD, ClausePolicy
 from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
 from pipeline.engines.piper import VOICE
 from pipeline.engines.ports import Float32, Synthesizer

@@ -54,12 +54,14 @@ def test_is_read_as_a_person_would(written: str, read: str) -> None:
         ("en-us", "Chapter Ⅳ, page ⅻ", "Chapter IV, page xii"),
         ("en-us", "𝐁𝐨𝐥𝐝 𝓽𝓮𝔁𝓽, 𝟏𝟐", "Bold text, 12"),
         ("en-us", "Ｈｅｌｌｏ！ １．５％", "Hello! 1.5%"),
-        ("en-us", "1⅞ cups", "1 7/8 cups"),
+        ("en-us", "1⅞ cups", "1 and 7 eighths cups"),
         ("fr-fr", "３ pommes", "3 pommes"),
-        ("es", "¾", "3/4"),
+        ("de", "⅞", "7/8"),
+        ("en-us", "5㎏, 5℃", "5kg, 5°C"),
         ("hi", "मेरे पास ３ सेब, १२३", "मेरे पास 3 सेब, 123"),
         ("ja", "ＡＢＣ、①番", "ABC、1番"),
-        ("zh", "二〇二五年，½，m²", "二零二五年，1/2，m 2"),
+        ("ja", "5㌔、㏠", "5キロ、1日"),
+        ("zh", "二〇二五年，½，m²", "二零二五年，2分之1，m 2"),
         ("zh", "１．５％", "1.5%"),
     ],
 )
@@ -74,7 +76,7 @@ def test_another_form_of_a_digit_or_letter_sounds_as_the_plain_one(
 @pytest.mark.parametrize(
     ("language", "text"),
     [
-        ("en-us", "½ of x², ¾ of m³, H₂O"),
+        ("en-us", "½ of x², ¼ of m³, H₂O"),
         ("fr-fr", "L'été, n° 5"),
         ("ne", "३५"),
         ("ja", "はい，3～5！"),

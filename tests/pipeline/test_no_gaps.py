@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.bare import clauses
 from benchmarks.speech import LONG, ROW
-from pipeline.clauses import IN_A_CROWD, IN_CONVERSATION, ClausePolicy
+from pipeline.clause_policy import IN_A_CROWD, IN_CONVERSATION, ClausePolicy
 from pipeline.config import ScriptConfig
 from pipeline.engines.ports import Float32, SpeechRequest, Stop
 from pipeline.engines.scripted import ScriptedSynthesizer

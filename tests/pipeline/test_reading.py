@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.clauses import READ_ALOUD, ClauseCutter
+from pipeline.clause_policy import READ_ALOUD
+from pipeline.clauses import ClauseCutter
 from pipeline.config import PoolConfig, ScriptConfig
 from pipeline.engines.ports import Float32, SpeechRequest, Stop
 from pipeline.engines.scripted import ScriptedSynthesizer

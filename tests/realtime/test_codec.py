@@ -27,6 +27,7 @@ from server.wire.realtime_audio import Audio
 from server.wire.realtime_in import ClientEvent, ref_of
 from server.wire.realtime_out import error_object
 from server.wire.realtime_words import Words
+from session import limits
 from session.catalogue import Catalogue
 from session.items import Item
 from session.messages import (
@@ -278,6 +279,27 @@ def test_no_threshold_at_all_is_a_threshold() -> None:
 def test_what_is_no_json_is_a_mistake(text: str) -> None:
     with pytest.raises(ClientError):
         codec().decode(text)
+
+
+def test_an_event_is_measured_in_bytes_as_it_came() -> None:
+    """Three for each of these letters."""
+    update = '{"type": "session.update", "session": {"type": "realtime", "instructions": "%s"}}'
+    fits = (limits.TEXT_BYTES - len(update % "")) // 3
+    assert codec().decode(update % ("時" * fits))
+    with pytest.raises(ClientError, match="at most 100000 bytes"):
+        codec().decode(update % ("時" * (fits + 1)))
+    assert ref_of(update % ("時" * (fits + 1))) is None
+
+
+def test_tools_are_measured_in_bytes() -> None:
+    def update(letters: int) -> str:
+        tool = {"type": "function", "name": "clock", "description": "時" * letters}
+        session = {"type": "realtime", "tools": [tool]}
+        return json.dumps({"type": "session.update", "session": session}, ensure_ascii=False)
+
+    assert codec().decode(update(limits.TOOLS_BYTES // 3 - 100))
+    with pytest.raises(ClientError, match="more than 65536 bytes"):
+        codec().decode(update(limits.TOOLS_BYTES // 3))
 
 
 def test_a_session_becomes_settings() -> None:

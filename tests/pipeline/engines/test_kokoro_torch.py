@@ -98,10 +98,10 @@ def difference(one: Float32, other: Float32) -> float:
 
 
 @contextmanager
-def same_noise(dtype: str) -> Iterator[None]:
-    """What is made is of this type, all frames are voiced, as the package does, and the noise is
-    the same at every call. It is not left out: the phases of a spectrum without it hang on the last
-    bit of each number."""
+def same_noise(dtype: str, frames: int = 10_000) -> Iterator[None]:
+    """What is made is of this type, so many frames of the silence around a clause are voiced (all,
+    as the package does), and the noise is the same at every call. It is not left out: the phases of
+    a spectrum without it hang on the last bit of each number."""
     need_kokoro()
     import torch
 
@@ -118,8 +118,8 @@ def same_noise(dtype: str) -> Iterator[None]:
         return phases[:, : size[-1]].expand(*size).to(torch.get_default_dtype()).clone()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kokoro_batch, "LEAD_FRAMES", 10_000)
-        patch.setattr(kokoro_batch, "TAIL_FRAMES", 10_000)
+        patch.setattr(kokoro_batch, "LEAD_FRAMES", frames)
+        patch.setattr(kokoro_batch, "TAIL_FRAMES", frames)
         patch.setattr(torch, "randn_like", randn_like)
         patch.setattr(torch, "rand", rand)
         torch.set_default_dtype(getattr(torch, dtype))
@@ -166,6 +166,20 @@ class TestABatch:
             batched,
             floors,
         )
+
+    def test_is_cut_where_each_clause_alone_is(self, exact: list[tuple[Float32, Any]]) -> None:
+        """The silence around a clause is not voiced, in a batch as by itself. These weights make
+        three frames or more of each token."""
+        from pipeline.engines.kokoro_batch import BatchedKokoro
+
+        with same_noise("float64", frames=2):
+            model = BatchedKokoro(package_model(double=True))
+            singles = [model.render([clause])[0] for clause in clauses()]
+            batch = model.render(clauses())
+        for single, got, (whole, _) in zip(singles, batch, exact, strict=True):
+            assert got.starts == single.starts
+            assert got.audio.shape == single.audio.shape < whole.shape
+            assert np.abs(got.audio - single.audio).max() <= 1e-6 * np.abs(single.audio).max()
 
     async def test_several_users_share_it_and_never_mix(self, kokoro: KokoroSynthesizer) -> None:
         batches: list[int] = []
