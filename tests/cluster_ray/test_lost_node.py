@@ -1,5 +1,5 @@
-"""A Ray cluster of two nodes on this machine: a replica of one, and then all of that node, is killed
-while people are answered."""
+"""A Ray cluster of two nodes on this machine: a replica of one, and then all of that node, is
+killed while people are answered."""
 
 from __future__ import annotations
 
