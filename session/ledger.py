@@ -5,7 +5,7 @@ after, never before and never a frame at a time, and its answer says what is lef
 So two gateways let pass together what is spent within one round trip (of audio: within a second)
 too much, and that is a debt. While Redis is away each gateway's own budgets hold, and it is told
 afterwards. Whoever it lets wait for nothing is the last for a while: until it answers to `keeping`
-again, nobody else asks it.
+again, nobody else asks it. In a cluster all this holds of each node by itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import structlog
@@ -28,6 +27,7 @@ from . import redis_scripts as scripts
 from .buckets import Refused
 from .budgets import Budget
 from .redis_hashes import batches
+from .redis_nodes import Rounds, by_node, node_of
 from .redis_url import ANSWER_S, AT_ONCE, AWAY, Client
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,8 @@ HANGS_S = 5.0
 """A Redis that let somebody wait for nothing counts as one that hangs for so long at most: more
 than a cluster's client takes to give up and `keeping` to ask again."""
 BATCH = AT_ONCE // 2
-"""Users that are looked after at once: half of what the client sends is for whoever waits."""
+"""Users that are looked after at once, at all nodes: half of what the client sends is for whoever
+waits."""
 MOST_PLACES = 1_000_000
 """Whoever is in stays in."""
 
@@ -50,6 +51,16 @@ class _Present:
     budget: Budget
     here: int = 0
     places: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    """Of a node."""
+
+    key: str
+    """What it was asked for."""
+    until: float
+    """It is not asked again by whoever waits, at most."""
 
 
 class Ledger:
@@ -64,7 +75,8 @@ class Ledger:
         self._enter = redis.register_script(scripts.ENTER)
         self._has_room = redis.register_script(scripts.HAS_ROOM)
         self._present: dict[str, _Present] = {}
-        self._hangs_until = 0.0
+        self._silent: dict[str, _Silence] = {}
+        """Nodes that let somebody wait for nothing, and have not answered since."""
         self._due: set[str] = set()
         self._more = Bell()
 
@@ -90,7 +102,7 @@ class Ledger:
                 yield
             finally:
                 self._present[user].places.discard(place)
-                if not self._hangs():  # it counts for PLACE_S yet
+                if not self._hangs(_here(user)):  # it counts for PLACE_S yet
                     with suppress(*AWAY):
                         await self._redis.zrem(_here(user), place)
 
@@ -121,22 +133,46 @@ class Ledger:
 
     async def keeping(self) -> None:
         """Tell Redis what is spent, until cancelled."""
-        now = asyncio.get_running_loop().time
-        all_at = now() + EVERY_S
-        while True:
-            # Only the waiting has an end: of a telling that is cut off nobody knows what arrived.
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(all_at):
-                    if not self._due:
-                        await self._more.wait()
-            due, self._due = self._due, set()
-            if now() < all_at:
-                await _each(partial(self._settle, probes=True), due)
-            else:
-                all_at = now() + EVERY_S
-                if self._hangs() and not self._present:
-                    await self._asked(self._has_room, _here(""), ["", 1], probes=True)
-                await _each(self._look_after, self._present)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._telling())
+            rounds = Rounds(tasks)
+            while True:
+                # No telling is cut off: of one that is, nobody knows what arrived.
+                await asyncio.sleep(EVERY_S)
+                users = self._by_node(self._present)
+                for node in users.keys() | self._silent.keys():
+                    rounds.begin(node, self._round(node, users.get(node, [])))
+
+    async def _telling(self) -> None:
+        """At once what is told at once."""
+        async with asyncio.TaskGroup() as tasks:
+            rounds = Rounds(tasks)
+            while True:
+                await self._more.wait()
+                for node in self._by_node(self._due):
+                    rounds.begin(node, self._tell(node))
+
+    async def _tell(self, node: str) -> None:
+        """All who are due at a node, those too who come to be meanwhile."""
+        while due := self._by_node(self._due).get(node):
+            self._due.difference_update(due)
+            await self._each(self._settle, due)
+
+    async def _round(self, node: str, users: list[str]) -> None:
+        """All users at a node; one that is silent is asked once, on behalf of all."""
+        if (silence := self._silent.get(node)) is not None:
+            if await self._asked(self._has_room, silence.key, ["", 1], probes=True) is None:
+                return
+            self._silent.pop(node, None)  # though another node may have the key by now
+        await self._each(self._look_after, users)
+
+    async def _each(self, work: Callable[[str], Awaitable[None]], users: list[str]) -> None:
+        nodes = len(self._by_node(self._present)) or 1
+        for batch in batches(users, max(1, BATCH // nodes)):
+            await asyncio.gather(*map(work, batch))
+
+    def _by_node(self, users: Iterable[str]) -> dict[str, list[str]]:
+        return by_node(self._redis, users, _spent)
 
     def _tell_soon(self, user: str) -> None:
         self._due.add(user)
@@ -145,23 +181,21 @@ class Ledger:
     async def _look_after(self, user: str) -> None:
         if (known := self._present.get(user)) is not None:
             for place in list(known.places):
-                await self._entered(user, place, MOST_PLACES, probes=True)
-        await self._settle(user, probes=True)
+                await self._entered(user, place, MOST_PLACES)
+        await self._settle(user)
 
-    async def _entered(
-        self, user: str, place: str, most: int, *, probes: bool = False
-    ) -> bool | None:
+    async def _entered(self, user: str, place: str, most: int) -> bool | None:
         """None: Redis is away, and nobody knows."""
         asked = ["", round(1000 * PLACE_S), most, place]
-        done = await self._asked(self._enter, _here(user), asked, probes=probes)
+        done = await self._asked(self._enter, _here(user), asked)
         return None if done is None else bool(done)
 
-    async def _settle(self, user: str, *, probes: bool = False) -> None:
+    async def _settle(self, user: str) -> None:
         if (known := self._present.get(user)) is None:
             return
         told = known.budget.told()
         asked = ["", *map(repr, told)]
-        left = await self._asked(self._spend, _spent(user), asked, probes=probes)
+        left = await self._asked(self._spend, _spent(user), asked)
         if left is None:
             known.budget.untold(told)
         else:
@@ -169,36 +203,32 @@ class Ledger:
 
     async def _asked(self, script: Any, key: str, args: list[Any], *, probes: bool = False) -> Any:
         """Its answer; None when Redis is away. `probes`: also while it hangs."""
-        if self._hangs() and not probes:
+        if self._hangs(key) and not probes:
             return None
         now = asyncio.get_running_loop().time
-        began = now()
+        began, node = now(), node_of(self._redis, key)
         try:
             answer = await script(keys=[key], args=args)
         except AWAY as error:
             if now() - began > ANSWER_S / 2:  # one that refuses at once holds nobody up
-                self._hangs_until = now() + HANGS_S
+                self._silent[node] = _Silence(key, now() + HANGS_S)
             self._failed()
             log.debug("ledger_not_told", error=str(error))
             return None
-        self._hangs_until = 0.0
+        self._silent.pop(node, None)
         return answer
 
-    def _hangs(self) -> bool:
-        return asyncio.get_running_loop().time() < self._hangs_until
-
-
-async def _each(work: Callable[[str], Awaitable[None]], users: Iterable[str]) -> None:
-    for batch in batches(list(users), BATCH):
-        await asyncio.gather(*map(work, batch))
+    def _hangs(self, key: str) -> bool:
+        silence = self._silent.get(node_of(self._redis, key))
+        return silence is not None and asyncio.get_running_loop().time() < silence.until
 
 
 def _here(user: str) -> str:
-    return f"antiphon:here:{_name(user)}"
+    return f"antiphon:here:{{{_name(user)}}}"
 
 
 def _spent(user: str) -> str:
-    return f"antiphon:spent:{_name(user)}"
+    return f"antiphon:spent:{{{_name(user)}}}"  # the same name: at the same node
 
 
 def _name(user: str) -> str:

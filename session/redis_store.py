@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +21,7 @@ from pipeline.errors import StoreAway, StoreFailed
 from . import redis_scripts as scripts
 from .redis_hashes import BATCH, Hashes, batches, key
 from .redis_index import Index
+from .redis_nodes import Rounds, by_node
 from .redis_url import Client
 from .store import Record, Taken
 
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 LEASE_S = 3.0
 """A gateway that is not heard of for so long has lost its sessions."""
 RENEW_S = 1.0
+LISTS = "lists"
+"""Among the rounds, one that is no node's."""
 ASK_EVERY_S = 0.5
 """Who is asked to let go may be about to, and to end: it is looked again after so long."""
 STUMP_S = 60.0
@@ -217,39 +220,67 @@ class RedisStore:
     async def renewing(self) -> None:
         """Renew what is ours, until cancelled. While Redis is away nobody can take it either; what
         was taken when it is back, is told to `lost`, which may take its time."""
-        async with asyncio.TaskGroup() as telling:
-            while True:
-                await asyncio.sleep(RENEW_S)
+        async with asyncio.TaskGroup() as tasks:
+            rounds = Rounds(tasks)
+
+            async def renew(node: str) -> None:
                 try:
-                    for session in await self.renew():
-                        telling.create_task(self._lost(session))
+                    for session in await self.renew(node):
+                        tasks.create_task(self._lost(session))
                 except StoreFailed as error:
                     log.debug("leases_not_renewed", error=str(error))
 
-    async def renew(self) -> list[str]:
-        """Which of ours are another's by now."""
+            while True:
+                await asyncio.sleep(RENEW_S)
+                for node in by_node(self._redis, self._fences, key):
+                    rounds.begin(node, renew(node))
+                rounds.begin(LISTS, self.list_ours())
+
+    async def renew(self, node: str | None = None) -> list[str]:
+        """Which of ours, at that node or at all, are another's by now.
+
+        Where Redis does not answer the rest is left for the next time. Raises `StoreFailed` when
+        none is known by then.
+        """
         size = 1 if isinstance(self._redis, RedisCluster) else BATCH
-        ours, gone = [], []
-        for batch in batches(list(self._fences.items()), size):
-            kept: list[int] = await self._hashes.run(
-                self._renew_all(
-                    keys=[key(session) for session, _ in batch],
-                    args=[
-                        self._now(), self._me, _ms(self._lease_s),
-                        _ms(self._resume_s + self._retention_s + self._lease_s),
-                        *(fence for _, fence in batch),
-                    ],
-                )
-            )  # fmt: skip
-            for (session, fence), how in zip(batch, kept, strict=True):
-                if how:
-                    ours.append(session)
-                elif self._fences.get(session) == fence:
-                    del self._fences[session]
-                    gone.append(session)
-        for listed in batches(ours):
-            await self._hashes.run(self._index.renewed(listed, self._ends()))
+        gone: list[str] = []
+        try:
+            for at, sessions in by_node(self._redis, self._fences, key).items():
+                if node in (None, at):
+                    for batch in batches(sessions, size):
+                        gone += await self._renewed(batch)
+        except StoreFailed:
+            if not gone:
+                raise
         return gone
+
+    async def _renewed(self, sessions: Sequence[str]) -> list[str]:
+        """Which of these are another's by now. Raises `StoreFailed`."""
+        fences = {session: self._fences[session] for session in sessions if session in self._fences}
+        if not fences:
+            return []
+        kept: list[int] = await self._hashes.run(
+            self._renew_all(
+                keys=[key(session) for session in fences],
+                args=[
+                    self._now(), self._me, _ms(self._lease_s),
+                    _ms(self._resume_s + self._retention_s + self._lease_s),
+                    *fences.values(),
+                ],
+            )
+        )  # fmt: skip
+        gone = []
+        for (session, fence), how in zip(fences.items(), kept, strict=True):
+            if not how and self._fences.get(session) == fence:
+                del self._fences[session]
+                gone.append(session)
+        return gone
+
+    async def list_ours(self) -> None:
+        """Say of our sessions that they end later, should this gateway die now."""
+        with suppress(StoreFailed):  # it is said again in a moment
+            for ours in batches(list(self._fences)):
+                await self._hashes.run(self._index.renewed(ours, self._ends()))
 
     # --- Redis -----------------------------------------------------------------------------------
 

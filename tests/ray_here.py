@@ -10,13 +10,14 @@ from typing import Any
 from pipeline.config import RayConfig
 from pipeline.engines.ray_plan import Part
 from pipeline.engines.ray_replica import EngineReplica
+from pipeline.engines.ray_wire import FORM
 
 
 @asynccontextmanager
 async def replica_of(part: Part) -> AsyncIterator[EngineReplica]:
     """It, with its engine loaded; its process ends with the block."""
     replica = EngineReplica(part)
-    await replica.describe()
+    await replica.describe(FORM)
     try:
         yield replica
     finally:

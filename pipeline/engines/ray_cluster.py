@@ -214,7 +214,7 @@ def _options(part: Part) -> dict[str, Any]:
         "max_replicas": part.most,
         "target_ongoing_requests": BUSY * part.seats,
         "upscale_delay_s": 2.0,
-        "downscale_delay_s": 300.0,
+        "downscale_delay_s": part.rest_s,
         "metrics_interval_s": 1.0,
         "look_back_period_s": 3.0,
         "policy": {"policy_function": f"{__name__}:by_delay"},

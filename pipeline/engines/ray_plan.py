@@ -45,6 +45,8 @@ class Part:
     """The longest wait in a replica's queue."""
     check_s: float = 5.0
     """So often its health is asked for."""
+    rest_s: float = 300.0
+    """A replica that was not needed for so long is given up: making one takes its load again."""
 
 
 def wanted(ongoing: float, late_s: float, count: int, per_replica: float) -> int:

@@ -29,7 +29,7 @@ from pipeline.engines.ports import (
     Transcript,
 )
 from pipeline.engines.ray_plan import Part
-from pipeline.engines.ray_wire import Begun, Description, Failure
+from pipeline.engines.ray_wire import FORM, Begun, Description, Failure
 from pipeline.errors import AntiphonError, EngineError
 from pipeline.pool import EOT, STT, TTS, Kind, Purpose, ResourcePool, Supply
 from pipeline.voicing import timed
@@ -66,8 +66,11 @@ class EngineReplica:
         """Everything that the engine has given, and how much of it was there at the last check."""
         self._results_checked = 0
 
-    async def describe(self) -> Description:
-        """What the gateways must know of the engine before they ask it for anything."""
+    async def describe(self, form: str) -> Description | str:
+        """What the gateways must know of the engine before they ask it for anything. One whose
+        `FORM` is another could not read it: it is told ours."""
+        if form != FORM:
+            return FORM
         await self._open()
         engine = self._engine
         part = self._part

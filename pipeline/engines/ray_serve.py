@@ -32,7 +32,7 @@ from pipeline.engines.ports import (
 )
 from pipeline.engines.ray_cluster import Cluster
 from pipeline.engines.ray_plan import Part
-from pipeline.engines.ray_wire import Begun, Continuation, Description, Failure
+from pipeline.engines.ray_wire import FORM, Begun, Continuation, Description, Failure
 from pipeline.engines.threads import EngineThreads
 from pipeline.errors import (
     AntiphonError,
@@ -117,6 +117,10 @@ class _Lost(Exception):
     """The replica has gone, and the call with it."""
 
 
+class _Foreign(Exception):
+    """The replica is of another version, whose words would be taken for others here."""
+
+
 class _Promoted(Exception):
     """What waits in a replica's queue as speculation is wanted now."""
 
@@ -138,6 +142,8 @@ class _Remote:
         """When a replica gave anything, last."""
         self._described_at = 0.0
         self._away = False
+        self._foreign = False
+        """The replicas are of another version."""
 
     @property
     def info(self) -> EngineInfo:
@@ -151,11 +157,24 @@ class _Remote:
         self._opened = True
         handle = await self._link.open(self.kind)
         try:
-            async with asyncio.timeout(DESCRIBE_S):
-                self._learn(await handle.describe.remote())
+            await self._ask(handle, DESCRIBE_S)
+        except _Foreign as error:
+            raise StartError(
+                f"{self.title} on Ray: {error}. Deploy it from this version, or start gateways of "
+                "that one"
+            ) from None
         except Exception as error:  # Ray's own, and a timeout
             raise StartError(f"no {self.title} answers on Ray: {error!r}") from error
         self._handle = handle.options(stream=True)
+
+    async def _ask(self, handle: Any, within_s: float) -> None:
+        """What a replica is. Raises `_Foreign`, Ray's own, and `TimeoutError`."""
+        async with asyncio.timeout(within_s):
+            about = await handle.describe.remote(FORM)
+        if isinstance(about, str):
+            raise _Foreign(f"the replicas are of another version (theirs {about}, ours {FORM})")
+        self._foreign = False
+        self._learn(about)
         self._heard()
 
     @property
@@ -170,7 +189,8 @@ class _Remote:
 
     @property
     def away(self) -> bool:
-        """No replica answers: calls wait for one no longer than a lost one's would."""
+        """No replica answers, or none that we understand: calls wait for one no longer than a lost
+        one's would."""
         return self._away
 
     async def look(self) -> None:
@@ -181,15 +201,15 @@ class _Remote:
         if self._handle is None or (known and now - self._heard_at < LOOK_S):
             return
         try:
-            async with asyncio.timeout(LOOK_S):
-                about = await self._handle.options(stream=False).describe.remote()
+            await self._ask(self._handle.options(stream=False), LOOK_S)
+        except _Foreign as error:
+            if not self._foreign:
+                log.error("replicas_differ", kind=self.kind, error=str(error))
+            self._away = self._foreign = True
         except Exception as error:  # Ray's own, of many kinds, and a timeout
             if not self._away and self._clock() - self._heard_at >= AWAY_S:
                 self._away = True
                 log.error("replicas_away", kind=self.kind, error=repr(error)[:300])
-        else:
-            self._learn(about)
-            self._heard()
 
     def _learn(self, about: Description) -> None:
         was, self._about, self._described_at = self._about, about, self._clock()
@@ -229,6 +249,8 @@ class _Remote:
         Raises the replica's errors as our own, `PoolTimeout` when nothing came in time, and the
         kind's failure when what was lost cannot be had again in time.
         """
+        if self._foreign:
+            raise self.failed(f"{self.title} is of another version")
         config, losses = self._link.config, 0
         within_s, until = config.failover_s if self._away else config.wait_s, None
         while not stop.is_set:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from pipeline.engines.ports import Choice, EngineInfo, Float32, MemoryUse, Voice
+from pipeline.engines.errands import Order
+from pipeline.engines.ports import (
+    Choice,
+    EngineInfo,
+    Float32,
+    MemoryUse,
+    SpeechRequest,
+    SpeechWindow,
+    TimedSpeech,
+    Transcript,
+    Voice,
+)
 from pipeline.errors import (
     AntiphonError,
     AtCapacity,
@@ -75,6 +90,36 @@ class Failure:
 class Begun:
     """Comes before the results of speculation, when the engine begins with it: until then the
     gateway may ask again, as for something more urgent, and no work is lost."""
+
+
+def form_of(*kinds: type) -> str:
+    """What values of these classes look like when they cross, and of all that is in them.
+
+    They travel as their fields in order, without the names: one who has a field more would read
+    others for them, and notice nothing.
+    """
+    seen = {each for kind in kinds for each in _forms(kind)}
+    return hashlib.sha256(repr(sorted(seen)).encode()).hexdigest()[:12]
+
+
+def _forms(kind: Any) -> Iterator[tuple[str, str]]:
+    """Each class by name, with its fields or members, and those of what is in it."""
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        yield kind.__qualname__, repr([(one.name, one.value) for one in kind])
+    elif isinstance(kind, type) and is_dataclass(kind):
+        hints = get_type_hints(kind)
+        yield kind.__qualname__, repr([(one.name, str(one.type)) for one in fields(kind)])
+        for one in fields(kind):
+            yield from _forms(hints[one.name])
+    else:
+        for inner in get_args(kind):
+            yield from _forms(inner)
+
+
+FORM = form_of(
+    Order, SpeechRequest, SpeechWindow, TimedSpeech, Transcript, Begun, Failure, Description
+)  # fmt: skip
+"""Of all that a gateway and a replica say to each other. They compare it before anything else."""
 
 
 class Continuation:

@@ -363,7 +363,7 @@ async def test_one_that_was_pushed_out_while_it_was_stopped_is_told_so(
     async with two_gateways(redis_url) as (one, two, _), call(one.ws_url, {}) as old:
         await asked(old, "Hello.")
 
-        async def hangs() -> list[str]:
+        async def hangs(node: str) -> list[str]:
             return []
 
         fellows = one.house.fellows

@@ -1,4 +1,5 @@
-"""A Ray cluster of two nodes on this machine, one of which is killed while people are answered."""
+"""A Ray cluster of two nodes on this machine: a replica of one, and then all of that node, is
+killed while people are answered."""
 
 from __future__ import annotations
 
@@ -12,22 +13,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
 
+from benchmarks.client import Caller, Reply, calling
 from pipeline.engines.ray_cluster import DIRECT
+from tests.cluster_ray.marking import spoken_for
 from tests.cluster_ray.processes import below, voices_below
-from tests.support import ROOT, SCRIPTED, call, server_process
+from tests.support import ROOT, SCRIPTED, ServerProcess, server_process
 from tests.valkey import free_port
 
-PEOPLE = 4
-GAP_S = 2.0 * (5 if os.environ.get("CI") else 1)
-"""The longest pause in a reply that goes on; where CI is set the machine is anybody's, and busy."""
+SPEEDS = (0.85, 0.95, 1.05, 1.15)
+"""Of four people: each chooses another, which tells them apart."""
+_BUSY = 5 if os.environ.get("CI") else 1
+"""Where CI is set the machine is anybody's."""
+GAP_S = 2.0 * _BUSY
+"""The longest pause in a reply that goes on elsewhere."""
+UNMOVED_S = 0.25 * _BUSY
+"""And in anybody else's: as a bystander's (`tests/faults/bystander.py`)."""
 HEAD = "127.0.0.2"
 """Each node has a loopback address of its own, as machines have; Ray takes 127.0.0.1 for none."""
 ALIVE = {
@@ -46,6 +54,8 @@ class Nodes:
     """A cluster's nodes, each a process with all that runs on it below."""
 
     folder: str
+    marks: str
+    """A folder for those of `slow_voices`."""
     port: int = field(default_factory=free_port)
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     environ: dict[str, str] = field(
@@ -96,10 +106,11 @@ class Nodes:
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed: make setup EXTRAS=ray")
-    there = Nodes(tempfile.mkdtemp(prefix="antiphon-ray-"))
+    marks = tmp_path_factory.mktemp("marks")
+    there = Nodes(tempfile.mkdtemp(prefix="antiphon-ray-"), str(marks))
     try:
         there.add(cpus=2)
         there.add(cpus=0)
@@ -113,66 +124,143 @@ def nodes() -> Iterator[Nodes]:
 
 def _deploy(nodes: Nodes) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.cluster_ray.slow_voices", nodes.address],
+        [sys.executable, "-m", "tests.cluster_ray.slow_voices", nodes.address, nodes.marks],
         cwd=ROOT, env={**os.environ, **nodes.environ}, capture_output=True, text=True,
         timeout=100, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2_000:]
 
 
-async def test_a_node_killed_in_mid_reply_costs_its_listeners_a_gap_and_nobody_else_anything(
-    nodes: Nodes,
-) -> None:
-    second = nodes.running[1]
+@pytest.fixture(scope="module")
+def server(nodes: Nodes) -> Iterator[ServerProcess]:
+    """A gateway of the cluster."""
     environ = {
         **nodes.environ, **SCRIPTED, "ANTIPHON_CLUSTER": "ray",
         "ANTIPHON_RAY_ADDRESS": nodes.address, "ANTIPHON_TTS_SLOTS": "8",
     }  # fmt: skip
-    with server_process(**environ) as server:
-        answering, killed = asyncio.Semaphore(0), asyncio.Event()
+    with server_process(**environ) as process:
+        yield process
 
-        async def person(number: int) -> tuple[str, float, int]:
-            """How the reply ended, its longest gap after the kill, and how much of it came."""
-            async with call(server.ws_url, {}) as caller:
-                await caller.say("text", text=f"hello {number}", id="1")
-                await caller.until("reply_started")
-                while not caller.audio:
-                    await caller.next()
-                answering.release()
-                await killed.wait()
-                gap_s, since = 0.0, time.monotonic()
-                while True:
-                    message = await asyncio.wait_for(caller.next(), 60)
-                    if isinstance(message, bytes):
-                        gap_s, since = max(gap_s, time.monotonic() - since), time.monotonic()
-                    elif message["type"] == "reply_audio_end":
-                        await caller.say(
-                            "playback", reply=1, played_ms=message["audio_ms"], done=True
-                        )
-                    elif message["type"] == "reply_done":
-                        codes = [error["code"] for error in caller.of("error")]
-                        assert codes == ([] if message["status"] == "completed" else ["TTS_FAILED"])
-                        return message["status"], gap_s, len(caller.audio[1])
 
-        async def kill() -> None:
-            for _ in range(PEOPLE):
-                await answering.acquire()
-            await asyncio.to_thread(nodes.kill, second)
-            killed.set()
+@dataclass
+class Person:
+    """Someone who asks and listens, again and again, at a loudspeaker in real time."""
 
-        *ends, _ = await asyncio.gather(*(person(number) for number in range(PEOPLE)), kill())
-        print("after the kill:", [end and (end[0], round(end[1], 2)) for end in ends])
-        assert max(end[1] for end in ends if end and end[0] == "completed") <= GAP_S
-        whole = {end[2] for end in ends if end and end[0] == "completed"}
-        assert len(whole) == 1, "a reply that was completed is as long as the others"
-        async with httpx.AsyncClient(base_url=server.url) as http:
-            async with asyncio.timeout(30):
-                while (await http.get("/readyz")).status_code != 200:
-                    await asyncio.sleep(0.1)
-            pool = (await http.get("/status")).json()["pool"]["tts"]
-            assert pool["claimed"] == pool["busy"] == pool["stopping"] == 0
-        # Another machine takes its place, and the voice is made again there.
-        third = await asyncio.to_thread(nodes.add, 0)
-        async with asyncio.timeout(90):
-            while not await asyncio.to_thread(voices_below, third.pid):
-                await asyncio.sleep(0.2)
+    caller: Caller
+    speed: float
+
+    @property
+    def replies(self) -> list[Reply]:
+        return list(self.caller.replies.values())
+
+    @property
+    def hears(self) -> bool:
+        """In the middle of a reply."""
+        return bool(self.replies) and self.replies[-1].playback.started_at is not None
+
+    @property
+    def pause_s(self) -> float:
+        """The longest in a reply that was heard to its end."""
+        whole = (reply for reply in self.replies if reply.status == "completed")
+        return max((stall for reply in whole for stall in reply.playback.stalls_s), default=0.0)
+
+    async def converse(self, enough: asyncio.Event) -> None:
+        """Until it is, and once more."""
+        last = False
+        while not last:
+            last, number = enough.is_set(), len(self.replies)
+            await self.caller.ask("hello")
+            async with asyncio.timeout(60):
+                while len(self.replies) == number or not self.replies[-1].status:
+                    await asyncio.sleep(0.01)
+
+    def check(self, lost_at: float) -> None:
+        """Each reply is whole, or failed as it is promised, in time."""
+        for reply in self.replies[:-1]:
+            if reply.status == "completed":
+                assert reply.playback.audio.tolist() == self.replies[-1].playback.audio.tolist()
+        assert self.replies[-1].status == "completed"
+        errors = [note for note in self.caller.notes if note.message["type"] == "error"]
+        assert len(errors) == sum(reply.status != "completed" for reply in self.replies)
+        for error in errors:
+            assert error.message["code"] == "TTS_FAILED"
+            assert error.at - lost_at <= GAP_S
+
+
+async def talk_while(
+    server: ServerProcess, marks: Path, voice: int, kill: Callable[[], None]
+) -> None:
+    """Four people are answered; `kill` takes away that replica, and perhaps more, in the middle of
+    what it says to someone. Asserts what each of them heard."""
+    enough = asyncio.Event()
+    async with AsyncExitStack() as lines, asyncio.TaskGroup() as talks:
+        people = [
+            Person(
+                await lines.enter_async_context(calling(server.ws_url, voice="tone", speed=speed)),
+                speed,
+            )
+            for speed in SPEEDS
+        ]
+        for person in people:
+            talks.create_task(person.converse(enough))
+        await _a_later_clause(people, marks, voice)
+        lost_at = time.monotonic()
+        await asyncio.to_thread(kill)
+        enough.set()
+    lost = spoken_for(marks, voice)
+    pauses = {person.speed: round(person.pause_s, 3) for person in people}
+    print(f"lost calls of {sorted(lost)}; longest pauses in s, by person: {pauses}")
+    assert lost, "it was killed in the middle of what it said"
+    assert len(lost) < len(people), "somebody was spoken to by another one"
+    for person in people:
+        person.check(lost_at)
+        assert person.pause_s <= (GAP_S if person.speed in lost else UNMOVED_S)
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        async with asyncio.timeout(30):
+            while (await http.get("/readyz")).status_code != 200:
+                await asyncio.sleep(0.1)
+        pool = (await http.get("/status")).json()["pool"]["tts"]
+        assert pool["claimed"] == pool["busy"] == pool["stopping"] == 0
+
+
+async def _a_later_clause(people: list[Person], marks: Path, voice: int) -> None:
+    """Wait until this voice is in the middle of one, and all of them hear something."""
+    before = spoken_for(marks, voice)
+    async with asyncio.timeout(60):
+        while True:
+            now = spoken_for(marks, voice)
+            begun = any(person.hears for person in people if person.speed in now - before)
+            if begun and all(person.hears for person in people):
+                break
+            before = now
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.15)  # of some 0.5: a few of its chunks
+
+
+async def until_a_voice_is_below(node: subprocess.Popen[bytes], *, but: int = 0) -> int:
+    """The replica there; not the one that was."""
+    async with asyncio.timeout(90):
+        while True:
+            voices = await asyncio.to_thread(voices_below, node.pid)
+            if found := [pid for pid in voices if pid != but]:
+                return found[0]
+            await asyncio.sleep(0.2)
+
+
+async def test_a_replica_killed_in_mid_reply_costs_its_listeners_a_gap_and_nobody_else_anything(
+    nodes: Nodes, server: ServerProcess
+) -> None:
+    second = nodes.running[1]
+    voice = await until_a_voice_is_below(second)
+    await talk_while(server, Path(nodes.marks), voice, lambda: os.kill(voice, signal.SIGKILL))
+    await until_a_voice_is_below(second, but=voice)
+
+
+async def test_a_node_killed_in_mid_reply_costs_its_listeners_a_gap_and_nobody_else_anything(
+    nodes: Nodes, server: ServerProcess
+) -> None:
+    second = nodes.running[1]
+    voice = await until_a_voice_is_below(second)
+    await talk_while(server, Path(nodes.marks), voice, lambda: nodes.kill(second))
+    # Another machine takes its place, and the voice is made again there.
+    await until_a_voice_is_below(await asyncio.to_thread(nodes.add, 0))

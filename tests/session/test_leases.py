@@ -16,11 +16,13 @@ from redis.asyncio import Redis
 from pipeline.errors import StoreAway, StoreFailed
 from session import redis_store
 from session.redis_hashes import key
-from session.redis_store import RedisStore
+from session.redis_store import LEASE_S, RedisStore
 from session.redis_url import client
 from session.store import Record, Taken
+from tests.session.half_a_cluster import HalfACluster
 from tests.session.lease_model import LeaseModel
 from tests.valkey import Valkey, valkey
+from tests.virtual_time import run
 
 NOW, TTL_S = 1_000.0, 3.0
 PATIENT_S = 30.0
@@ -164,6 +166,41 @@ async def test_leases_are_renewed_while_those_that_were_lost_are_still_being_end
         assert told == {"s_1", "s_2"}
 
 
+def test_leases_at_one_node_are_renewed_in_time_while_another_one_hangs() -> None:
+    async def hang(redis: HalfACluster) -> list[float]:
+        store = RedisStore(redis, "one", 600.0)
+        for number in range(100):
+            await store.save(Record(f"s_{number}", None, (b"token",), None, b"{}"))
+        renewing = asyncio.ensure_future(store.renewing())
+        redis.hangs = True
+        await asyncio.sleep(60.0)
+        renewing.cancel()
+        return redis.gaps_s(asyncio.get_running_loop().time())
+
+    redis = HalfACluster()
+    gaps_s = run(hang(redis))
+    assert len(gaps_s) == 50
+    assert max(gaps_s) < LEASE_S
+    assert redis.waited_for < 60, "who hangs is asked again and again for each of them"
+
+
+async def test_what_was_lost_is_told_though_redis_does_not_say_it_of_all(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_store, "BATCH", 1)
+    async with client(redis_url, PATIENT_S) as redis:
+        clock = Clock()
+        one, two = Gateway(redis, "one", clock), Gateway(redis, "two", clock)
+        await one.save()
+        await one.store.save(Record("s_2", None, (b"token",), None, b"{}"))
+        clock.now_ms += 3_000
+        await two.claim()
+        await redis.set(key("s_2"), "no hash")
+        assert await one.store.renew() == ["s_1"]
+        with pytest.raises(StoreFailed):
+            await one.store.renew()
+
+
 async def test_a_lapsed_lease_that_nobody_claimed_goes_on(redis_url: str) -> None:
     async with client(redis_url, PATIENT_S) as redis:
         clock = Clock()
@@ -235,6 +272,7 @@ async def test_a_dead_gateways_sessions_count_as_parked_once_their_leases_end(
         for _ in range(700):  # and one that is renewed never does
             hour.now_s += 1.0
             await one.renew()
+            await one.list_ours()
             await two.expire(hour.now_s, 0.0)
         assert await two.count(hour.now_s) == 0
         hour.now_s += TTL_S + 0.001

@@ -13,8 +13,9 @@ from redis.exceptions import TimeoutError as NoAnswer
 from session import redis_scripts as scripts
 from session.buckets import Allowance
 from session.budgets import Budgets
-from session.ledger import EVERY_S, Ledger
+from session.ledger import EVERY_S, PLACE_S, Ledger
 from session.redis_url import ANSWER_S, client
+from tests.session.half_a_cluster import GIVES_UP_S, HalfACluster
 from tests.virtual_time import run
 
 Script = Callable[..., Awaitable[Any]]
@@ -64,6 +65,35 @@ class SlowRedis:
 
     async def zrem(self, key: str, place: str) -> None:
         pass
+
+
+def test_a_node_that_hangs_costs_those_at_another_neither_place_nor_time() -> None:
+    async def hang(redis: HalfACluster) -> list[float]:
+        now = asyncio.get_running_loop().time
+        ledger = Ledger(redis, lambda: None, lambda _: None)
+        users = [f"user {number}" for number in range(250)]
+        budgets = Budgets(Allowance(turns_per_minute=10), len(users), now)
+        async with AsyncExitStack() as stack:
+            for user in users:
+                budget = stack.enter_context(budgets.session(user))
+                await stack.enter_async_context(ledger.session(user, budget))
+            keeping = asyncio.ensure_future(ledger.keeping())
+            await asyncio.sleep(2.5 * EVERY_S)
+            redis.hangs = True
+            await asyncio.sleep(60.0)
+            redis.hangs = False
+            await asyncio.sleep(GIVES_UP_S + 2 * EVERY_S)
+            ends = now()
+            keeping.cancel()
+        return redis.gaps_s(ends)
+
+    redis = HalfACluster()
+    gaps_s = run(hang(redis))
+    assert len(gaps_s) > 100
+    assert max(gaps_s) < PLACE_S
+    assert redis.waited_for < 60, "who hangs is asked again and again for everybody"
+    back = [times[-1] - 60.0 for times in redis.answered.values()]
+    assert min(back) > 0, "some are not looked after again"
 
 
 def test_what_is_spent_while_redis_is_slow_is_told_and_told_once() -> None:

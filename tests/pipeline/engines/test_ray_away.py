@@ -19,7 +19,8 @@ from pipeline.engines.ports import (
     TimedSpeech,
 )
 from pipeline.engines.ray_serve import AWAY_S, KNOWN_S, RaySynthesizer
-from pipeline.engines.ray_wire import Description
+from pipeline.engines.ray_wire import FORM, Description
+from pipeline.errors import StartError, TtsFailed
 from pipeline.pool import TTS, ResourcePool, Supply
 from tests import ray_here
 
@@ -37,7 +38,7 @@ class Handle:
     def describe(self) -> Handle:
         return self
 
-    async def remote(self) -> Description:
+    async def remote(self, form: str) -> Description:
         self.asked += 1
         if not self.there:
             raise ConnectionError("the actor died")
@@ -111,13 +112,15 @@ class Singer:
     """A replica that answers, and may be another one the next time."""
 
     about = Description(EngineInfo("alto", "first"), 24_000)
-    asked = 0
+    asked = said = 0
+    form = FORM
 
-    async def describe(self) -> Description:
+    async def describe(self, form: str) -> Description | str:
         self.asked += 1
-        return self.about
+        return self.about if form == self.form else self.form
 
     async def synthesize(self, request: SpeechRequest, order: object) -> AsyncIterator[TimedSpeech]:
+        self.said += 1
         yield TimedSpeech(np.full(240, 0.1, np.float32))
 
 
@@ -136,3 +139,29 @@ async def test_what_runs_there_after_another_deployment_is_known_soon(busy: bool
         await looked(engine, time, 1.0)
     assert (engine.rate_hz, engine.memory, engine.info.name) == (22_050, use, "bass")
     assert not busy or singer.asked == 2, "whoever gives is asked once in a while only"
+
+
+async def test_replicas_of_another_version_are_no_engine_to_start_with() -> None:
+    singer = Singer()
+    singer.form = "another"
+    engine = RaySynthesizer(ray_here.Way(singer))
+    with pytest.raises(StartError, match=r"speech synthesis on Ray: .* another version"):
+        await engine.start()
+
+
+async def test_a_gateway_whose_replicas_become_another_versions_asks_them_for_nothing() -> None:
+    singer, time = Singer(), Time()
+    engine = RaySynthesizer(ray_here.Way(singer), time)
+    await engine.start()
+    pool = ResourcePool({TTS: Supply((engine,), seats=2)})
+    singer.form, singer.about = "another", replace(singer.about, rate_hz=22_050)
+    await looked(engine, time, KNOWN_S)
+    assert "speech synthesis is away" in (pool.trouble() or "")
+    with pytest.raises(TtsFailed, match="another version"):
+        async for _ in engine.synthesize(SpeechRequest("Hi.", "a"), Stop()):
+            pass
+    assert (engine.rate_hz, singer.said) == (24_000, 0)
+    singer.form = FORM
+    await looked(engine, time, KNOWN_S)
+    assert pool.trouble() is None
+    assert [chunk async for chunk in engine.synthesize(SpeechRequest("Hi.", "a"), Stop())]

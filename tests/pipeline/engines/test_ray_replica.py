@@ -36,7 +36,7 @@ from pipeline.engines.ray_cluster import BUSY, by_delay
 from pipeline.engines.ray_plan import Part
 from pipeline.engines.ray_replica import EngineReplica
 from pipeline.engines.ray_serve import RaySynthesizer, RayTranscriber, _Lost
-from pipeline.engines.ray_wire import Begun, Description, Failure
+from pipeline.engines.ray_wire import FORM, Begun, Description, Failure
 from pipeline.engines.scripted import ScriptedTranscriber
 from pipeline.errors import GpuOutOfMemory, TtsFailed
 from pipeline.pool import TTS, Purpose, ResourcePool, Supply
@@ -152,6 +152,11 @@ async def test_what_is_said_of_the_engine_is_told_at_the_gateway() -> None:
         assert isinstance(voice, MeasuresMemory)
         assert voice.memory == USE
         assert engines.voice == Choice("by its ear", "for Basque")
+
+
+async def test_a_gateway_of_another_version_is_told_the_replicas_form_and_no_more() -> None:
+    async with replica_of(part(Choir())) as replica:
+        assert await replica.describe("another") == FORM
 
 
 async def test_when_a_word_is_said_is_known_at_the_gateway() -> None:
@@ -289,7 +294,7 @@ class Falters:
         self._choir = choir
         self.calls = 0
 
-    async def describe(self) -> Description:
+    async def describe(self, form: str) -> Description:
         return Description(self._choir.info, self._choir.rate_hz, self._choir.voices)
 
     async def synthesize(self, *_: object) -> AsyncIterator[TimedSpeech]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import make_dataclass
+from enum import Enum
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.engines.errands import Errand
 from pipeline.engines.ports import Float32
 from pipeline.engines.ray_plan import wanted
-from pipeline.engines.ray_wire import Continuation, Failure
+from pipeline.engines.ray_wire import Continuation, Failure, form_of
 from pipeline.errors import (
     AntiphonError,
     EngineError,
@@ -99,3 +104,44 @@ class TestHowManyReplicas:
     def test_one_more_while_what_is_due_comes_late(self) -> None:
         assert wanted(ongoing=2, late_s=0.15, count=4, per_replica=2) == 5
         assert wanted(ongoing=20, late_s=0.15, count=4, per_replica=2) == 10
+
+
+def kind(name: str, **fields: Any) -> type:
+    made = make_dataclass(name, fields.items(), frozen=True, slots=True)
+    made.__module__ = __name__
+    return made
+
+
+def test_a_value_of_another_version_is_read_without_a_word_and_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Why a gateway and a replica compare the form of what they say before they say it."""
+    newer = kind("Request", text=str, again=str, voice=str)
+    monkeypatch.setitem(globals(), "Request", newer)
+    sent = pickle.dumps(newer("hello", "and again", "tone"))
+    monkeypatch.setitem(globals(), "Request", kind("Request", text=str, voice=str))
+    assert pickle.loads(sent).voice == "and again"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        kind("Request", text=str, voice=str, due=float),
+        kind("Request", voice=str, text=str),
+        kind("Request", text=str, voice=int),
+        kind("Call", text=str, voice=str),
+    ],
+)
+def test_whatever_is_added_moved_or_named_otherwise_is_another_form(other: type) -> None:
+    one = kind("Request", text=str, voice=str)
+    assert form_of(one) == form_of(kind("Request", text=str, voice=str))
+    assert form_of(one) != form_of(other)
+
+
+def test_what_is_in_it_counts_too_however_deep() -> None:
+    def holding(*members: str) -> type:
+        purpose = Enum("Purpose", members)  # type: ignore[misc]
+        return kind("Outer", words=tuple[kind("Inner", why=purpose | None), ...])  # type: ignore[misc]
+
+    assert form_of(holding("FINAL")) == form_of(holding("FINAL"))
+    assert form_of(holding("FINAL")) != form_of(holding("FINAL", "PARTIAL"))
