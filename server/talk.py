@@ -106,6 +106,8 @@ class Talk(ABC):
             note("connected", user=who.user, remote=who.remote, protocol=who.protocol)
             self.house.outboxes.add(self.outbox)
             try:
+                if (going := self.house.sessions.going_away) is not None:
+                    await session.drain(going())  # who was here when that began was told then
                 await self._converse(session)
             finally:
                 self.house.outboxes.discard(self.outbox)
