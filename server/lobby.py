@@ -75,7 +75,6 @@ class Lobby(ABC):
     async def _wait(self) -> None:
         told: int | None = None
         while (standing := self._ticket.waiting) is not None or not self._met:
-            self._ticket.moved.clear()
             if (notice := self._ticket.going_away) is not None:
                 await self._tell(notice)
                 raise Left(1012, "the server is going away")
@@ -167,7 +166,7 @@ class NativeLobby(Lobby):
         if self._hello.resume is not None:
             await self._ticket.come_back(self._hello.resume)
         self._met = True
-        self._ticket.moved.set()
+        self._ticket.moved.ring()
         while not self._ticket.admitted:
             await self._refuse(*await self._connection.receive())
 

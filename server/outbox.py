@@ -8,7 +8,7 @@ closed when anything is 15 s late or the text alone fills the box, its largest m
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from itertools import chain
 from typing import Literal, NamedTuple
@@ -86,8 +86,9 @@ class Outbox:
         self._clock = clock
         self._dropped = dropped
         self._cut = cut
-        self._urgent: deque[_Held] = deque()
-        self._ordered: deque[_Held] = deque()
+        # Some hundreds at most, and mostly none: an empty deque takes 760 bytes.
+        self._urgent: list[_Held] = []
+        self._ordered: list[_Held] = []
         self._more = Bell()
         self._closed = False
         self._dropping = False
@@ -143,11 +144,11 @@ class Outbox:
 
     def purge(self, reply: int) -> None:
         """Drop a reply's audio that has not left; its text stays."""
-        kept = deque(
+        kept = [
             held
             for held in self._ordered
             if not (isinstance(held.event, ReplyAudio) and held.event.reply == reply)
-        )
+        ]
         self._ordered = kept
         audio = (held.event for held in kept)
         self.audio_bytes = sum(len(event.pcm) for event in audio if isinstance(event, ReplyAudio))
@@ -170,7 +171,7 @@ class Outbox:
             raise SlowClient("you do not read what is sent to you")
         # A final transcript and the start of its reply leave together; the transcript overtakes.
         ordered = not self._urgent
-        held = (self._urgent or self._ordered).popleft()
+        held = (self._urgent or self._ordered).pop(0)
         event = held.event
         self._text_bytes -= held.text_bytes
         if isinstance(event, ReplyAudio):

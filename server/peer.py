@@ -182,6 +182,9 @@ class PeerProtocol(WebSocketsSansIOProtocol):
     async def send(self, message: ASGISendEvent) -> None:
         """As uvicorn does; but whoever does not answer our close in time is cut off."""
         await super().send(message)
+        if message["type"] == "websocket.accept":  # the scope has what came
+            self.request.headers.clear()
+            self.response.headers.clear()
         if message["type"] == "websocket.close" and self.close_timer is not None:
             self.close_timer.cancel()
             self.close_timer = self.loop.call_later(self.close_timeout, self.abort)

@@ -12,6 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 
 import structlog
 from starlette.websockets import WebSocketDisconnect
@@ -86,7 +87,6 @@ class Talk(ABC):
         self.budget = budget
         self.lease: Lease | None = None
         """By what its session is kept; None: it is not."""
-        self._welcomed = asyncio.Event()
         self.identity: Identity | None = None
         """Of the session, once there is one."""
         self.outbox = Outbox(dropped=house.metrics.dropped, cut=self._cut, overtakes=overtakes)
@@ -106,6 +106,8 @@ class Talk(ABC):
             note("connected", user=who.user, remote=who.remote, protocol=who.protocol)
             self.house.outboxes.add(self.outbox)
             try:
+                if (going := self.house.sessions.going_away) is not None:
+                    await session.drain(going())  # who was here when that began was told then
                 await self._converse(session)
             finally:
                 self.house.outboxes.discard(self.outbox)
@@ -176,10 +178,12 @@ class Talk(ABC):
             talk = tasks.create_task(self._talk(session))
             read = tasks.create_task(self._read(session))
             write = tasks.create_task(self._write(session))
-            confirm = tasks.create_task(self._confirm(session))
-            talk.add_done_callback(lambda _: (read.cancel(), confirm.cancel()))
+            talk.add_done_callback(lambda _: read.cancel())
             read.add_done_callback(lambda _: talk.cancel())
             write.add_done_callback(lambda _: (talk.cancel(), read.cancel()))
+            if session.resumed:
+                confirm = tasks.create_task(self._confirm(session))
+                talk.add_done_callback(lambda _: confirm.cancel())
 
     async def _talk(self, session: Session) -> None:
         try:
@@ -199,6 +203,11 @@ class Talk(ABC):
             await asyncio.Event().wait()  # the session ends us
         except WebSocketDisconnect:
             return
+
+    @cached_property
+    def _welcomed(self) -> asyncio.Event:
+        """The client was sent the welcome of a session resumed; of others nobody waits for it."""
+        return asyncio.Event()
 
     async def _confirm(self, session: Session) -> None:
         """A peer that answers a ping sent after the welcome has read the welcome."""

@@ -104,6 +104,10 @@ class Bucket:
         self._earned = max(0.0, self._earned - amount)
         self._untold += amount
 
+    def full(self, now: float) -> bool:
+        """Nothing of it is spent any more."""
+        return self._left + (now - self._as_of) * self._most / MINUTE_S >= self._most
+
     def told(self) -> float:
         """What was spent since this was asked last, as a part of a minute's worth."""
         untold, self._untold = self._untold, 0.0

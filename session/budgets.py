@@ -51,6 +51,10 @@ class Budget:
         """Told at once of turns and characters that are spent; of audio, which comes in frames,
         nobody is."""
 
+    def full(self, now: float) -> bool:
+        """A new one would be no different."""
+        return all(bucket.full(now) for bucket in (self._turns, self._characters, self._audio))
+
     def told(self) -> tuple[float, float, float]:
         """What of turns, characters and audio was spent since: see `Bucket.told`."""
         return self._turns.told(), self._characters.told(), self._audio.told()
@@ -114,7 +118,7 @@ class _User:
 
 
 class Budgets:
-    """Every user's budget, from its first session or request to a minute after its last."""
+    """Every user's budget, from its first session or request until it is whole after its last."""
 
     def __init__(
         self,
@@ -192,9 +196,14 @@ class Budgets:
         return Budget(allowance or self._allowance, now, share_of=self._all, refused=self._refused)
 
     def _forget_rested(self, now: float) -> None:
-        """Whoever spent nothing for a minute has full buckets again: nothing to remember."""
+        """Whoever spent nothing for a minute has full buckets again, and is nothing to remember,
+        unless it left with a debt: of a long file, for one.
+        """
         while self._resting:
-            user, (_, since) = next(iter(self._resting.items()))
-            if now - since < MINUTE_S and len(self._resting) <= MOST_RESTING:
+            user, (budget, since) = next(iter(self._resting.items()))
+            rested = now - since >= MINUTE_S
+            if not rested and len(self._resting) <= MOST_RESTING:
                 return
             del self._resting[user]
+            if rested and not budget.full(now):
+                self._resting[user] = (budget, now)  # looked at again in a minute

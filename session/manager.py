@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+from pipeline.bell import Bell
 from pipeline.errors import AntiphonError, NotFound, Replaced
 from pipeline.pool import ResourcePool
 
@@ -35,8 +36,8 @@ class Ticket:
         self.came_at = time.time()
         self.session = session
         """The id that its session gets."""
-        self.moved = asyncio.Event()
-        """Its standing may have changed; whoever waits for it clears it."""
+        self.moved = Bell()
+        """Rings when its standing may have changed."""
         self.dismissed = False
         """It is not to wait any longer."""
 
@@ -211,7 +212,7 @@ class SessionManager:
         ticket = self._tickets.get(session_id)
         if ticket is not None and not ticket.admitted:
             ticket.dismissed = True
-            ticket.moved.set()
+            ticket.moved.ring()
         else:
             await self.get(session_id).end(None, reason)
 
@@ -273,4 +274,4 @@ class SessionManager:
 
     def _tell_moved(self) -> None:
         for ticket in self._tickets.values():
-            ticket.moved.set()
+            ticket.moved.ring()

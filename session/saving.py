@@ -6,7 +6,6 @@ everything keeps its order. Storing takes milliseconds, and a second at most.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -54,7 +53,7 @@ class Saving:
         self._post = post
         self._now = now
         self._clock = clock
-        self._held: deque[Event] = deque()
+        self._held: list[Event] = []
         """Behind a `ReplyDone` that waits for its turn to be stored."""
         self._saved_at = clock()
         self._warned = False
@@ -93,7 +92,7 @@ class Saving:
     def _stored(self, fate: Fate) -> None:
         """The reply at the head of what waits was stored, or cannot be."""
         saved = fate == "saved"
-        done = self._held.popleft()
+        done = self._held.pop(0)
         assert isinstance(done, ReplyDone)
         self._send(replace(done, saved=saved))
         if not saved and not self._warned:
@@ -102,7 +101,7 @@ class Saving:
         worth = False
         while self._held and not isinstance(self._held[0], ReplyDone):
             worth |= _worth_storing(self._held[0])
-            self._send(self._held.popleft())
+            self._send(self._held.pop(0))
         if worth:
             self._save(None)
 

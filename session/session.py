@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 
 from pipeline.engines.ports import OpensRecognisers
 from pipeline.errors import AntiphonError, BadAudio, Replaced, SttFailed
@@ -81,9 +82,8 @@ class Session:
         """`keeping`: where it is kept, and by which `lease`; None: nowhere."""
         self.identity = identity
         self.connected_at = time.time()
-        self.gone = asyncio.Event()
-        """It is over, and nothing of it is in the way any more."""
-        self._resumed = lease is not None and lease.kept is not None
+        self.resumed = lease is not None and lease.kept is not None
+        """It was somebody's before."""
         self._before = before = nothing(identity, settings)
         if lease is not None and lease.kept is not None:
             self._before = before = lease.kept
@@ -136,6 +136,11 @@ class Session:
     async def tell(self, command: Command) -> None:
         """Hand over a command; waits while the inbox is full."""
         await deliver(command, self._inbox, self._pipeline.listening)
+
+    @cached_property
+    def gone(self) -> asyncio.Event:
+        """It is over, and nothing of it is in the way any more. Mostly nobody waits for that."""
+        return asyncio.Event()
 
     @property
     def has_room(self) -> bool:
@@ -209,7 +214,7 @@ class Session:
         try:
             async with self._pipeline:
                 try:
-                    if self._config.greeting and not self._resumed:
+                    if self._config.greeting and not self.resumed:
                         self._turns.step(Greet(self._config.greeting))
                     closing = await self._converse()
                 finally:  # a lost line too: a reply in its middle ends at what was heard
@@ -283,7 +288,7 @@ class Session:
     def _welcome(self) -> Welcome:
         token = self._saving.lease.token if self._saving is not None else None
         return self._portrait.welcome(
-            self._microphone_hz, self._limits, token, resumed=self._resumed
+            self._microphone_hz, self._limits, token, resumed=self.resumed
         )
 
     def kept(self) -> Kept:

@@ -160,6 +160,7 @@ class LanguageModelFleet:
         if trial.probe:
             log.info("llm_breaker_closed", backend=self._backends[trial.backend].info.device)
         self._router.spoke(trial, self._clock())
+        self._wake()  # one that is well again has room, and one that keeps up has more
 
     def _end(self, trial: Trial, failure: Exception | None, *, whole: bool, hurried: bool) -> None:
         """Tell the router how a try ended; a stop, and whatever is not the backend's, is `left`: so
@@ -228,8 +229,9 @@ class LanguageModelFleet:
                     return trial
                 if now >= due:
                     raise PoolTimeout("The language model is busy.", retry_after_s=BUSY_S)
-                until = due
-                if not self._router.well(now):
+                if self._router.well(now):  # but full: until one leaves, or another one is back
+                    until = min(due, self._router.next_at(now) or due)
+                else:
                     until = self._rested_at(now) or due
                     if until >= due:
                         raise self._nobody(now, failed)

@@ -20,8 +20,6 @@ MARGIN = 2
 its cache saves is worth waiting a little for."""
 MOST_HOMES = 4_096
 """Conversations whose backend is remembered."""
-LONGEST_REST_S = 600.0
-"""A longer Retry-After is taken as this: one header must not switch a backend off for good."""
 
 
 @dataclass(eq=False, slots=True)
@@ -103,6 +101,11 @@ class Router:
         rests = (backend.back_at(now) for backend in self._backends if backend.rests_until > now)
         return min(rests, default=None)
 
+    def next_at(self, now: float) -> float | None:
+        """When the next of those that may not be asked now, may be again; None: all may be."""
+        later = (at for backend in self._backends if (at := backend.back_at(now)) > now)
+        return min(later, default=None)
+
     def back_at(self, now: float) -> float:
         """When the first of all may be asked again, as far as is known."""
         return min(backend.back_at(now) for backend in self._backends)
@@ -170,7 +173,7 @@ class Router:
         backend = self._end(trial)
         backend.limit.missed(trial.began, now)
         backend.breaker.abandon(probe=trial.probe)  # it answers: patience is no illness
-        backend.rests_until = max(backend.rests_until, now + min(retry_after_s, LONGEST_REST_S))
+        backend.rests_until = max(backend.rests_until, now + retry_after_s)
         backend.failure = why
 
     def absent(self, at: int, now: float, why: str) -> None:

@@ -19,6 +19,8 @@ should not pay for finding out."""
 FAIR_SHARE = 1 / 3
 """Of the time for a reply's first token. A try that is left less of it, by the wait for a place or
 by the tries before, shows nothing of its backend when its time is up."""
+LONGEST_WAIT_S = 600.0
+"""A longer Retry-After is taken as this: one header must not switch a backend off for good."""
 
 
 def pause_s(failures: int, chance: float) -> float:
@@ -45,13 +47,15 @@ def retry_after_s(headers: Mapping[str, str], wall_s: float) -> float | None:
     """What a response's headers (names in lower case) say of when to come back, in seconds.
 
     `retry-after` in seconds or as a date (RFC 9110, 10.2.3), read at `wall_s` of the Unix clock, or
-    `retry-after-ms`, as OpenAI has it. None where they say nothing that can be read.
+    `retry-after-ms`, as OpenAI has it. At most `LONGEST_WAIT_S`; None where they say nothing that
+    can be read.
     """
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name, "").strip()
         if value.isascii() and value.replace(".", "", 1).isdigit():
-            return float(value) * unit_s
+            return min(LONGEST_WAIT_S, float(value) * unit_s)
     try:
-        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - wall_s)
+        back_at = parsedate_to_datetime(headers.get("retry-after", "")).timestamp()
     except (ValueError, OverflowError):
         return None
+    return min(LONGEST_WAIT_S, max(0.0, back_at - wall_s))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline.engines.breaker import FAILURES, LONGEST_REST_S
+from pipeline.engines.breaker import FAILURES, LONGEST_REST_S, REST_S
 from pipeline.engines.llm_fleet import LanguageModelFleet
 from pipeline.engines.openai_llm import OpenAILanguageModel
 from pipeline.engines.ports import Delta, Message, Prompt, Stop, TextDelta
@@ -299,6 +299,80 @@ class TestWhenAllAreFull:
                     assert await waiting == ""
                 break
             await first.aclose()
+
+
+class Talkative(OpenAILanguageModel):
+    """Speaks after 1 s, and then for a minute; the first calls of it fail as they are told to."""
+
+    def __init__(self, *failures: Exception, away: bool = False) -> None:
+        super().__init__("http://127.0.0.1:1", "m")
+        self._failures, self._away = list(failures), away
+
+    async def start(self, within_s: float | None = None) -> None:
+        if self._away:
+            self._away = False
+            raise StartError("not there yet")
+
+    async def generate(
+        self,
+        prompt: Prompt,
+        stop: Stop,
+        *,
+        extra: Mapping[str, object] | None = None,
+        first_token_s: float | None = None,
+    ) -> AsyncGenerator[Delta]:
+        if self._failures:
+            raise self._failures.pop(0)
+        assert first_token_s is not None
+        await asyncio.sleep(min(1.0, first_token_s))
+        if first_token_s < 1.0:
+            raise LlmStalled("no first token in time")
+        yield TextDelta("Well, ")
+        await asyncio.sleep(60)
+
+
+class TestWhileOneIsFullAndTheOtherAway:
+    """Whoever waits for a place at the one is asked of the other as soon as that is back."""
+
+    def first_tokens(
+        self, backends: list[OpenAILanguageModel], slots: int, asked: list[float]
+    ) -> list[float]:
+        """When those who asked at these times heard something; in seconds of virtual time."""
+        heard: list[float] = []
+
+        async def run() -> None:
+            now = asyncio.get_running_loop().time
+            began = now()
+            fleet = LanguageModelFleet(backends, slots, clock=now, chance=lambda: 0.5)
+            await fleet.start()
+
+            async def ask(at: float) -> None:
+                await asyncio.sleep(at)
+                said = fleet.generate(Prompt(()), Stop())
+                heard.extend([round(now() - began, 1) async for _ in said][:1])
+
+            async with asyncio.TaskGroup() as tasks:
+                for at in asked:
+                    tasks.create_task(ask(at))
+            await fleet.close()
+
+        virtual_time.run(run())
+        return heard
+
+    def test_one_that_asked_for_patience(self) -> None:
+        limited = RateLimited("too often", retry_after_s=3.0)
+        backends: list[OpenAILanguageModel] = [Talkative(), Talkative(limited)]
+        assert self.first_tokens(backends, 1, [0.0, 0.5]) == [1.0, 4.5]
+
+    def test_one_that_failed_and_rests(self) -> None:
+        backends: list[OpenAILanguageModel] = [Talkative(), Talkative(away=True)]
+        assert self.first_tokens(backends, 1, [0.0, 0.5]) == [1.0, 1.0 + REST_S]
+
+    def test_one_whose_probe_has_just_spoken(self) -> None:
+        backends: list[OpenAILanguageModel] = [Talkative(), Talkative(away=True)]
+        probe_at = REST_S + 0.5
+        heard = self.first_tokens(backends, 2, [0.0, 0.1, probe_at, probe_at + 0.1])
+        assert heard == [1.0, 1.1, probe_at + 1.0, probe_at + 2.0]
 
 
 class Crowded(OpenAILanguageModel):

@@ -6,17 +6,20 @@ The bystander speaks, listens to the answer in real time, and speaks again. What
   and its last, at a loudspeaker that starts with the first frame and has no buffer of its own;
 - *no missed deadline*: the first audible sample of every answer came within `ANSWER_S` of the last
   sample of speech, and no answer began before it;
+- *its turn*: whatever it asked an engine for, it was the next one to be served, if it had to wait
+  at all; a reply begun on a guess may wait behind everybody;
 - *nothing of anybody else's*: every turn's words and every reply's samples are those of the script,
   byte for byte, and nothing was warned of or failed.
 
-On two cores that do little else an answer comes after 0.26 to 0.30 s, and nothing stands still.
-The rest is for a machine that does other things meanwhile, and for the fault that blocks the event
-loop for 0.4 s.
+On two cores that do little else an answer comes after 0.26 to 0.30 s (0.6 s from a process of its
+own), and nothing stands still. How late the event loop itself came back meanwhile is not counted,
+up to `HELD_UP_S`: a machine that does other things is nobody's fault here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,8 +30,11 @@ from benchmarks.client import Caller, Turn, calling
 from server.cli.wav import Recording
 from tests.support import murmur
 
-DRY_S = 0.25
-ANSWER_S = 1.5
+DRY_S = 0.1
+ANSWER_S = 1.0
+HELD_UP_S = 0.5
+"""More than by the fault that blocks the event loop for a moment."""
+TICK_S = 0.01
 HEARD = "Can you hear me now?"
 ANSWER = "Here I am. And here."
 
@@ -45,7 +51,28 @@ class Bystander:
     turns: list[Turn] = field(default_factory=list)
     bears: set[str] = field(default_factory=set)
     """Codes of warnings that it may be told: of a fault that is everybody's."""
+    _late: list[tuple[float, float]] = field(default_factory=list)
+    """When the event loop was to come back, and when it did."""
     _enough: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def session(self) -> str:
+        """Its id."""
+        welcomes = (note.message for note in self.caller.notes if note.message["type"] == "welcome")
+        return str(next(welcomes)["session"])
+
+    async def watch(self) -> None:
+        """See how late the event loop is, until cancelled."""
+        while True:
+            due = time.monotonic() + TICK_S
+            await asyncio.sleep(TICK_S)
+            self._late.append((due, time.monotonic()))
+
+    def _held_up_s(self, turn: Turn) -> float:
+        """How late the event loop was from the turn's last word to the end of its answer."""
+        since, until = turn.speech_ended_at, turn.playback.ends_at
+        late_s = (min(came, until) - max(due, since) for due, came in self._late)
+        return min(HELD_UP_S, sum(late for late in late_s if late > 0))
 
     async def converse(self) -> None:
         """Take turns until told that it is enough, and one more: it begins after the fault."""
@@ -80,9 +107,10 @@ class Bystander:
             assert not turn.cut_off, f"{where} was answered before its end"
             late_s = turn.voice_to_voice_s
             assert late_s is not None, f"{where} was not answered in sound"
-            assert late_s <= ANSWER_S, f"{where} was answered after {late_s:.2f} s"
+            held_up_s = self._held_up_s(turn)
+            assert late_s <= ANSWER_S + held_up_s, f"{where} was answered after {late_s:.2f} s"
             dry_s = max(turn.playback.stalls_s, default=0.0)
-            assert dry_s <= DRY_S, f"{where}: playback stood still for {dry_s:.2f} s"
+            assert dry_s <= DRY_S + held_up_s, f"{where}: playback stood still for {dry_s:.2f} s"
             same = np.array_equal(turn.playback.audio, first)
             assert same, f"{where}: its audio differs from the first reply's"
         troubles = [
@@ -114,6 +142,8 @@ async def bystander(
                     await asyncio.sleep(0.01)
         person = Bystander(caller, heard, answer)
         talk = group.create_task(person.converse())
+        watch = group.create_task(person.watch())
+        talk.add_done_callback(lambda _: watch.cancel())
         try:
             await person.listens()
             yield person

@@ -25,6 +25,9 @@ import structlog
 
 from pipeline.config import EngineConfig, ScriptConfig
 from pipeline.engines.build import Engines, build
+from pipeline.scheduling import Purpose, Request
+from pipeline.seats import Seat
+from pipeline.station import Station
 from server.house import House
 from server.serve import bound, running
 from server.settings import load
@@ -112,6 +115,12 @@ async def _trial(
     loop = asyncio.get_running_loop()
     unhandled: list[dict[str, Any]] = []
     before_handler = loop.get_exception_handler()
+    line_up, asked = Station.line_up, list[tuple[Request, Purpose]]()
+
+    def noted(station: Station[Any], request: Request) -> asyncio.Future[Seat[Any]]:
+        asked.append((request, request.purpose))  # a guess may come true later
+        return line_up(station, request)
+
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
     held, living = Held.now(), alive()
     try:
@@ -119,6 +128,7 @@ async def _trial(
             structlog.testing.capture_logs() as logged,
             bound("127.0.0.1", 0) as listener,
             mock.patch("server.app.build", scripted),
+            mock.patch.object(Station, "line_up", noted),
         ):
             # The kernel would hold megabytes for a client that does not read.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
@@ -134,6 +144,7 @@ async def _trial(
                         greeting=chosen.greeting, speed=speed,
                     ) as ours.bystander:  # fmt: skip
                         yield ours
+                    check_turns(asked, ours.bystander.session)
                 ours.bystander = None
                 if ours.hung is not None:
                     await _at_rest(house, open_house, living, hung=1)
@@ -146,6 +157,18 @@ async def _trial(
         assert not unexpected, f"our own faults in the log: {unexpected}"
     finally:
         loop.set_exception_handler(before_handler)
+
+
+def check_turns(asked: list[tuple[Request, Purpose]], bystander: str) -> None:
+    """Raise an AssertionError if somebody was to be served before the bystander, who waited."""
+    theirs = [asking for asking in asked if asking[0].owner == bystander]
+    behind = [
+        request
+        for request, purpose in theirs
+        if purpose is not Purpose.SPECULATION and request.position > 1
+    ]
+    assert theirs, "the bystander asked for nothing"
+    assert not behind, f"others go before the bystander: {behind}"
 
 
 async def _at_rest(house: House, held: Held, living: dict[int, str], *, hung: int) -> None:

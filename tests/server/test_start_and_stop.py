@@ -22,6 +22,8 @@ from websockets.sync.client import connect
 from server.house import House
 from server.serve import bound, running
 from server.settings import load
+from session.keeping import Lease
+from session.manager import SessionManager
 from session.sqlite_store import FILE
 from tests.support import ROOT, SCRIPTED, call, live_server, server_process
 
@@ -140,6 +142,29 @@ async def test_draining_ends_idle_sessions_at_once_and_lets_a_reply_finish() -> 
             assert (ready.status_code, ready.json()["status"]) == (503, "draining")
         assert (await busy.play())["status"] == "completed"
         assert await busy.closed() == 1012
+
+
+async def test_who_is_just_being_let_in_as_the_drain_begins_is_told_to_go_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, found = asyncio.Event(), asyncio.Event()
+    lease = SessionManager.lease
+
+    async def slow(self: SessionManager, *whose: str | None) -> Lease | None:
+        asked.set()
+        await found.wait()
+        return await lease(self, *whose)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SessionManager, "lease", slow)
+    async with live_server(ANTIPHON_DRAIN_S="600") as server, call(server.ws_url) as caller:
+        await caller.say("hello")
+        await asked.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        while server.house.sessions.going_away is None:
+            await asyncio.sleep(0.01)
+        found.set()
+        assert (await caller.until("going_away"))["reconnect_in_ms"] >= 0
+        assert await caller.closed() == 1012
 
 
 async def test_a_reply_that_outlasts_the_drain_is_cut_at_what_was_heard() -> None:

@@ -172,6 +172,19 @@ def test_users_who_left_are_forgotten_once_they_have_all_they_could_have() -> No
         assert list(house._users) == ["another"]
 
 
+def test_a_debt_is_not_forgiven_to_whoever_stays_away_for_a_minute() -> None:
+    clock = Clock()
+    house = Budgets(Allowance(audio_s_per_minute=480), 10, clock)
+    for minutes in (0, 8, 16):  # an hour's recording is what may be heard in seven and a half
+        clock.now = minutes * budgets.MINUTE_S
+        with house.request("anna") as budget:
+            budget.take_audio(3_600, clock.now)
+        for later in range(1, 8):
+            clock.now = (minutes + later) * budgets.MINUTE_S
+            with house.request("anna") as budget, pytest.raises(RateLimited):
+                budget.take_audio(3_600, clock.now)
+
+
 def test_those_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budgets, "MOST_RESTING", 20)
     house = Budgets(Allowance(), 10, Clock())

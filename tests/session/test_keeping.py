@@ -22,13 +22,26 @@ from session.sqlite_store import SqliteStore
 from session.store import Record
 
 
+class Time:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Moody(SqliteStore):
     """A store that can be told to fail, or to hang."""
 
     fails = False
     hangs = False
 
+    def __init__(self, folder: Path, most_bytes: int, clock: Time) -> None:
+        super().__init__(folder, most_bytes, clock)
+        self.asked: list[str] = []
+        """The sessions that it was to save."""
+
     async def save(self, record: Record) -> None:
+        self.asked.append(record.session)
         if self.hangs:
             await asyncio.Event().wait()
         if self.fails:
@@ -39,13 +52,6 @@ class Moody(SqliteStore):
         if self.fails:
             raise StoreFailed("the disk is full")
         await super().forget(session)
-
-
-class Time:
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def as_kept(lease: Lease, turns: int = 1) -> Kept:
@@ -312,6 +318,42 @@ async def test_memory_for_what_cannot_be_stored_is_bounded(
         await keeping._writing.idle()
         assert await keeping.take(leases[0].token, None) is None
         assert await keeping.take(leases[-1].token, None) is not None
+
+
+async def test_what_is_tried_again_lets_what_is_new_go_first(tmp_path: Path) -> None:
+    async with kept_in(tmp_path) as (keeping, store, _):
+        await keeping.written()
+        old = [keeping.begin(f"s_{number}", "anna") for number in range(5)]
+        store.fails = True
+        for lease in old:
+            keeping.park(lease, as_kept(lease))
+        await keeping.written()
+        store.fails = False
+        keeping._writing._rests_until = 0.0
+        keeping._writing.try_again(1_000.0)
+        store.asked.clear()
+        new = keeping.begin("s_new", "anna")
+        assert await saved(keeping, new) == "saved"
+        await keeping.written()
+        assert store.asked == ["s_new", *(lease.session for lease in old)]
+
+
+async def test_a_store_that_fails_again_is_not_asked_for_all_the_others(tmp_path: Path) -> None:
+    async with kept_in(tmp_path) as (keeping, store, fates):
+        store.fails = True
+        for lease in [keeping.begin(f"s_{number}", None) for number in range(50)]:
+            keeping.park(lease, as_kept(lease))
+        await keeping.written()
+        fates.clear()
+        for _ in range(2):  # each time it is another one
+            keeping._writing._rests_until = 0.0
+            keeping._writing.try_again(1_000.0)
+            await keeping.written()
+        assert fates == ["failed"] * 2
+        assert list(keeping._writing._unsaved.records)[-2:] == ["s_0", "s_1"]
+        assert keeping._writing._unsaved.bytes == sum(
+            map(writing._size, keeping._writing._unsaved.records.values())
+        )
 
 
 async def test_who_may_come_back_is_known_before_it_is_stored_and_after(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.engines.retry import (
     LONGEST_PAUSE_S,
+    LONGEST_WAIT_S,
     PROBE_S,
     first_token_s,
     pause_s,
@@ -47,6 +48,10 @@ def test_whoever_is_a_probe_does_not_pay_for_it() -> None:
         ({"retry-after": "-1"}, None),
         ({"retry-after": "٣"}, None),
         ({"retry-after": "1.2.3"}, None),
+        # No header switches a backend off for good, or tells a user of infinity.
+        ({"retry-after": "9" * 400}, LONGEST_WAIT_S),
+        ({"retry-after-ms": "9" * 400}, LONGEST_WAIT_S),
+        ({"retry-after": "Thu, 01 Jan 2970 00:00:00 GMT"}, LONGEST_WAIT_S),
         ({}, None),
     ],
 )
