@@ -231,8 +231,16 @@ page.sheet.querySelector(".forget").addEventListener("click", () => {
 });
 for (const dialog of document.querySelectorAll("dialog")) {
   dialog.querySelector(".close").addEventListener("click", () => dialog.close());
+  const isBeside = ({ target, clientX: x, clientY: y }) => {
+    const { left, right, top, bottom } = dialog.getBoundingClientRect();
+    return target === dialog && (x < left || x > right || y < top || y > bottom);
+  };
+  let beganBeside = false; // a selection that begins inside may end beside it, and closes nothing
+  dialog.addEventListener("pointerdown", (event) => {
+    beganBeside = isBeside(event);
+  });
   dialog.addEventListener("click", (event) => {
-    if (event.target === dialog) dialog.close(); // beside it
+    if (beganBeside && isBeside(event)) dialog.close();
   });
 }
 find("#token form").addEventListener("submit", (event) => {
