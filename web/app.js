@@ -105,6 +105,12 @@ function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+function orbName(on, push) {
+  if (push) return "Hold to talk";
+  if (voice.soundWaits) return "Go on";
+  return on ? "Stop talking" : "Start talking";
+}
+
 function show() {
   const on = voice.talking !== "off";
   const push = voice.mode === "push";
@@ -117,7 +123,7 @@ function show() {
   say(page.status, words);
   say(page.hint, hint);
   say(page.connection, connectionOf(voice));
-  page.talk.ariaLabel = push ? "Hold to talk" : on ? "Stop talking" : "Start talking";
+  page.talk.ariaLabel = orbName(on, push);
   page.talk.classList.toggle("on", on && !push);
   page.mute.disabled = voice.talking !== "on" || push;
   page.mute.classList.toggle("muted", voice.muted);
@@ -163,7 +169,8 @@ antiphon.addEventListener("state", ({ detail: { state } }) => {
 page.talk.addEventListener("click", () => {
   if (voice.mode === "push") return;
   dismiss();
-  if (voice.talking === "off") voice.talk();
+  if (voice.soundWaits) voice.wake(); // to go on, not to end it
+  else if (voice.talking === "off") voice.talk();
   else voice.hush();
 });
 page.talk.addEventListener("pointerdown", (event) => {
@@ -224,8 +231,16 @@ page.sheet.querySelector(".forget").addEventListener("click", () => {
 });
 for (const dialog of document.querySelectorAll("dialog")) {
   dialog.querySelector(".close").addEventListener("click", () => dialog.close());
+  const isBeside = ({ target, clientX: x, clientY: y }) => {
+    const { left, right, top, bottom } = dialog.getBoundingClientRect();
+    return target === dialog && (x < left || x > right || y < top || y > bottom);
+  };
+  let beganBeside = false; // a selection that begins inside may end beside it, and closes nothing
+  dialog.addEventListener("pointerdown", (event) => {
+    beganBeside = isBeside(event);
+  });
   dialog.addEventListener("click", (event) => {
-    if (event.target === dialog) dialog.close(); // beside it
+    if (beganBeside && isBeside(event)) dialog.close();
   });
 }
 find("#token form").addEventListener("submit", (event) => {

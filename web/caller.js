@@ -119,7 +119,7 @@ export class Caller {
     const asked = this.#asked;
     let microphone;
     try {
-      microphone = await Microphone.open(this.#sound.context, Uplink.RATE_HZ, this.#device, {
+      microphone = await Microphone.open(this.#sound, Uplink.RATE_HZ, this.#device, {
         onFrame: (pcm, level, frameMs) => this.#hear(pcm, level, frameMs),
         onLost: (problem) => this.#lost(problem),
       });

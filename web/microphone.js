@@ -1,6 +1,6 @@
 // The microphone: asks for it, and hands on its frames (20 ms of 16-bit PCM) and their levels.
 
-import { MICROPHONE_GONE, NO_WORKLET, microphoneProblem } from "./problems.js";
+import { MICROPHONE_GONE, NO_WORKLET, Problem, microphoneProblem } from "./problems.js";
 
 const FLUSH_MS = 250; // sound that stands still answers nobody
 const WANTED = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
@@ -12,21 +12,21 @@ export class Microphone {
   #flushed = null;
 
   /**
-   * Ask and start. `device`: the id of one of `devices`, or "" for the browser's choice; one that is
-   * gone gives way to another. `onFrame(pcm, level, frameMs)`, level 0..1 (RMS); `onLost(Problem)`. Throws a
-   * Problem.
+   * Ask and start, in a `Sound` that was woken. `device`: the id of one of `devices`, or "" for the
+   * browser's choice; one that is gone gives way to another. `onFrame(pcm, level, frameMs)`, level 0..1
+   * (RMS); `onLost(Problem)`. Throws a Problem.
    */
-  static async open(context, rate, device, { onFrame, onLost }) {
-    if (!context?.audioWorklet || !navigator.mediaDevices) throw NO_WORKLET();
+  static async open(sound, rate, device, { onFrame, onLost }) {
+    if (!sound.context?.audioWorklet || !navigator.mediaDevices) throw NO_WORKLET();
     const audio = { ...WANTED, channelCount: 1, ...(device && { deviceId: { ideal: device } }) };
     let stream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ audio });
-      await context.audioWorklet.addModule(new URL("capture-worklet.js", import.meta.url));
-      return new Microphone(context, rate, stream, { onFrame, onLost });
+      await sound.prepare();
+      return new Microphone(sound.ready, rate, stream, { onFrame, onLost });
     } catch (error) {
       for (const track of stream?.getTracks() ?? []) track.stop();
-      throw microphoneProblem(error);
+      throw error instanceof Problem ? error : microphoneProblem(error);
     }
   }
 

@@ -45,6 +45,7 @@ export class Orb {
   #last = 0;
   #sinceNote = 0;
   #time = 0;
+  #size = { width: 0, height: 0 }; // CSS pixels
 
   /** `read()` gives { phase, muted, held, levels: { microphone, speaker } } at every picture. */
   constructor(canvas, read) {
@@ -72,10 +73,11 @@ export class Orb {
   }
 
   #fit() {
-    const { clientWidth, clientHeight } = this.#canvas;
+    const { clientWidth: width, clientHeight: height } = this.#canvas;
     const scale = Math.min(2, devicePixelRatio || 1);
-    this.#canvas.width = Math.round(clientWidth * scale);
-    this.#canvas.height = Math.round(clientHeight * scale);
+    this.#size = { width, height }; // asked at each picture, it would cost a layout
+    this.#canvas.width = Math.round(width * scale);
+    this.#canvas.height = Math.round(height * scale);
     this.#pen.setTransform(scale, 0, 0, scale, 0, 0);
     this.#draw();
   }
@@ -103,13 +105,13 @@ export class Orb {
     this.#sinceNote += ms;
     if (this.#sinceNote < NOTE_EVERY_MS) return;
     this.#sinceNote %= NOTE_EVERY_MS;
-    const room = this.#canvas.clientWidth / 2;
+    const room = this.#size.width / 2;
     this.#user.write(microphone, room);
     this.#reply.write(speaker, room);
   }
 
   #draw() {
-    const { clientWidth: width, clientHeight: height } = this.#canvas;
+    const { width, height } = this.#size;
     if (width === 0 || height === 0) return;
     const radius = Math.min(height * 0.31, 104);
     const centre = { x: width / 2, y: height / 2 };

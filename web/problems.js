@@ -34,8 +34,11 @@ export function microphoneProblem(error) {
 export const MICROPHONE_GONE = () =>
   new Problem("The microphone was unplugged or taken away. You can still write.", "talk");
 
-export const SOUND_WAITS = () =>
-  new Problem("Another program has the sound at the moment. Tap the orb to go on.");
+export const SOUND_FAILED = () =>
+  new Problem("The page's sound did not load. Tap again; you can also write.");
+
+export const NO_LOUDSPEAKER = () =>
+  new Problem("That loudspeaker is not there; the usual one plays.");
 
 export const TOO_MANY = () =>
   new Problem("Twenty messages wait already. Give the line a moment, then send this one.");

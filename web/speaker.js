@@ -1,7 +1,5 @@
 // The loudspeaker: plays replies, and says how much of each has been heard.
 
-import { NO_WORKLET } from "./problems.js";
-
 export class Speaker {
   #node;
   #context;
@@ -13,14 +11,8 @@ export class Speaker {
     return "setSinkId" in (globalThis.AudioContext?.prototype ?? {});
   }
 
-  /** Load the worklet, once a context. Throws a Problem where the browser has none. */
-  static async prepare(context) {
-    if (!context?.audioWorklet) throw NO_WORKLET();
-    await context.audioWorklet.addModule(new URL("playback-worklet.js", import.meta.url));
-  }
-
   /**
-   * `rate`: of the audio to come, Hz. Handlers: onPosition(reply, playedMs) every 250 ms while a
+   * In a context that has the worklet. `rate`: of the audio to come, Hz. Handlers: onPosition(reply, playedMs) every 250 ms while a
    * reply plays, onDone(reply, playedMs) at its end or flush, onLevel(level), level 0..1 (RMS),
    * onHeld() when it has fallen silent to wait, onFigures({bufferedS, targetS, jitterS, ranDry}).
    */

@@ -2,6 +2,7 @@
 // Text is only ever set as text.
 
 const MAX_ENTRIES = 200; // the oldest leave the page
+const MAX_LINES = 5_000; // of those that left, for the clipboard or a file
 const FOLLOW_PX = 80; // so near to the end, the reader follows along
 const CHARACTER_MS = 62; // of speech, while nobody knows how long a reply will be
 
@@ -29,9 +30,21 @@ function seconds(ms) {
   return `${(ms / 1000).toFixed(ms < 9_950 ? 2 : 0)} s`;
 }
 
+/** An entry as a line of plain text; "" where a new conversation begins. */
+function lineOf(entry) {
+  if (!entry.dataset.role) return "";
+  const struck = entry.querySelector("s")?.textContent;
+  const text = entry.querySelector(".text").textContent;
+  const said = struck ? `${text.slice(0, -struck.length)}[not heard: ${struck}]` : text;
+  return `${entry.dataset.role === "user" ? "You" : "Antiphon"}: ${said}`;
+}
+
 export class Transcript {
   #list;
   #scroller;
+  #follows = true; // the reader is at the end, and stays there
+  #due = false; // the next picture shows the end
+  #left = []; // lines of the entries that left the page, oldest first
   #turns = new Map(); // turns that are not final yet, by number
   #replies = new Map(); // replies that are not done yet, by number: { entry, text, spoken }
   #typed = new Map(); // typed turns without a number yet, by id
@@ -40,6 +53,15 @@ export class Transcript {
   constructor(list) {
     this.#list = list;
     this.#scroller = list.closest(".conversation");
+    let before = 0;
+    this.#scroller.addEventListener("scroll", () => {
+      const { scrollTop } = this.#scroller;
+      if (this.#nearEnd()) this.#follows = true;
+      else if (scrollTop < before) this.#follows = false; // up; what grew below is no scrolling
+      before = scrollTop;
+    });
+    // A keyboard that comes out, or a telephone that is turned, hides no last line.
+    new ResizeObserver(() => this.#follow()).observe(this.#scroller);
   }
 
   get isEmpty() {
@@ -77,7 +99,7 @@ export class Transcript {
       this.#correct(history);
       return;
     }
-    for (const { role, text, status, call } of history) {
+    for (const { role, text, status, call } of history.slice(-MAX_ENTRIES)) {
       if (call || !text || (role !== "user" && role !== "assistant")) continue;
       const entry = this.#entry(role);
       entry.querySelector(".text").textContent = text; // of a reply: what was heard of it
@@ -99,22 +121,13 @@ export class Transcript {
     this.#replies.clear();
     this.#lost.clear();
     this.#typed.clear();
+    this.#left = [];
     this.#list.replaceChildren();
   }
 
   /** For the clipboard or a file. */
   asText() {
-    const lines = [];
-    for (const entry of this.#list.children) {
-      if (!entry.dataset.role) lines.push("");
-      else {
-        const struck = entry.querySelector("s")?.textContent;
-        const text = entry.querySelector(".text").textContent;
-        const said = struck ? `${text.slice(0, -struck.length)}[not heard: ${struck}]` : text;
-        lines.push(`${entry.dataset.role === "user" ? "You" : "Antiphon"}: ${said}`);
-      }
-    }
-    return lines.join("\n");
+    return [...this.#left, ...[...this.#list.children].map(lineOf)].join("\n");
   }
 
   typed(id, text) {
@@ -257,11 +270,16 @@ export class Transcript {
     text.className = "text";
     text.dir = "auto";
     entry.append(speaker, text);
-    const follows = this.#nearEnd();
     this.#list.append(entry);
-    while (this.#list.childElementCount > MAX_ENTRIES) this.#list.firstElementChild.remove();
-    this.#follow(follows);
+    while (this.#list.childElementCount > MAX_ENTRIES) this.#leave(this.#list.firstElementChild);
+    this.#follow();
     return entry;
+  }
+
+  #leave(entry) {
+    this.#left.push(lineOf(entry));
+    if (this.#left.length > MAX_LINES) this.#left.shift();
+    entry.remove();
   }
 
   #nearEnd() {
@@ -269,7 +287,14 @@ export class Transcript {
     return scrollHeight - scrollTop - clientHeight < FOLLOW_PX;
   }
 
+  /** Once a picture: to know where the end is costs the browser a layout of what is new. */
   #follow(always = false) {
-    if (always || this.#nearEnd()) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    if (this.#due || !(always || this.#follows)) return;
+    this.#due = true;
+    requestAnimationFrame(() => {
+      this.#due = false;
+      this.#follows = true;
+      this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    });
   }
 }

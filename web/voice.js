@@ -11,6 +11,8 @@ import { Sound } from "./sound.js";
 import { Uplink } from "./uplink.js";
 
 const DETECTION = { free: "auto", push: "manual" }; // of a turn's end, by mode
+const SOUND_WITHIN_MS = 3_000; // to load; what is written does not wait for it longer
+const NEEDS_SOUND = new Set(["listening", "hearing", "speaking"]); // phases
 
 /**
  * The observer's methods:
@@ -50,7 +52,10 @@ export class Voice {
       busy: () => this.talking === "on",
       told: (roundTripMs) => this.#uplink.answered(roundTripMs),
     });
-    this.#sound = new Sound(loudspeaker, (problem) => observer.problem(problem));
+    this.#sound = new Sound(loudspeaker, {
+      failed: (problem) => observer.problem(problem),
+      changed: () => observer.changed(),
+    });
     this.#uplink = new Uplink(this.antiphon, line, (frameMs) => {
       this.caller.frameMs = frameMs;
     });
@@ -99,6 +104,11 @@ export class Voice {
     return { codec: this.#uplink.codec, frameMs: this.#uplink.frameMs };
   }
 
+  /** What is to be heard or played waits for a click, or for another program that has the sound. */
+  get soundWaits() {
+    return this.#sound.waits && NEEDS_SOUND.has(this.phase);
+  }
+
   get canCancel() {
     return this.answers.current !== null;
   }
@@ -120,6 +130,11 @@ export class Voice {
     this.#observer.changed();
   }
 
+  /** Call it from a click where the sound waits. */
+  wake() {
+    this.#sound.wake();
+  }
+
   /** Close the microphone and stop the reply; the conversation stays, one can go on by typing. */
   hush() {
     this.#closeMicrophone();
@@ -138,6 +153,7 @@ export class Voice {
   /** Push to talk: the turn begins here and ends at `release`. A reply is stopped by it. */
   async push() {
     if (this.mode !== "push" || this.pushing) return;
+    this.#sound.wake();
     this.caller.push();
     this.cancel();
     if (this.talking === "off") await this.talk();
@@ -147,6 +163,7 @@ export class Voice {
 
   release() {
     if (!this.pushing) return;
+    this.#sound.wake(); // on a touch screen only the end of a touch counts as a click
     const ready = this.connection === "ready";
     if (ready) this.answers.thinking = true;
     void this.caller.release().then(() => ready && this.antiphon.send({ type: "commit" }));
@@ -171,11 +188,13 @@ export class Voice {
 
   /** Connect, or try again at once. */
   async connect() {
-    // Ready before the welcome: the first audio may come right behind it.
-    await this.#sound.prepare();
-    if (this.connection === "ready" && this.#sound.context && !this.answers.hasSound) {
-      this.#reset(this.#sound.context); // the line was there before the first click
-    }
+    // Before the welcome, as a rule: the first audio may come right behind it. Without sound replies
+    // are read, and the server estimates their playback.
+    const sound = this.#sound.prepare().then(
+      () => this.#giveSound(),
+      (problem) => this.#observer.problem(problem),
+    );
+    await Promise.race([sound, new Promise((resolve) => setTimeout(resolve, SOUND_WITHIN_MS))]);
     await this.#uplink.choose();
     this.antiphon.connect();
   }
@@ -200,6 +219,18 @@ export class Voice {
     this.#observer.changed();
   }
 
+  /** The line was there before the sound: the next reply is heard. One that began is read to its end,
+   * or it would count as unheard. */
+  #giveSound() {
+    const { ready } = this.#sound;
+    const late = ready && this.connection === "ready" && !this.answers.hasSound;
+    if (!late || this.answers.current !== null) return;
+    const { thinking } = this.answers;
+    this.answers.begin(ready, this.#audio);
+    this.answers.thinking = thinking;
+    this.#observer.changed();
+  }
+
   #isAwaited() {
     if (this.connection === "connecting") return true;
     const wanted = this.talking !== "off" || this.antiphon.queued > 0;
@@ -218,6 +249,7 @@ export class Voice {
       if (message.final) this.#hearing = false;
       this.#observer.heard(message.turn, message.text, message);
     } else if (type === "reply_done") {
+      this.#giveSound();
       const busy = this.#hearing || this.answers.thinking || this.pushing || this.canCancel;
       if (!busy) this.#uplink.changeInALull();
     } else if (type === "error" || type === "warning") this.#trouble(message);
@@ -236,7 +268,7 @@ export class Voice {
   #enter(welcome) {
     this.#audio = welcome.audio;
     this.#uplink.begin(welcome.audio.codec);
-    this.#reset(this.#sound.context);
+    this.#reset(this.#sound.ready);
     this.#observer.welcomed(welcome);
   }
 

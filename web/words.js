@@ -15,6 +15,10 @@ const STATUS = {
   thinking: ["Thinking", ""],
   speaking: ["Speaking", "talk to cut in"],
 };
+const HELD_BACK = {
+  free: ["The sound is away", "tap the orb to go on"],
+  push: ["The sound is away", "let go, and hold the orb again"],
+};
 const PUSH = {
   idle: ["Hold and talk", "the orb, or the space bar"],
   listening: ["Hold and talk", "the orb, or the space bar"],
@@ -30,6 +34,7 @@ export function statusOf(voice) {
     if (navigator.onLine) return ["Reconnecting", "the line was lost"];
     return ["No network", "this page waits for it"];
   }
+  if (voice.soundWaits) return HELD_BACK[mode];
   if (voice.answers.held) return ["Holding on", "go on, or wait"];
   if (voice.muted && phase === "listening") return ["Muted", "unmute to go on"];
   if (mode === "push" && PUSH[phase]) return PUSH[phase];

@@ -122,3 +122,41 @@ async def test_the_keyboard_alone_is_enough(visit: Visitor) -> None:
     await page.keyboard.press("Escape")
     await api.expect(page.locator("#settings")).to_be_hidden()
     await api.expect(visitor.part("settings")).to_be_focused()
+
+
+SPOKEN = 12
+"""Turns: more than there is room for."""
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "scrolls"),
+    [
+        pytest.param(390, 844, False, id="a telephone"),
+        pytest.param(360, 380, False, id="with its keyboard out"),
+        pytest.param(740, 360, False, id="on its side"),
+        pytest.param(740, 300, False, id="a small one on its side"),
+        pytest.param(320, 256, True, id="a desk at 400%"),  # WCAG 2.2, 1.4.10
+        pytest.param(640, 180, True, id="on its side with its keyboard out"),
+    ],
+)
+async def test_there_is_room_to_read_and_every_control_can_be_reached(
+    visit: Visitor, width: int, height: int, scrolls: bool
+) -> None:
+    visitor, stage = await on_stage(
+        visit, **PHONE | {"viewport": {"width": width, "height": height}}
+    )
+    await stage.until("text")
+    for turn in range(2, 2 + SPOKEN):
+        stage.tell("transcript", turn=turn, text=f"Number {turn}.", final=True)
+    await api.expect(visitor.said_by("user")).to_have_count(1 + SPOKEN)
+    size = "({ scrollWidth, scrollHeight }) => [scrollWidth, scrollHeight]"
+    wide, high = await visitor.page.locator("body").evaluate(size)
+    assert wide <= width
+    assert (high > height) is scrolls
+    conversation = await visitor.page.locator(".conversation").bounding_box()
+    assert conversation is not None
+    assert conversation["height"] >= 5 * 16  # three lines of it
+    for part in ("settings", "talk", "text", "send"):
+        if scrolls:
+            await visitor.part(part).scroll_into_view_if_needed()
+        await api.expect(visitor.part(part)).to_be_in_viewport(ratio=0.95)

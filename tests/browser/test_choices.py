@@ -152,6 +152,28 @@ async def test_before_anything_was_said_there_is_nothing_to_take_along(visit: Vi
     await expect(visitor.part("save")).to_be_disabled()
 
 
+async def test_what_is_selected_in_settings_may_end_beside_them(visit: Visitor) -> None:
+    visitor = await visit(reduced_motion="reduce")
+    sheet = visitor.page.locator("#settings")
+    await visitor.part("settings").click()
+    text = sheet.locator("textarea")
+    await text.fill("Be brief.")
+    area, edge = await text.bounding_box(), await sheet.bounding_box()
+    assert area is not None
+    assert edge is not None
+    mouse = visitor.page.mouse
+    inside, beside = (area["x"] + 60, area["y"] + 20), (edge["x"] - 200, area["y"] + 20)
+    for start, end in ((inside, beside), (beside, inside)):
+        await mouse.move(*start)
+        await mouse.down()
+        await mouse.move(*end, steps=4)
+        await mouse.up()
+    await mouse.click(edge["x"] + 4, edge["y"] + 300)  # its margin is a part of it
+    await expect(sheet).to_be_visible()
+    await mouse.click(*beside)
+    await expect(sheet).to_be_hidden()
+
+
 PICTURES = """async () => {
   // Two pictures of the orb while nothing is said: alike, or not.
   const canvas = document.querySelector(".stage canvas");

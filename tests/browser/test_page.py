@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tests.support import live_server
 from tests.tokens import AUTH, token
 
-from .stage import on_stage
+from .stage import Stage, on_stage
 
 if TYPE_CHECKING:
     from playwright.async_api import Locator, Route, WebSocketRoute
@@ -122,31 +123,26 @@ async def test_muted_it_sends_no_sound(visit: Visitor) -> None:
     assert len(wire.messages("unmute", sent=True)) == 2
 
 
-SLOW_SOUND = """() => {
-  // Once, the loudspeaker's part of the audio thread is loaded when `load` is called.
+SLOW_SOUND = """
+  // The loudspeaker's part of the audio thread is loaded when `load` is called.
   const { addModule } = AudioWorklet.prototype;
   AudioWorklet.prototype.addModule = async function (url) {
-    if (!window.load && String(url).includes("playback")) {
-      await new Promise((resolve) => (window.load = resolve));
-    }
+    if (String(url).includes("playback")) await new Promise((resolve) => (window.load = resolve));
     return addModule.call(this, url);
   };
-}"""
+"""
 
 
 async def test_a_second_tap_lets_go_of_the_microphone(visit: Visitor) -> None:
-    visitor = await visit()
+    visitor = await visit(script=SLOW_SOUND)
     talk = visitor.part("talk")
-    await visitor.write("Good evening.")
-    await hears_a_reply(visitor)
-    await visitor.page.evaluate(SLOW_SOUND)
     await talk.click()
     await visitor.until("window.load")
     await talk.click()  # before all is ready
     await visitor.page.evaluate("load()")
     await visitor.write("Are you there?")
     wire = visitor.wire
-    await wire.until(lambda: len(wire.messages("transcript")) == 2)
+    await wire.until(lambda: bool(wire.messages("transcript")))
     told = [one["type"] for one in wire.sent if isinstance(one, dict)]
     assert [kind for kind in told if kind.endswith("mute")][-1] == "mute"
     await talk.click()
@@ -252,7 +248,9 @@ async def test_a_kept_voice_that_this_server_lacks_gives_way_to_its_own(visit: V
     assert welcome["voice"]
 
 
-async def test_of_a_long_transcript_the_oldest_entries_leave_the_page(visit: Visitor) -> None:
+async def test_of_a_long_transcript_the_oldest_entries_leave_the_page(
+    visit: Visitor, tmp_path: Path
+) -> None:
     visitor, stage = await on_stage(visit)
     text = await stage.until("text")
     stage.tell("transcript", turn=1, text="Hello.", final=True, ref=text["id"])
@@ -262,6 +260,65 @@ async def test_of_a_long_transcript_the_oldest_entries_leave_the_page(visit: Vis
     await expect(said.last).to_have_text("Number 250.")
     await expect(said).to_have_count(200)
     await expect(said.first).to_have_text("Number 51.")
+    async with visitor.page.expect_download() as saving:  # which has them all
+        await visitor.part("save").click()
+    await (await saving.value).save_as(tmp_path / "transcript.txt")
+    lines = (tmp_path / "transcript.txt").read_text().splitlines()
+    assert lines == ["You: Hello.", *(f"You: Number {turn}." for turn in range(2, 251))]
+
+
+LAYOUTS = """
+  // How often the page asks where its transcript ends, and how many pictures it draws meanwhile.
+  window.asked = 0;
+  window.pictures = 0;
+  const { get } = Object.getOwnPropertyDescriptor(Element.prototype, "scrollHeight");
+  Object.defineProperty(Element.prototype, "scrollHeight", {
+    get() {
+      asked += 1;
+      return get.call(this);
+    },
+  });
+  requestAnimationFrame(function draw() {
+    pictures += 1;
+    requestAnimationFrame(draw);
+  });
+"""
+
+
+async def test_thousands_of_lines_cost_at_most_a_few_looks_at_each_picture(visit: Visitor) -> None:
+    stage = Stage(welcomes=False)
+    visitor, _ = await on_stage(visit, stage, script=LAYOUTS)
+    said = [{"role": "user", "text": f"Before {turn}.", "turn": turn} for turn in range(3_000)]
+    await visitor.page.reload()
+    await visitor.write("Hello.")
+    await stage.until("hello", 2)
+    stage.welcome(resumed=True, history=said)
+    for turn in range(3_000, 6_000):
+        stage.tell("transcript", turn=turn, text=f"Number {turn}.", final=True)
+    await expect(visitor.said_by("user").last).to_have_text("Number 5999.", timeout=WITHIN_MS)
+    await expect(visitor.said_by("user").last).to_be_in_viewport()
+    assert await visitor.said_by("user").count() == 200
+    asked, pictures = await visitor.page.evaluate("[asked, pictures]")
+    assert asked <= 3 * pictures  # at 3 a line it would be thousands
+
+
+async def test_the_end_stays_in_sight_when_the_page_grows_smaller(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit, viewport={"width": 390, "height": 844})
+    for turn in range(2, 30):
+        stage.tell("transcript", turn=turn, text=f"Number {turn}.", final=True)
+    last = visitor.said_by("user").last
+    await expect(last).to_have_text("Number 29.")
+    await visitor.page.set_viewport_size({"width": 390, "height": 500})  # a keyboard
+    await expect(last).to_be_in_viewport()
+    stage.tell("transcript", turn=30, text="Number 30.", final=True)
+    await expect(last).to_have_text("Number 30.")
+    await expect(last).to_be_in_viewport()
+    conversation = visitor.page.locator(".conversation")
+    await conversation.evaluate("(scroller) => void (scroller.scrollTop = 0)")
+    await expect(last).not_to_be_in_viewport()
+    stage.tell("transcript", turn=31, text="Number 31.", final=True)
+    await expect(last).to_have_text("Number 31.")
+    assert await conversation.evaluate("({ scrollTop }) => scrollTop") == 0  # who reads, reads on
 
 
 async def test_its_figures_follow_what_it_does(visit: Visitor) -> None:
