@@ -70,16 +70,6 @@ def each_alone(render: Callable[[C], R], clauses: Sequence[C]) -> list[R | Excep
     return done
 
 
-def whole(results: Sequence[R | Exception]) -> list[R]:
-    """All of them. Raises the first that is an exception."""
-    done: list[R] = []
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
-        done.append(result)
-    return done
-
-
 class ClauseBatcher(Generic[C, R]):
     """Runs `render` on batches, one after the other. Whoever leaves is taken out of the queue."""
 

@@ -19,7 +19,7 @@ import structlog
 
 from pipeline.engine_faults import is_out_of_memory
 from pipeline.engines import g2p
-from pipeline.engines.clause_batcher import ClauseBatcher, each_alone, whole
+from pipeline.engines.clause_batcher import ClauseBatcher, each_alone
 from pipeline.engines.device_memory import fitting, measured
 from pipeline.engines.idle import Idle
 from pipeline.engines.kokoro_sound import (
@@ -247,7 +247,7 @@ class KokoroSynthesizer:
         text = "Hello there, hello." if self._used_bytes() is None else LONGEST_CLAUSE
         piece = phonemes_of(text, "en-us")
         style = style_of(blend_of(next(iter(self._styles)), self._styles), self._styles, len(piece))
-        whole(self._voice([_clause(piece, style, 1.0)] * count))
+        self._rendered([_clause(piece, style, 1.0)] * count)
 
     def _voice(self, clauses: list[Clause]) -> list[_Sound | Exception]:
         """One batch. Where it fails, for want of memory as a rule, one clause after the other, so

@@ -13,7 +13,7 @@ import structlog
 
 from pipeline.engine_faults import is_out_of_memory
 from pipeline.engines import whisper_rules as rules
-from pipeline.engines.clause_batcher import each_alone, whole
+from pipeline.engines.clause_batcher import each_alone
 from pipeline.engines.ports import SPEECH_HZ, Float32, SpeechWindow, Stop, Transcript, Word
 from pipeline.engines.whisper_passes import ANY_LANGUAGE, Chosen, Pass, listen
 from pipeline.engines.whisper_words import words_of
@@ -41,7 +41,7 @@ class WhisperModel:
         self._hear(window, Stop())
         if self._model.device != "cpu":
             one = Pass(window.audio, rules.FULL_WINDOW_S, tuple(self._prompt("en")), 8, 0.0)
-            whole(self.hear_together([one] * together))
+            self._run([one] * together)
 
     def transcribe(self, window: SpeechWindow, stop: Stop) -> Transcript:
         """One window, by itself."""
