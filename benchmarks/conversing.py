@@ -7,6 +7,7 @@ its kind waits. It knows no network and no processor: the whole server is replay
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -69,6 +70,9 @@ class Outcome:
 
     @property
     def p95_s(self) -> float:
+        """Without an answer to any turn: for ever."""
+        if not self.latencies_s:
+            return math.inf
         return self.latencies_s[int(0.95 * (len(self.latencies_s) - 1))]
 
 

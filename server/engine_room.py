@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import structlog
 
 from pipeline import probes
-from pipeline.engines.build import Engines
+from pipeline.engines.engine_set import Engines
 from pipeline.engines.ports import Engine, HasSeats, Stop, VoiceActivityModel
 from pipeline.pool import EOT, LLM, STT, TTS, Kind, Supply
 from server.settings import Settings

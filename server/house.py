@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from pipeline.engines.build import Engines
+from pipeline.engines.engine_set import Engines
 from pipeline.engines.ports import OpensRecognisers
 from pipeline.errors import (
     AtCapacity,

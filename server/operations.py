@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pipeline.engines.build import Engines
+from pipeline.engines.engine_set import Engines
 from pipeline.engines.ports import Engine, HasBackends, MeasuresMemory, RunsElsewhere
 from pipeline.errors import NotFound
 from pipeline.pool import EOT, LLM, STT, TTS

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from pipeline.engines.build import Engines
+from pipeline.engines.engine_set import Engines
 from server.house import House
 from server.serve import bound, running
 from server.settings import load

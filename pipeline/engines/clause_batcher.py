@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from pipeline.engine_faults import forget_values
 from pipeline.engines.errands import CURRENT
 from pipeline.engines.ports import Stop
 
@@ -56,18 +57,31 @@ def choose(
     return [one for one in urgent if bucket(one.length) == shared][:most]
 
 
+def each_alone(render: Callable[[C], R], clauses: Sequence[C]) -> list[R | Exception]:
+    """One after the other, after all at once could not be done: what each came to, so that only
+    what cannot be done by itself fails. Blocks."""
+    done: list[R | Exception] = []
+    for clause in clauses:
+        try:
+            done.append(render(clause))
+        except Exception as error:
+            forget_values(error)  # the next one needs the memory
+            done.append(error)
+    return done
+
+
 class ClauseBatcher(Generic[C, R]):
     """Runs `render` on batches, one after the other. Whoever leaves is taken out of the queue."""
 
     def __init__(
         self,
-        render: Callable[[list[C]], Awaitable[list[R]]],
+        render: Callable[[list[C]], Awaitable[Sequence[R | Exception]]],
         most: int,
         window_s: float = WINDOW_S,
         bucket: Callable[[int], int] = bucket_of,
     ) -> None:
-        """`most` may be lowered before it runs. `bucket`: what lengths in a batch must have in
-        common."""
+        """`render` gives what each clause of a batch came to, or raises for all of them. `most` may
+        be lowered before it runs. `bucket`: what lengths in a batch must have in common."""
         self._bucket = bucket
         self._render = render
         self.most = most
@@ -132,5 +146,9 @@ class ClauseBatcher(Generic[C, R]):
                 one.result.cancel()
             raise
         for one, result in zip(batch, results, strict=True):
-            if not one.result.done():
+            if one.result.done():
+                continue
+            if isinstance(result, Exception):
+                one.result.set_exception(result)
+            else:
                 one.result.set_result(result)

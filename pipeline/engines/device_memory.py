@@ -13,9 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pipeline.engine_faults import forget_values
 from pipeline.engines.nvml import driver
 from pipeline.engines.ports import MemoryUse
-from pipeline.errors import StartError
+from pipeline.errors import GpuOutOfMemory, StartError
 
 GIB = 2**30
 
@@ -29,8 +30,8 @@ def measured(
     calls: int,
     share_gib: float = 0,
 ) -> MemoryUse | None:
-    """Load, then make so many of the engine's largest calls at once, and see what each takes; and
-    one alone, so that the first real one is fast.
+    """Load, then make so many of the engine's largest calls at once, fewer where they do not fit,
+    and see what each takes; and one alone, so that the first real one is fast.
 
     `used`: bytes of the device's memory that are taken, what is kept for later included; None
     where the engine runs in the computer's own, and nothing is measured. Blocks.
@@ -43,7 +44,7 @@ def measured(
         before = used()
         load()
         loaded = used()
-        call(calls)
+        calls = _at_once(call, calls)
         working = used()
         call(1)
     if before is None or loaded is None or working is None:
@@ -51,6 +52,20 @@ def measured(
     return MemoryUse(
         max(0, loaded - before), max(0, working - loaded) // calls, round(share_gib * GIB)
     )
+
+
+def _at_once(call: Callable[[int], None], calls: int) -> int:
+    """So many, or half as many until they fit: how many they were. Raises `GpuOutOfMemory` where
+    not one does."""
+    while True:
+        try:
+            call(calls)
+            return calls
+        except GpuOutOfMemory as error:
+            if calls == 1:
+                raise
+            forget_values(error)
+        calls //= 2
 
 
 @contextmanager

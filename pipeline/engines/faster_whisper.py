@@ -14,7 +14,7 @@ from pipeline.engines.threads import EngineThreads
 from pipeline.engines.whisper_batch import WhisperBatches
 from pipeline.engines.whisper_folder import whisper_folder
 from pipeline.engines.whisper_model import WhisperModel
-from pipeline.errors import StartError, SttFailed
+from pipeline.errors import EngineError, StartError, SttFailed
 
 NICE = 0
 """Before the voice: half a second of speech takes 62 ms beside a busy Kokoro, 57 ms alone, and
@@ -119,7 +119,7 @@ class FasterWhisperTranscriber:
             if self._device == "cuda":
                 must_be_measured(self._memory_gib, SHARE)
             self._memory = measured(self._used_bytes, load, call, self.seats, self._memory_gib)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, EngineError) as error:
             raise StartError(
                 f"the speech model in {directory} cannot be loaded: {error}"
             ) from error

@@ -15,8 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from pipeline.engine_faults import is_out_of_memory
 from pipeline.engines import g2p
-from pipeline.engines.clause_batcher import ClauseBatcher
+from pipeline.engines.clause_batcher import ClauseBatcher, each_alone
 from pipeline.engines.device_memory import fitting, measured
 from pipeline.engines.idle import Idle
 from pipeline.engines.kokoro_sound import (
@@ -48,8 +51,10 @@ from pipeline.engines.ports import (
     Voice,
 )
 from pipeline.engines.threads import EngineThreads
-from pipeline.errors import GpuOutOfMemory, ModelMissing, StartError, TtsFailed
+from pipeline.errors import EngineError, GpuOutOfMemory, ModelMissing, StartError, TtsFailed
 from pipeline.models import locate
+
+log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
     from pipeline.engines.kokoro_batch import BatchedKokoro, Clause, Rendered
@@ -182,7 +187,7 @@ class KokoroSynthesizer:
             last = number == len(pieces) - 1
             yield TimedSpeech(audio, by_written_word(starts, end, request.text) if last else ())
 
-    async def _render(self, clauses: list[Clause]) -> list[_Sound]:
+    async def _render(self, clauses: list[Clause]) -> list[_Sound | Exception]:
         return await self._worker.run(self._voice, clauses)
 
     # --- on the model's thread -------------------------------------------------------------------
@@ -242,24 +247,32 @@ class KokoroSynthesizer:
         text = "Hello there, hello." if self._used_bytes() is None else LONGEST_CLAUSE
         piece = phonemes_of(text, "en-us")
         style = style_of(blend_of(next(iter(self._styles)), self._styles), self._styles, len(piece))
-        self._voice([_clause(piece, style, 1.0)] * count)
+        self._rendered([_clause(piece, style, 1.0)] * count)
 
-    def _voice(self, clauses: list[Clause]) -> list[_Sound]:
-        """One batch. When its memory does not suffice, one clause after the other, so that only a
-        clause that needs too much by itself fails."""
+    def _voice(self, clauses: list[Clause]) -> list[_Sound | Exception]:
+        """One batch. Where it fails, for want of memory as a rule, one clause after the other, so
+        that only a clause that cannot be voiced by itself fails."""
+        try:
+            return list(self._rendered(clauses))
+        except EngineError as error:
+            if len(clauses) == 1:
+                raise
+            log.warning("batch_failed", engine="kokoro", clauses=len(clauses), error=repr(error))
+        self._empty_cache()
+        return each_alone(lambda clause: self._rendered([clause])[0], clauses)
+
+    def _rendered(self, clauses: list[Clause]) -> list[_Sound]:
+        """Raises `GpuOutOfMemory` or `TtsFailed`, for all of them."""
         if self._model is None:
             raise TtsFailed("The speech model is not loaded.")
         try:
             return [_finished(one) for one in self._model.render(clauses)]
-        except self._torch.OutOfMemoryError as error:
-            if len(clauses) == 1:
-                raise GpuOutOfMemory("out of memory in speech synthesis") from error
         except TtsFailed:
             raise
-        except Exception as error:  # torch raises RuntimeError for all the rest
+        except Exception as error:  # torch raises RuntimeError for most of it
+            if is_out_of_memory(error):
+                raise GpuOutOfMemory("out of memory in speech synthesis") from error
             raise TtsFailed("The speech model failed on this text.") from error
-        self._empty_cache()
-        return [self._voice([clause])[0] for clause in clauses]
 
     def _empty_cache(self) -> None:
         if self._torch is not None and self._torch.cuda.is_available():

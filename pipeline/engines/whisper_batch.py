@@ -63,7 +63,7 @@ class WhisperBatches:
             except StopIteration as end:
                 return transcript_of(end.value, window)
 
-    def _run(self, passes: list[Pass]) -> Awaitable[list[Hearing]]:
+    def _run(self, passes: list[Pass]) -> Awaitable[list[Hearing | Exception]]:
         return self._threads.run(self._model.hear_together, passes)
 
 

@@ -9,12 +9,17 @@ from typing import Any
 import ctranslate2
 import faster_whisper
 import numpy as np
+import structlog
 
+from pipeline.engine_faults import is_out_of_memory
 from pipeline.engines import whisper_rules as rules
+from pipeline.engines.clause_batcher import each_alone
 from pipeline.engines.ports import SPEECH_HZ, Float32, SpeechWindow, Stop, Transcript, Word
 from pipeline.engines.whisper_passes import ANY_LANGUAGE, Chosen, Pass, listen
 from pipeline.engines.whisper_words import words_of
-from pipeline.errors import GpuOutOfMemory, SttFailed
+from pipeline.errors import EngineError, GpuOutOfMemory, SttFailed
+
+log = structlog.get_logger(__name__)
 
 _START = "<|startoftranscript|>"
 
@@ -36,7 +41,7 @@ class WhisperModel:
         self._hear(window, Stop())
         if self._model.device != "cpu":
             one = Pass(window.audio, rules.FULL_WINDOW_S, tuple(self._prompt("en")), 8, 0.0)
-            self.hear_together([one] * together)
+            self._run([one] * together)
 
     def transcribe(self, window: SpeechWindow, stop: Stop) -> Transcript:
         """One window, by itself."""
@@ -65,17 +70,21 @@ class WhisperModel:
         prompt = self._prompt(self.language_of(window), window.prompt)
         return listen(window, tuple(prompt), self._profile, stop)
 
-    def hear_together(self, passes: Sequence[Pass]) -> list[rules.Hearing]:
+    def hear_together(self, passes: Sequence[Pass]) -> list[rules.Hearing | Exception]:
         """One run of the model for several windows of one length, with prompts of one length, at
-        one temperature."""
+        one temperature; where that fails, for want of memory as a rule, one for each."""
         try:
-            with told():
-                encoded = self._encode([one.audio for one in passes], passes[0].window_s)
-                return self._decode(encoded, passes)
-        except GpuOutOfMemory:
+            return list(self._run(passes))
+        except EngineError as error:
             if len(passes) == 1:
                 raise
-        return [self.hear_together([one])[0] for one in passes]
+            log.warning("batch_failed", engine="whisper", windows=len(passes), error=repr(error))
+        return each_alone(lambda one: self._run([one])[0], passes)
+
+    def _run(self, passes: Sequence[Pass]) -> list[rules.Hearing]:
+        with told():
+            encoded = self._encode([one.audio for one in passes], passes[0].window_s)
+            return self._decode(encoded, passes)
 
     def _hear(self, window: SpeechWindow, stop: Stop) -> Transcript:
         encodings: dict[int, ctranslate2.StorageView] = {}
@@ -212,7 +221,7 @@ def told() -> Iterator[None]:
         yield
     except RuntimeError as error:
         # CTranslate2 has one exception for everything; its text is all there is to go by.
-        if "out of memory" in str(error).lower():
+        if is_out_of_memory(error):
             raise GpuOutOfMemory("out of memory in speech recognition") from error
         raise SttFailed("speech could not be transcribed") from error
     except Exception as error:

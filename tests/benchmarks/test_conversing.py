@@ -42,8 +42,9 @@ def test_batches_carry_more_users_than_one_after_the_other() -> None:
     assert most_users(alone, TALK, 30)[0] < most_users(service(0.1), TALK, 30)[0]
 
 
-def test_a_device_that_is_too_slow_carries_nobody() -> None:
-    assert most_users(service(0.6), TALK, 10) == (0, None)
+@pytest.mark.parametrize("each_s", [0.6, 1_000.0])
+def test_a_device_that_is_too_slow_carries_nobody(each_s: float) -> None:
+    assert most_users(service(each_s), TALK, 10) == (0, None)
 
 
 def test_a_batch_costs_what_the_next_larger_one_does() -> None:

@@ -12,7 +12,8 @@ import pytest_asyncio
 
 from pipeline.config import EngineConfig
 from pipeline.engines import g2p_east
-from pipeline.engines.build import Engines, build
+from pipeline.engines.build import build
+from pipeline.engines.engine_set import Engines
 from pipeline.engines.ports import SPEECH_HZ, Float32, SpeechRequest, SpeechWindow, Stop
 from pipeline.engines.whisper_folder import is_here
 from pipeline.resampling import Resampler

@@ -122,6 +122,32 @@ async def test_a_batch_too_large_for_the_memory_is_heard_one_by_one(
     assert "surpassed" in second.text
 
 
+@pytest.mark.models
+async def test_only_the_window_that_cannot_be_heard_by_itself_fails(
+    models_dir: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = WhisperModel._encode
+    worst = clip("LJ001-0002")
+
+    def small(self: WhisperModel, audios: list[Float32], window_s: int) -> object:
+        if any(len(audio) == len(worst) for audio in audios):
+            raise RuntimeError("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED")
+        return encode(self, audios, window_s)
+
+    monkeypatch.setattr(WhisperModel, "_encode", small)
+    engine = FasterWhisperTranscriber(models_dir, "tiny.en", 1, 2, batch=4)
+    async with running(engine):
+        windows = (SpeechWindow(worst), SpeechWindow(clip("LJ001-0008")))
+        with batches(monkeypatch) as seen:
+            first, second = await asyncio.gather(
+                *(engine.transcribe(window, Stop()) for window in windows), return_exceptions=True
+            )
+    assert len(seen[0]) == 2
+    assert isinstance(first, GpuOutOfMemory)
+    assert isinstance(second, Transcript)
+    assert "surpassed" in second.text
+
+
 class Model:
     """Hears one pass a window, and writes down whose; the first takes until it may end."""
 

@@ -10,7 +10,8 @@ from typing import Any
 from unittest import mock
 
 from pipeline.config import EngineConfig, ScriptConfig
-from pipeline.engines.build import Engines, build
+from pipeline.engines.build import build
+from pipeline.engines.engine_set import Engines
 from pipeline.engines.errands import CURRENT
 from pipeline.engines.ports import Float32, SpeechRequest, Stop
 from pipeline.engines.scripted import ScriptedSynthesizer

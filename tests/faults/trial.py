@@ -24,7 +24,8 @@ from unittest import mock
 import structlog
 
 from pipeline.config import EngineConfig, ScriptConfig
-from pipeline.engines.build import Engines, build
+from pipeline.engines.build import build
+from pipeline.engines.engine_set import Engines
 from pipeline.scheduling import Purpose, Request
 from pipeline.seats import Seat
 from pipeline.station import Station

@@ -413,7 +413,7 @@ def test_twice_the_text_is_twice_the_work(pattern: str) -> None:
         ("Above\n\n---\n\nbelow", "Above. below"),
         ("See https://example.com/a and http://b.example", "See example.com/a and b.example"),
         ("Ask [the docs](https://example.com/a) or ![a cat](cat.png)", "Ask the docs or a cat"),
-        ("3 * 4 is 2*6", "3 times 4 is 2 times 6"),
+        ("3 * 4 is 2*6", "3 × 4 is 2 × 6"),
         ("Great 😊! Thanks 👍🏽 all 👨‍👩‍👧.", "Great! Thanks all."),
         ("I ❤️ it ☀", "I it"),
         ("20 °C ± 5% → © me", "20 °C ± 5% © me"),

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline.config import ScriptConfig
-from pipeline.engines.build import Engines, build
+from pipeline.engines.build import build
+from pipeline.engines.engine_set import Engines
 from pipeline.engines.ports import (
     Float32,
     Message,

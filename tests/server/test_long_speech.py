@@ -10,7 +10,8 @@ import pytest
 
 import server.app
 from pipeline.config import EngineConfig, ScriptConfig
-from pipeline.engines.build import Engines, build
+from pipeline.engines.build import build
+from pipeline.engines.engine_set import Engines
 from tests.server.speech_client import SPEECH, client
 from tests.support import live_server
 

@@ -26,7 +26,8 @@ from pipeline.engines.kokoro_onnx import KokoroOnnxSynthesizer
 from pipeline.engines.onnx import CPU, CUDA
 from pipeline.engines.ports import EngineInfo, MeasuresMemory, MemoryUse
 from pipeline.engines.whisper_folder import FILES
-from pipeline.errors import StartError
+from pipeline.engines.whisper_model import WhisperModel
+from pipeline.errors import GpuOutOfMemory, StartError
 from pipeline.pool import STT, ResourcePool, Supply
 from tests.kokoro_torch import kokoro_torch
 
@@ -40,6 +41,42 @@ def test_what_the_weights_and_a_call_take_is_told_apart() -> None:
     use = measured(lambda: next(taken), lambda: done.append("load"), done.append, 4, share_gib=8)
     assert done == ["load", 4, 1]
     assert use == MemoryUse(round(1.5 * GIB), GIB // 4, 8 * GIB)
+
+
+def test_of_calls_that_do_not_fit_at_once_fewer_are_measured() -> None:
+    taken, tried = meter(0.0, 0.0, 1.0, 2.0), list[int]()
+
+    def call(count: int) -> None:
+        tried.append(count)
+        if count > 2:
+            raise GpuOutOfMemory("full")
+
+    assert measured(lambda: next(taken), lambda: None, call, 8) == MemoryUse(GIB, GIB // 2)
+    assert tried == [8, 4, 2, 1]
+
+
+def test_where_not_one_call_fits_that_is_said() -> None:
+    taken = meter(0.0, 0.0, 1.0)
+
+    def call(_: int) -> None:
+        raise GpuOutOfMemory("full")
+
+    with pytest.raises(GpuOutOfMemory):
+        measured(lambda: next(taken), lambda: None, call, 8)
+
+
+@pytest.mark.models
+async def test_a_recogniser_that_does_not_fit_stops_the_start(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("CUDA failed with error out of memory")
+
+    monkeypatch.setattr(WhisperModel, "_encode", full)
+    engine = FasterWhisperTranscriber(models_dir, "tiny.en", 1, 1)
+    with pytest.raises(StartError, match="out of memory"):
+        await engine.start()
+    await engine.close()
 
 
 def test_what_another_process_loads_meanwhile_is_not_counted_as_ones_own() -> None:

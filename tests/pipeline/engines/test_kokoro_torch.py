@@ -14,9 +14,9 @@ import pytest
 
 from benchmarks.kokoro_weights import load
 from pipeline.engines.kokoro import FILES, MODEL, KokoroSynthesizer
-from pipeline.engines.kokoro_sound import by_written_word, load_style
+from pipeline.engines.kokoro_sound import by_written_word, load_style, phonemes_of
 from pipeline.engines.ports import Float32, SpeechRequest, Stop
-from pipeline.errors import GpuOutOfMemory, ModelMissing
+from pipeline.errors import GpuOutOfMemory, ModelMissing, TtsFailed
 from tests.kokoro_torch import kokoro_torch, need_kokoro, random_weights
 
 TEXTS = ("Sure.", "I can help with that, of course.", "What would you like to know about it today?")
@@ -224,28 +224,46 @@ class TestWords:
         assert by_written_word(spoken, 30, written) == places
 
 
-class TestMemory:
-    async def test_a_clause_that_needs_too_much_fails_alone(
-        self, kokoro: KokoroSynthesizer, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        import torch
+class TestFailure:
+    TEXTS = (
+        "I can help you with that.",
+        "I can help you with this one.",
+        "I can help her with that.",
+    )
+    """Of one bucket of lengths, so that they share a batch."""
 
+    @pytest.mark.parametrize(
+        ("wrong", "failure"),
+        [
+            ("CUDA out of memory", GpuOutOfMemory),
+            ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", GpuOutOfMemory),
+            ("index out of range", TtsFailed),
+        ],
+    )
+    async def test_only_the_clause_that_cannot_be_voiced_by_itself_fails(
+        self,
+        kokoro: KokoroSynthesizer,
+        monkeypatch: pytest.MonkeyPatch,
+        wrong: str,
+        failure: type[Exception],
+    ) -> None:
         model = kokoro._model
         assert model is not None
-        render = model.render
+        render, batches = model.render, list[int]()
+        longest = max(len(phonemes_of(text, "en-us")) for text in self.TEXTS) + 2
 
         def small(clauses: list[Any]) -> list[Any]:
-            if len(clauses) > 1 or len(clauses[0].tokens) > 40:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+            batches.append(len(clauses))
+            if any(len(clause.tokens) == longest for clause in clauses):
+                raise RuntimeError(wrong)
             return render(clauses)
 
         monkeypatch.setattr(model, "render", small)
-        long = "What would you like to know about it today, dear?"
         done = await asyncio.gather(
-            say(kokoro, "I can help with that."), say(kokoro, long), return_exceptions=True
+            *(say(kokoro, text) for text in self.TEXTS), return_exceptions=True
         )
-        assert isinstance(done[0], np.ndarray)
-        assert isinstance(done[1], GpuOutOfMemory)
+        assert batches == [3, 1, 1, 1]
+        assert [type(one) for one in done] == [np.ndarray, failure, np.ndarray]
         await kokoro.free_memory()
         assert (await say(kokoro, "Sure.")).size
 

@@ -17,7 +17,8 @@ import pytest
 
 from pipeline.config import EngineConfig, RayConfig
 from pipeline.engines import build as build_module
-from pipeline.engines.build import Engines, build, ray_parts
+from pipeline.engines.build import build, ray_parts
+from pipeline.engines.engine_set import Engines
 from pipeline.engines.errands import Order
 from pipeline.engines.ports import (
     Choice,

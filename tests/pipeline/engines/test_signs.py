@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.engines import g2p, g2p_east
+from pipeline.spoken import spoken
 
 LANGUAGES = ("en-us", "en-gb", "es", "fr-fr", "hi", "it", "ja", "pt-br", "zh")
 SIGNS = (*"%+=×÷&@±≤≥≠≈√∞°‰§№<>$€£¥₹₩¢㎏℃℉−π½⅓¼¾⅞⅐",)
@@ -65,6 +66,17 @@ def test_no_sign_is_lost(language: str) -> None:
 )  # fmt: skip
 def test_is_said_as_a_person_would(language: str, written: str, said: str) -> None:
     assert g2p.speakable(written, language) == said
+
+
+@pytest.mark.parametrize(
+    ("language", "word"),
+    [("en-us", "times"), ("es", "por"), ("de", "mal"), ("ja", "かける"), ("zh", "乘")],
+)
+def test_a_product_is_said_in_the_language_of_the_text(language: str, word: str) -> None:
+    """An asterisk between numbers is no markup."""
+    need(language)
+    said = g2p.phonemes(spoken("5 * 3"), language).replace("ˈ", "")
+    assert said == g2p.phonemes(f"5 {word} 3", language).replace("ˈ", "")
 
 
 _ONE_BY_ONE = str.maketrans("一五九", "159")
