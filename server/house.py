@@ -34,6 +34,7 @@ from server.load import LoadMonitor
 from server.metrics import Metrics
 from server.outbox import Outbox
 from server.passes import Pass, PassesHere, Prefix
+from server.repertoire import Repertoire
 from server.requests import Requests, Tracked
 from server.scratch import Scratch
 from server.settings import Settings
@@ -53,9 +54,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-PREFERRED_VOICE = "af_heart"
-"""Kokoro's best-trained voice; an engine without it begins with its own first."""
-
 DECODERS = 2
 """Files decoded at once: each takes the interpreter from the event loop now and then, and one that
 takes its time does not hold up all."""
@@ -68,7 +66,6 @@ class House:
 
     pool: ResourcePool
     sessions: SessionManager
-    catalogue: Catalogue
 
     def __init__(self, settings: Settings, engines: Engines) -> None:
         self.settings = settings
@@ -77,6 +74,7 @@ class House:
         self.started_at = time.monotonic()
         self.metrics = metrics = Metrics()
         self._engine_room = EngineRoom(engines, settings)
+        self._repertoire = Repertoire(engines, settings.tts_voice)
         self.pool = ResourcePool(
             self._engine_room.supplies(), pool_config(settings), watcher=metrics
         )
@@ -132,7 +130,7 @@ class House:
             log.info("voice_chosen", engine=voice, why=self.engines.voice.why)
             ear = self.engines.transcriber.info
             log.info("ear_chosen", engine=ear.name, model=ear.model, why=self.engines.ear.why)
-            self.catalogue = self._catalogue()
+            self._repertoire.check()
             if self.fellows is not None:
                 await stack.enter_async_context(self.fellows.open(self))
             if self.keeping is not None:
@@ -145,6 +143,11 @@ class House:
             if self.stage == "loading":  # and was not told to leave meanwhile
                 self.stage = "ready"
             yield
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What a client may choose from now, once the engines are loaded."""
+        return self._repertoire.now()
 
     def leave(self) -> None:
         """Let nobody in any more. Engines that are still loading are not waited for."""
@@ -287,21 +290,6 @@ class House:
     async def _close_tracing(self) -> None:
         if self.tracing is not None:
             await asyncio.to_thread(self.tracing.close)
-
-    def _catalogue(self) -> Catalogue:
-        voices = {voice.name: voice.language for voice in self.engines.synthesizers[0].voices}
-        chosen = self.settings.tts_voice or (
-            PREFERRED_VOICE if PREFERRED_VOICE in voices else next(iter(voices))
-        )
-        if chosen not in voices:
-            raise SettingsError(
-                f"ANTIPHON_TTS_VOICE={chosen!r}: there is no such voice; "
-                f"there are {', '.join(voices)}"
-            )
-        engines = self.engines
-        return Catalogue(
-            voices, engines.transcriber.languages, chosen, engines.ear.lacks, engines.voice.lacks,
-        )  # fmt: skip
 
 
 def _tracing(endpoint: str) -> Tracing | None:

@@ -12,6 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cached_property
 
 import structlog
@@ -125,9 +126,11 @@ class Talk(ABC):
         """The session of this connection."""
         house = self.house
         self.identity = identity
+        # One that is resumed may have been spoken to by another server's engine.
+        voice = house.catalogue.speaks(settings.voice, settings.language)
         return Session(
             identity,
-            settings,
+            replace(settings, voice=voice),
             config,
             microphone_hz=microphone_hz,
             pool=house.pool,
@@ -137,6 +140,7 @@ class Talk(ABC):
             peer_answers=self.connection.answers,
             load=lambda: house.load.level,
             ears=house.ears,
+            speaks=lambda voice, language: house.catalogue.speaks(voice, language),
             limits=limits,
             keeping=house.keeping,
             lease=self.lease,

@@ -31,6 +31,13 @@ class Catalogue:
                 return name
         return speak[0] if speak else own
 
+    def speaks(self, voice: str, language: str | None) -> str:
+        """Who speaks for one who has chosen this voice: the voice itself, while it is there; else
+        one of the language that was chosen, if any was, or the server's default."""
+        if voice in self.voices:
+            return voice
+        return self.voice_for(language, self.default_voice) if language else self.default_voice
+
     def check(self, choices: Configure) -> None:
         """Raises `NotFound`, with what there is, for a name that this server does not have; "" is
         what it has itself."""

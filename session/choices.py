@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pipeline.turn_config import PARTIAL_EVERY, TurnConfig
 from pipeline.utterance import SPEECH_HZ
 from pipeline.voicing import REPLY_HZ, VoiceChoice
@@ -15,12 +17,22 @@ THIN = 3
 """Under load, transcripts so far come so many times less often."""
 
 
+Speaks = Callable[[str, str | None], str]
+"""Who speaks for whoever has chosen this voice, and this language or none."""
+
+
+def itself(voice: str, language: str | None) -> str:
+    """Voices do not go away."""
+    return voice
+
+
 class Choices:
     """One session's settings as they are now, within what the server has set."""
 
-    def __init__(self, settings: Settings, config: SessionConfig) -> None:
+    def __init__(self, settings: Settings, config: SessionConfig, speaks: Speaks = itself) -> None:
         self.settings = settings
         self._config = config
+        self._speaks = speaks
 
     def change(self, change: Configure) -> None:
         """Take what is given, from the next reply on."""
@@ -53,7 +65,9 @@ class Choices:
 
     def voice(self, voice: str | None = None) -> VoiceChoice:
         """What speaks a reply, unless it is asked for in a voice of its own."""
-        return VoiceChoice(voice or self.settings.voice, self.settings.speed, self.language)
+        settings = self.settings
+        speaks = self._speaks(voice or settings.voice, settings.language)
+        return VoiceChoice(speaks, settings.speed, self.language)
 
     @property
     def language(self) -> str | None:

@@ -25,7 +25,7 @@ from pipeline.vad import VadBatcher
 
 from .alarm import Alarm
 from .budgets import Budget
-from .choices import Choices
+from .choices import Choices, Speaks, itself
 from .conversation import Conversation
 from .inbox import Inbox
 from .keeping import Keeping, Lease
@@ -74,6 +74,7 @@ class Session:
         peer_answers: Callable[[], Awaitable[bool]],
         load: Callable[[], Level] = lambda: Level.NOTHING,
         ears: OpensRecognisers | None = None,
+        speaks: Speaks = itself,
         limits: dict[str, float] | None = None,
         keeping: Keeping | None = None,
         lease: Lease | None = None,
@@ -108,7 +109,7 @@ class Session:
         self._recorder: Recorder | None = None
         if config.record_dir is not None:
             self._recorder = Recorder(config.record_dir, identity.session)
-        self._choices = choices = Choices(settings, config)
+        self._choices = choices = Choices(settings, config, speaks)
         self._lulls = lulls = Lulls(choices, config, clock())
         self._saving: Saving | None = None
         if keeping is not None and lease is not None:

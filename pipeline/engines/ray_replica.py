@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from pipeline import probes
 from pipeline.config import PoolConfig
+from pipeline.ending import end
 from pipeline.engines.errands import Order
 from pipeline.engines.ports import (
     BlendsVoices,
@@ -29,7 +30,7 @@ from pipeline.engines.ports import (
     Transcript,
 )
 from pipeline.engines.ray_plan import Part
-from pipeline.engines.ray_wire import FORM, Begun, Description, Failure
+from pipeline.engines.ray_wire import FORM, Alive, Begun, Description, Failure
 from pipeline.errors import AntiphonError, EngineError
 from pipeline.pool import EOT, STT, TTS, Kind, Purpose, ResourcePool, Supply
 from pipeline.voicing import timed
@@ -44,6 +45,8 @@ PROBES: dict[str, Callable[[Any, Stop], AsyncIterator[object]]] = {
     TTS.name: probes.synthesizer,
 }
 CHECK_OWNER = "health check"
+BEAT_S = 0.5
+"""How often a call that gives nothing gives a sign of life."""
 
 
 class EngineReplica:
@@ -86,30 +89,30 @@ class EngineReplica:
 
     async def synthesize(
         self, request: SpeechRequest, order: Order
-    ) -> AsyncGenerator[TimedSpeech | Begun | Failure]:
+    ) -> AsyncGenerator[TimedSpeech | Begun | Alive | Failure]:
         """`TimesWords.synthesize_timed`, when its turn has come; without the times where the engine
         does not know them. When it is due is said anew, by the clock of this machine."""
 
         def voiced(engine: Any, stop: Stop, due: float) -> AsyncIterator[TimedSpeech]:
             return timed(engine, replace(request, due=due), stop)
 
-        async for speech in self._stream(order, voiced):
+        async for speech in _beating(self._stream(order, voiced)):
             yield speech
 
     async def transcribe(
         self, window: SpeechWindow, order: Order
-    ) -> AsyncGenerator[Transcript | Begun | Failure]:
+    ) -> AsyncGenerator[Transcript | Begun | Alive | Failure]:
         """`Transcriber.transcribe`, likewise: a stream of one."""
         call = _one(lambda e, stop: e.transcribe(window, stop))
-        async for transcript in self._stream(order, call):
+        async for transcript in _beating(self._stream(order, call)):
             yield transcript
 
     async def probability(
         self, audio: Float32, order: Order
-    ) -> AsyncGenerator[float | Begun | Failure]:
+    ) -> AsyncGenerator[float | Begun | Alive | Failure]:
         """`EndOfTurnModel.probability`, likewise."""
         call = _one(lambda e, stop: e.probability(audio, stop))
-        async for probability in self._stream(order, call):
+        async for probability in _beating(self._stream(order, call)):
             yield probability
 
     async def check_health(self) -> None:
@@ -169,6 +172,35 @@ class EngineReplica:
         async with self._pool:
             opened.set()
             await asyncio.Event().wait()
+
+
+async def _beating(results: AsyncGenerator[R]) -> AsyncGenerator[R | Alive]:
+    """The results, and a sign of life while there are none. Not of the engine: one that hangs has
+    a watchdog of its own."""
+    given: asyncio.Queue[R | None] = asyncio.Queue()
+
+    async def give() -> None:
+        async with aclosing(results):
+            async for result in results:
+                given.put_nowait(result)
+
+    # One task has the whole stream: what it waits in may be left only where it was entered.
+    giving = asyncio.get_running_loop().create_task(give())
+    giving.add_done_callback(lambda _: given.put_nowait(None))
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(BEAT_S):
+                    result = await given.get()
+            except TimeoutError:
+                yield Alive()
+            else:
+                if result is None:
+                    break
+                yield result
+        giving.result()
+    finally:
+        await end(giving)
 
 
 def _one(

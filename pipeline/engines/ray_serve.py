@@ -32,7 +32,7 @@ from pipeline.engines.ports import (
 )
 from pipeline.engines.ray_cluster import Cluster
 from pipeline.engines.ray_plan import Part
-from pipeline.engines.ray_wire import FORM, Begun, Continuation, Description, Failure
+from pipeline.engines.ray_wire import FORM, Alive, Begun, Continuation, Description, Failure
 from pipeline.engines.threads import EngineThreads
 from pipeline.errors import (
     AntiphonError,
@@ -52,6 +52,9 @@ DESCRIBE_S = 60.0
 """The longest wait for a cluster's first word."""
 LOOK_S, AWAY_S = 2.0, 4.0
 """How long a look waits for an answer, and after how long without any the engine is away."""
+SILENT_S = 3.0
+"""A replica that has a call gives a sign of life every 0.5 s. One that gives none for so long is
+lost: its machine may have no power."""
 KNOWN_S = 10.0
 """For so long what a replica has said of itself is taken for true, however busy it is: another
 engine may have been deployed, of another rate."""
@@ -119,6 +122,10 @@ class _Lost(Exception):
 
 class _Foreign(Exception):
     """The replica is of another version, whose words would be taken for others here."""
+
+
+class _Unheard(Exception):
+    """Nobody has given a sign of life: no replica has the call, or one that is lost."""
 
 
 class _Promoted(Exception):
@@ -253,8 +260,10 @@ class _Remote:
             raise self.failed(f"{self.title} is of another version")
         config, losses = self._link.config, 0
         within_s, until = config.failover_s if self._away else config.wait_s, None
+        began = self._clock()
         while not stop.is_set:
-            once = self._once(method, argument, stop, within_s, until, goes_on)
+            left_s = max(0.0, began + within_s - self._clock())
+            once = self._once(method, argument, stop, left_s, until, goes_on)
             try:
                 async with aclosing(once) as items:
                     async for item in items:
@@ -262,8 +271,10 @@ class _Remote:
                         if goes_on():
                             until = None
                 return
+            except _Unheard:  # another one is asked, perhaps
+                log.info("replica_unheard", kind=self.kind)
             except _Promoted:  # it is asked again, as what it is now
-                continue
+                began = self._clock()
             except _Lost as loss:
                 losses += 1
                 log.warning("replica_lost", kind=self.kind, losses=losses, error=str(loss))
@@ -281,15 +292,18 @@ class _Remote:
         until: float | None,
         goes_on: Callable[[], bool],
     ) -> AsyncGenerator[Any]:
-        """One try; `until` it must have gone on. Raises `_Lost`, and `_Promoted` for speculation
-        that came true before the replica had begun with it."""
+        """One try; `until` it must have gone on.
+
+        Raises `_Lost`, of a replica that falls silent too, `_Unheard` for one that never was heard,
+        and `_Promoted` for speculation that came true before the replica had begun with it.
+        """
         if self._handle is None:
             raise self.failed(f"{self.title} is not running")
         loop = asyncio.get_running_loop()
         errand = CURRENT.get()
         order = errand.order(self._clock())
         response = getattr(self._handle, method).remote(argument, order)
-        late = promoted = given = False
+        late = promoted = given = silent = heard = False
 
         def hurry() -> None:
             nonlocal promoted
@@ -302,17 +316,28 @@ class _Remote:
             late = True
             response.cancel()
 
+        def silence() -> None:
+            nonlocal silent
+            silent = True
+            response.cancel()
+
         def cancel() -> None:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(response.cancel)
 
         first_s = within_s if until is None else max(0.0, until - self._clock())
         timer = loop.call_later(first_s, expire)
+        sign = loop.call_later(SILENT_S, silence)
         try:
             with stop.calling(cancel), errand.promoting(hurry):
                 async for item in response:
-                    timer.cancel()
+                    sign.cancel()
+                    heard = True
                     self._heard()
+                    if isinstance(item, Alive):
+                        sign = loop.call_later(SILENT_S, silence)
+                        continue
+                    timer.cancel()
                     if isinstance(item, Failure):
                         raise item.error()
                     given = True
@@ -323,6 +348,7 @@ class _Remote:
                     hang_s = self._link.config.hang_s
                     rest_s = hang_s if until is None else max(0.0, until - self._clock())
                     timer = loop.call_later(rest_s, expire)
+                    sign = loop.call_later(SILENT_S, silence)
         except AntiphonError:
             raise
         except Exception as error:  # Ray's own: told apart by what we asked for ourselves
@@ -330,9 +356,12 @@ class _Remote:
                 return
             if promoted and not given:
                 raise _Promoted from error
+            if silent and not late:
+                raise (_Lost("it gives no sign of life") if heard else _Unheard) from error
             raise self._meaning(error, late=late, given=given or until is not None) from error
         finally:
             timer.cancel()
+            sign.cancel()
             response.cancel()
 
     def _meaning(self, error: Exception, *, late: bool, given: bool) -> Exception:

@@ -92,6 +92,12 @@ class Begun:
     gateway may ask again, as for something more urgent, and no work is lost."""
 
 
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Comes while there is nothing to give, from when a replica has the call: it waits its turn
+    there, or is being carried out, and is not lost."""
+
+
 def form_of(*kinds: type) -> str:
     """What values of these classes look like when they cross, and of all that is in them.
 
@@ -117,7 +123,7 @@ def _forms(kind: Any) -> Iterator[tuple[str, str]]:
 
 
 FORM = form_of(
-    Order, SpeechRequest, SpeechWindow, TimedSpeech, Transcript, Begun, Failure, Description
+    Order, SpeechRequest, SpeechWindow, TimedSpeech, Transcript, Begun, Alive, Failure, Description
 )  # fmt: skip
 """Of all that a gateway and a replica say to each other. They compare it before anything else."""
 

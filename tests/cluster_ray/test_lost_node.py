@@ -23,6 +23,7 @@ import pytest
 
 from benchmarks.client import Caller, Reply, calling
 from pipeline.engines.ray_cluster import DIRECT
+from pipeline.engines.ray_serve import SILENT_S
 from tests.cluster_ray.marking import spoken_for
 from tests.cluster_ray.processes import below, voices_below
 from tests.support import ROOT, SCRIPTED, ServerProcess, server_process
@@ -36,6 +37,8 @@ GAP_S = 2.0 * _BUSY
 """The longest pause in a reply that goes on elsewhere."""
 UNMOVED_S = 0.25 * _BUSY
 """And in anybody else's: as a bystander's (`tests/faults/bystander.py`)."""
+SILENCE_S = (SILENT_S + 3.0) * _BUSY
+"""The same after a node that says nothing any more: it must be noticed first."""
 HEAD = "127.0.0.2"
 """Each node has a loopback address of its own, as machines have; Ray takes 127.0.0.1 for none."""
 ALIVE = {
@@ -174,7 +177,7 @@ class Person:
                 while len(self.replies) == number or not self.replies[-1].status:
                     await asyncio.sleep(0.01)
 
-    def check(self, lost_at: float) -> None:
+    def check(self, lost_at: float, within_s: float) -> None:
         """Each reply is whole, or failed as it is promised, in time."""
         for reply in self.replies[:-1]:
             if reply.status == "completed":
@@ -184,12 +187,13 @@ class Person:
         assert len(errors) == sum(reply.status != "completed" for reply in self.replies)
         for error in errors:
             assert error.message["code"] == "TTS_FAILED"
-            assert error.at - lost_at <= GAP_S
+            assert error.at - lost_at <= within_s
 
 
 async def talk_while(
-    server: ServerProcess, marks: Path, voice: int, kill: Callable[[], None]
-) -> None:
+    server: ServerProcess, marks: Path, voice: int, kill: Callable[[], None], *,
+    gap_s: float = GAP_S, unmoved_s: float = UNMOVED_S,
+) -> None:  # fmt: skip
     """Four people are answered; `kill` takes away that replica, and perhaps more, in the middle of
     what it says to someone. Asserts what each of them heard."""
     enough = asyncio.Event()
@@ -213,8 +217,8 @@ async def talk_while(
     assert lost, "it was killed in the middle of what it said"
     assert len(lost) < len(people), "somebody was spoken to by another one"
     for person in people:
-        person.check(lost_at)
-        assert person.pause_s <= (GAP_S if person.speed in lost else UNMOVED_S)
+        person.check(lost_at, gap_s)
+        assert person.pause_s <= (gap_s if person.speed in lost else unmoved_s)
     async with httpx.AsyncClient(base_url=server.url) as http:
         async with asyncio.timeout(30):
             while (await http.get("/readyz")).status_code != 200:
@@ -264,3 +268,23 @@ async def test_a_node_killed_in_mid_reply_costs_its_listeners_a_gap_and_nobody_e
     await talk_while(server, Path(nodes.marks), voice, lambda: nodes.kill(second))
     # Another machine takes its place, and the voice is made again there.
     await until_a_voice_is_below(await asyncio.to_thread(nodes.add, 0))
+
+
+async def test_a_node_that_falls_silent_in_mid_reply_costs_its_listeners_some_seconds(
+    nodes: Nodes, server: ServerProcess
+) -> None:
+    """As a machine without power: no connection ends. Who is answered elsewhere may be sent there
+    for a clause, before it is known."""
+    third = nodes.running[1]
+    voice = await until_a_voice_is_below(third)
+
+    def stop() -> None:
+        for pid in (third.pid, *below(third.pid)):
+            os.kill(pid, signal.SIGSTOP)
+
+    try:
+        await talk_while(
+            server, Path(nodes.marks), voice, stop, gap_s=SILENCE_S, unmoved_s=SILENCE_S
+        )
+    finally:
+        nodes.kill(third)

@@ -160,13 +160,14 @@ class ChatBackend:
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     url: str = ""
+    host: str = "127.0.0.1"
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a request for a completion has come."""
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client closes its connection before the answer is over."""
     connections: int = 0
     """Open at this moment."""
-    _port: int = 0
+    port: int = 0
     _server: asyncio.Server | None = None
     _handlers: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -176,9 +177,9 @@ class ChatBackend:
 
     async def listen(self) -> None:
         """Take connections, on the same port as before."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}/v1"
+        self._server = await asyncio.start_server(self._accept, self.host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://{self.host}:{self.port}/v1"
 
     async def refuse(self) -> None:
         """Refuse connections from now on; those that are open are cut."""
@@ -251,9 +252,9 @@ class ChatBackend:
 
 
 @asynccontextmanager
-async def chat_backend() -> AsyncIterator[ChatBackend]:
-    """A backend on a free port of the loopback."""
-    backend = ChatBackend()
+async def chat_backend(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[ChatBackend]:
+    """A backend on a port of the loopback; 0: a free one."""
+    backend = ChatBackend(host=host, port=port)
     await backend.listen()
     try:
         yield backend

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -498,3 +500,29 @@ async def test_it_says_how_each_backend_does_and_no_secret() -> None:
     assert status.ttft_ms is not None
     assert "hunter2" not in repr((status, fleet.info))
     assert "sk-secret" not in repr((status, fleet.info))
+
+
+async def test_behind_a_name_with_two_addresses_both_answer_and_one_for_both_when_one_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a headless service has them: its name server gives them in another order each time."""
+    hosts = deque(["127.0.0.2", "127.0.0.3"])
+    really = socket.getaddrinfo
+
+    def resolved(host: str | bytes, port: int, *args: Any, **options: Any) -> list[Any]:
+        if host not in ("llm.test", b"llm.test"):
+            return really(host, port, *args, **options)
+        hosts.rotate()
+        return [each for one in hosts for each in really(one, port, *args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    async with chat_backend("127.0.0.2") as one, chat_backend("127.0.0.3", one.port) as two:
+        model = OpenAILanguageModel(f"http://llm.test:{one.port}/v1", "")
+        house = House(LanguageModelFleet([model], slots=8), [one, two], Clock())
+        await house.fleet.start()
+        assert await asyncio.gather(*(house.answer() for _ in range(8))) == 8 * ["Hello, you."]
+        assert all(house.asked)
+        await two.refuse()
+        assert await asyncio.gather(*(house.answer() for _ in range(8))) == 8 * ["Hello, you."]
+        assert house.breakers == ["closed"]
+        await house.fleet.close()

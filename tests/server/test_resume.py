@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from pipeline.engines import scripted
 from session import writing
 from session.manager import Ticket
 from session.sqlite_store import FILE
@@ -77,6 +78,32 @@ async def test_a_lost_connection_parks_the_session_and_its_token_brings_it_back(
             await asked(caller, "What is my name?")
         said = [message["content"] for message in backend.requests[-1]["messages"][1:]]
         assert said == ["My name is Anna.", "Hello, you.", "What is my name?"]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["comes back", "is here"])
+async def test_whose_voice_was_taken_away_is_answered_by_another(
+    before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is another one now: of a server that is started anew, or on Ray of a running
+    one."""
+    async with served() as (server, _), httpx.AsyncClient(base_url=server.url) as http:
+        async with call(server.ws_url, {"voice": "tone-low"}) as caller:
+            await asked(caller, "Hello.")
+            if not before:
+                monkeypatch.setattr(scripted, "TONE_HZ", {"alto": 330.0, "bass": 80.0})
+                assert (await asked(caller, "Hello again."))["status"] == "completed"
+        await parked(server)
+        monkeypatch.setattr(scripted, "TONE_HZ", {"alto": 330.0, "bass": 80.0})
+        async with call(server.ws_url, {"resume": welcome(caller)["resume"]}) as back:
+            assert (welcome(back)["resumed"], welcome(back)["voice"]) == (True, "alto")
+            assert (await asked(back, "Are you there?"))["status"] == "completed"
+            await back.say("configure", voice="bass")
+            assert (await back.until("configured"))["voice"] == "bass"
+            assert (await asked(back, "And now?"))["status"] == "completed"
+        listed = (await http.get("/v1/audio/voices")).json()
+        assert listed["default"] == "alto"
+        assert {"alto", "bass"} <= {voice["id"] for voice in listed["voices"]}
+        assert "tone" not in {voice["id"] for voice in listed["voices"]}
 
 
 async def test_a_token_serves_once() -> None:

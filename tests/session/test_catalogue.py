@@ -31,6 +31,22 @@ def test_a_language_is_spoken_by_a_voice_of_its_own(language: str, own: str, voi
     assert CATALOGUE.voice_for(language, own) == voice
 
 
+@pytest.mark.parametrize(
+    ("voice", "language", "speaks"),
+    [
+        ("em_alex", "es", "em_alex"),
+        ("em_alex", "en", "em_alex"),
+        ("es_joe", "es", "ef_dora"),
+        ("en_joe", "en-GB", "af_heart"),
+        ("joe", None, "af_heart"),
+    ],
+)
+def test_for_a_voice_that_is_gone_another_one_of_the_language_speaks(
+    voice: str, language: str | None, speaks: str
+) -> None:
+    assert CATALOGUE.speaks(voice, language) == speaks
+
+
 def test_who_speaks_what_is_understood_and_spoken_here_is_welcome() -> None:
     CATALOGUE.check(Configure(language="es-ES", voice="ef_dora"))
 

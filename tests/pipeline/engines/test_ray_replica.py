@@ -36,13 +36,14 @@ from pipeline.engines.ports import (
 from pipeline.engines.ray_cluster import BUSY, by_delay
 from pipeline.engines.ray_plan import Part
 from pipeline.engines.ray_replica import EngineReplica
-from pipeline.engines.ray_serve import RaySynthesizer, RayTranscriber, _Lost
-from pipeline.engines.ray_wire import FORM, Begun, Description, Failure
+from pipeline.engines.ray_serve import SILENT_S, RaySynthesizer, RayTranscriber, _Lost
+from pipeline.engines.ray_wire import FORM, Alive, Begun, Description, Failure
 from pipeline.engines.scripted import ScriptedTranscriber
-from pipeline.errors import GpuOutOfMemory, TtsFailed
+from pipeline.errors import GpuOutOfMemory, PoolTimeout, TtsFailed
 from pipeline.pool import TTS, Purpose, ResourcePool, Supply
 from pipeline.voicing import REPLY_HZ, VoiceChoice, voiced
 from tests.ray_here import Way, replica_of
+from tests.virtual_time import run
 
 CONFIG = EngineConfig(
     Path("nowhere"), stt_engine="scripted", tts_engine="scripted", vad_engine="scripted",
@@ -298,7 +299,7 @@ class Falters:
     async def describe(self, form: str) -> Description:
         return Description(self._choir.info, self._choir.rate_hz, self._choir.voices)
 
-    async def synthesize(self, *_: object) -> AsyncIterator[TimedSpeech]:
+    async def synthesize(self, *_: object) -> AsyncIterator[TimedSpeech | Alive]:
         self.calls += 1
         yield TimedSpeech(np.full(2_400, 0.1, np.float32))
         if self.calls == 1:
@@ -383,3 +384,83 @@ def test_recorders_stand_in_the_gateway_before_a_model_in_the_replicas() -> None
     stt = ray_parts(config)[0]
     assert stt.make(stt.config).info.name == "faster-whisper"
     assert not isinstance(ScriptedTranscriber(), RunsElsewhere)
+
+
+class FallsSilent(Falters):
+    """Two replicas: the first gives half of a clause, and then not even a sign of life."""
+
+    async def synthesize(self, *_: object) -> AsyncIterator[TimedSpeech | Alive]:
+        self.calls += 1
+        yield Alive()
+        yield TimedSpeech(np.full(2_400, 0.1, np.float32))
+        if self.calls == 1:
+            await asyncio.Event().wait()
+        yield TimedSpeech(np.full(2_400, 0.2, np.float32))
+
+
+def test_a_replica_that_falls_silent_in_mid_clause_is_lost_and_another_goes_on() -> None:
+    async def heard() -> tuple[int, float]:
+        now = asyncio.get_running_loop().time
+        voice = RaySynthesizer(Way(replica), now)
+        await voice.start()
+        chunks = [chunk async for chunk in voice.synthesize(SpeechRequest("Sure.", "a"), Stop())]
+        return sum(map(len, chunks)), now()
+
+    replica = FallsSilent(Choir())
+    assert run(heard()) == (4_800, SILENT_S)
+    assert replica.calls == 2
+
+
+class NeverHeard(Falters):
+    """Two replicas: the first is not there any more when it gets the call."""
+
+    async def synthesize(self, *_: object) -> AsyncIterator[TimedSpeech | Alive]:
+        self.calls += 1
+        if self.calls == 1:
+            await asyncio.Event().wait()
+        yield TimedSpeech(np.full(4_800, 0.1, np.float32))
+
+
+def test_a_call_that_nobody_has_heard_is_given_to_another() -> None:
+    async def heard() -> tuple[int, float]:
+        now = asyncio.get_running_loop().time
+        voice = RaySynthesizer(Way(NeverHeard(Choir())), now)
+        await voice.start()
+        chunks = [chunk async for chunk in voice.synthesize(SpeechRequest("Sure.", "a"), Stop())]
+        return sum(map(len, chunks)), now()
+
+    assert run(heard()) == (4_800, SILENT_S)
+
+
+def test_a_call_that_nobody_hears_waits_as_long_as_one_that_waits_its_turn() -> None:
+    async def waited() -> float:
+        now = asyncio.get_running_loop().time
+        voice = RaySynthesizer(Way(Nobody(Choir())), now)
+        await voice.start()
+        with pytest.raises(PoolTimeout):
+            await anext(voice.synthesize(SpeechRequest("Sure.", "a"), Stop()))
+        return now()
+
+    class Nobody(Falters):
+        async def synthesize(self, *_: object) -> AsyncIterator[TimedSpeech | Alive]:
+            await asyncio.Event().wait()
+            yield Alive()
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        late = PoolTimeout("waited too long")
+        monkeypatch.setattr(RaySynthesizer, "_meaning", lambda *_, **__: late)  # Ray's classes
+        assert run(waited()) == RayConfig().wait_s
+
+
+def test_a_replica_that_takes_its_time_is_not_lost() -> None:
+    async def heard(choir: Choir) -> int:
+        async with replica_of(part(choir)) as replica:
+            choir.may.clear()
+            call = asyncio.create_task(said(Way(replica), "a long clause"))
+            await asyncio.sleep(5 * SILENT_S)
+            choir.may.set()
+            return len(await call)
+
+    choir = Choir()
+    assert run(heard(choir)) == 2
+    assert len(choir.asked) == 1
