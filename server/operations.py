@@ -19,7 +19,7 @@ from pipeline.pool import EOT, LLM, STT, TTS
 from server.gate import remote_of
 from server.house import House
 from server.requests import describe
-from session.kept import Kept
+from session.kept import Summary
 from session.manager import Ticket
 from session.records import State
 from session.session import Session
@@ -278,7 +278,7 @@ def _waiting(house: House, ticket: Ticket) -> dict[str, Any]:
     return row | {"gateway": house.name}
 
 
-def _parked(kept: Kept) -> dict[str, Any]:
+def _parked(kept: Summary) -> dict[str, Any]:
     return _absent(
         kept.session, kept.user, kept.remote, kept.connected_at, "parked", turns=kept.turns
     )
