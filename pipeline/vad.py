@@ -205,7 +205,8 @@ class VadBatcher:
     # --- faults ----------------------------------------------------------------------------------
 
     async def _judge(self, frames: Float32, states: Float32) -> Scores:
-        """Raises `TimeoutError` while the model hangs, and what it raises."""
+        """Raises `TimeoutError` while the model hangs, what it raises, and `ValueError` for another
+        number of answers than it was asked for."""
         if self._hung is not None and not self._hung.done():
             raise TimeoutError("it hangs")
         self._hung = None
@@ -216,6 +217,8 @@ class VadBatcher:
         except TimeoutError:
             self._hung = call
             raise
+        if not len(scores[0]) == len(scores[1]) == len(frames):
+            raise ValueError(f"{len(scores[0])} scores for {len(frames)} frames")
         self._failures, self.trouble = 0, None
         return scores
 

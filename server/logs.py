@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import select
 import sys
 from typing import Literal, TextIO
 
 import structlog
+
+log = structlog.get_logger(__name__)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -73,9 +77,36 @@ def configure(level: str, style: Literal["auto", "console", "json"]) -> None:
 
 
 class _Lines(logging.StreamHandler[TextIO]):
-    """A disk that is full costs lines, and may leave half of one. The next one stands alone."""
+    """A disk that is full costs lines, and may leave half of one; so does a reader that stops (a
+    terminal that is held, a pager), which nobody's conversation waits for. The next one stands
+    alone, and behind it how many were lost.
+    """
 
     _torn = False
+    _lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write what can be written at once."""
+        try:
+            where = self.stream.fileno()
+        except (OSError, ValueError):  # no file is behind it
+            super().emit(record)
+            return
+        try:
+            line = f"{self.format(record)}\n".encode(self.stream.encoding, "backslashreplace")
+            writable = select.poll()
+            writable.register(where, select.POLLOUT)
+            while line:
+                if not writable.poll(0):
+                    raise BlockingIOError
+                # So much goes into a pipe that was said to be writable, and no more.
+                line = line[os.write(where, line[: select.PIPE_BUF]) :]
+        except Exception:
+            self.handleError(record)
+            return
+        lost, self._lost = self._lost, 0
+        if lost:
+            log.warning("log_lines_lost", lines=lost)
 
     def format(self, record: logging.LogRecord) -> str:
         begins, self._torn = "\n" if self._torn else "", False
@@ -83,5 +114,6 @@ class _Lines(logging.StreamHandler[TextIO]):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         self._torn = True
+        self._lost += 1
         if not isinstance(sys.exc_info()[1], OSError):  # else there is nowhere to tell it
             super().handleError(record)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import NotFound
 from pipeline.percentiles import percentile
 from server.requests import describe
-from session.kept import Kept
+from session.kept import Summary
 from session.manager import Ticket
 from session.records import State
 from session.session import Session
@@ -79,7 +79,7 @@ def _waiting(house: House, ticket: Ticket) -> dict[str, Any]:
     return row | {"gateway": house.name}
 
 
-def parked(kept: Kept) -> dict[str, Any]:
+def parked(kept: Summary) -> dict[str, Any]:
     """One whose client is gone, and may come back."""
     return _absent(
         kept.session, kept.user, kept.remote, kept.connected_at, "parked", turns=kept.turns

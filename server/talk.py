@@ -65,6 +65,11 @@ async def answered(connection: Connection, house: House) -> AsyncIterator[None]:
         await connection.refuse(error)
     except WebSocketDisconnect:
         pass
+    except Exception:
+        log.exception("connection_failed")
+        failed = AntiphonError("something went wrong on our side")
+        house.metrics.told(Failed(failed))
+        await connection.refuse(failed)
 
 
 class Talk(ABC):

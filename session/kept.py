@@ -7,8 +7,8 @@ at what was heard of it.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from .messages import Settings
 from .records import Identity
 
 FORMAT = 1
+
+F = TypeVar("F", "Kept", "Summary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,29 @@ def nothing(identity: Identity, settings: Settings) -> Kept:
 
 def decoded(body: bytes) -> Kept:
     """Raises `StoreFailed` for what this version cannot read."""
+    return _read(body, Kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a list shows of a session that is kept."""
+
+    session: str
+    user: str | None
+    remote: str
+    connected_at: float
+    turns: int
+    format: int = FORMAT
+
+
+def summary(body: bytes) -> Summary:
+    """As `decoded`, in a tenth of the time: the history is passed over."""
+    return _read(body, Summary)
+
+
+def _read(body: bytes, form: type[F]) -> F:
     try:
-        kept = msgspec.json.decode(body, type=Kept)
+        kept = msgspec.json.decode(body, type=form)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StoreFailed(f"a kept session cannot be read: {error}") from error
     if kept.format != FORMAT:
@@ -76,12 +99,15 @@ def decoded(body: bytes) -> Kept:
 def at_rest(item: Item, heard: str) -> Item:
     """An item without what only a running session needs; one in progress ends at what was heard,
     and a call whose arguments were not whole is none."""
-    item = replace(item, whole="", voiced=(), cut_at=None)
-    if item.status != "in_progress":
+    text, status = item.text, item.status
+    if status == "in_progress":
+        text, status = (text, "failed") if item.call else (heard, "interrupted")
+    elif not (item.whole or item.voiced or item.cut_at is not None):
         return item
-    if item.call:
-        return replace(item, status="failed")
-    return replace(item, text=heard, status="interrupted")
+    # Not by `replace`, which takes four times as long: this is the whole history at every save.
+    return Item(
+        item.id, item.role, text, item.turn, item.reply, status, item.call, item.name, item.spoken
+    )
 
 
 def shown(item: Item) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
+from bisect import insort
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
+from itertools import count
+from operator import itemgetter
 
 import structlog
 
@@ -60,7 +62,9 @@ class LanguageModelFleet:
         self._chance = chance
         self._router = Router(len(self._backends), slots)
         self._started: set[int] = set()
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._arrivals = count()
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        """By order of arrival: who asks once more, or waits again, has its place from before."""
 
     @property
     def breath_tokens(self) -> int | None:
@@ -107,9 +111,9 @@ class LanguageModelFleet:
         is not up. Raises as `OpenAILanguageModel.generate` does, of the last try; `PoolTimeout`
         when all are full for too long; when all rest, the error says when to come back.
         """
-        due = self._clock() + self._first_token_s
+        due, number = self._clock() + self._first_token_s, next(self._arrivals)
         failed, avoid, tried = list[LlmFailed | RateLimited](), set[int](), set[int]()
-        while (trial := await self._admit(prompt.session, avoid, due, stop, failed)) is not None:
+        while trial := await self._admit(number, prompt.session, avoid, due, stop, failed):
             trial.again = trial.backend in tried
             tried.add(trial.backend)
             try:
@@ -212,6 +216,7 @@ class LanguageModelFleet:
 
     async def _admit(
         self,
+        number: int,
         session: str,
         avoid: set[int],
         due: float,
@@ -219,14 +224,16 @@ class LanguageModelFleet:
         failed: Sequence[LlmFailed | RateLimited],
     ) -> Trial | None:
         """A place at a backend; None when nobody wants it any more. In order of arrival."""
-        arrived = bool(failed)  # whoever asks once more has waited its turn
         try:
             while not stop.is_set:
                 now = self._clock()
-                overtakes = self._waiting and not arrived
+                overtakes = self._waiting and self._waiting[0][0] < number
                 trial = None if overtakes else self._router.admit(session, now, avoid)
                 if trial is not None:
                     return trial
+                if avoid:  # who waits takes what comes, or would hold up those behind it
+                    avoid.clear()
+                    continue
                 if now >= due:
                     raise PoolTimeout("The language model is busy.", retry_after_s=BUSY_S)
                 if self._router.well(now):  # but full: until one leaves, or another one is back
@@ -235,8 +242,7 @@ class LanguageModelFleet:
                     until = self._rested_at(now) or due
                     if until >= due:
                         raise self._nobody(now, failed)
-                await self._wait(until - now, stop, first=arrived)
-                arrived = True
+                await self._wait(until - now, stop, number)
             return None
         finally:
             self._wake()
@@ -267,25 +273,23 @@ class LanguageModelFleet:
             raise failed[-1]
         await asyncio.sleep(pause)
 
-    async def _wait(self, seconds: float, stop: Stop, *, first: bool) -> None:
+    async def _wait(self, seconds: float, stop: Stop, number: int) -> None:
         """Until a place may be free, for so long at most, or until nobody wants it any more."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if first:
-            self._waiting.appendleft(turn)
-        else:
-            self._waiting.append(turn)
+        waits = number, turn
+        insort(self._waiting, waits, key=itemgetter(0))
         try:
             with suppress(TimeoutError), stop.calling(partial(_call, turn)):
                 async with asyncio.timeout(seconds):
                     await turn
         finally:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
+            if waits in self._waiting:
+                self._waiting.remove(waits)
 
     def _wake(self) -> None:
         """A place may be free: the one who has waited longest looks, and wakes the next."""
         while self._waiting:
-            turn = self._waiting.popleft()
+            _, turn = self._waiting.pop(0)
             if not turn.done():
                 turn.set_result(None)
                 return

@@ -7,7 +7,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -304,11 +304,11 @@ class TestWhenAllAreFull:
 
 
 class Talkative(OpenAILanguageModel):
-    """Speaks after 1 s, and then for a minute; the first calls of it fail as they are told to."""
+    """Speaks after 1 s, and then on; the first calls of it fail as they are told to."""
 
-    def __init__(self, *failures: Exception, away: bool = False) -> None:
+    def __init__(self, *failures: Exception, away: bool = False, lasts_s: float = 60.0) -> None:
         super().__init__("http://127.0.0.1:1", "m")
-        self._failures, self._away = list(failures), away
+        self._failures, self._away, self._lasts_s = list(failures), away, lasts_s
 
     async def start(self, within_s: float | None = None) -> None:
         if self._away:
@@ -330,7 +330,7 @@ class Talkative(OpenAILanguageModel):
         if first_token_s < 1.0:
             raise LlmStalled("no first token in time")
         yield TextDelta("Well, ")
-        await asyncio.sleep(60)
+        await asyncio.sleep(self._lasts_s)
 
 
 class TestWhileOneIsFullAndTheOtherAway:
@@ -339,8 +339,9 @@ class TestWhileOneIsFullAndTheOtherAway:
     def first_tokens(
         self, backends: list[OpenAILanguageModel], slots: int, asked: list[float]
     ) -> list[float]:
-        """When those who asked at these times heard something; in seconds of virtual time."""
-        heard: list[float] = []
+        """When each of those who asked at these times heard something, in seconds of virtual time;
+        infinity: nothing."""
+        heard = [float("inf")] * len(asked)
 
         async def run() -> None:
             now = asyncio.get_running_loop().time
@@ -348,14 +349,15 @@ class TestWhileOneIsFullAndTheOtherAway:
             fleet = LanguageModelFleet(backends, slots, clock=now, chance=lambda: 0.5)
             await fleet.start()
 
-            async def ask(at: float) -> None:
+            async def ask(number: int, at: float) -> None:
                 await asyncio.sleep(at)
-                said = fleet.generate(Prompt(()), Stop())
-                heard.extend([round(now() - began, 1) async for _ in said][:1])
+                with suppress(PoolTimeout):
+                    async for _ in fleet.generate(Prompt(()), Stop()):
+                        heard[number] = round(now() - began, 1)
 
             async with asyncio.TaskGroup() as tasks:
-                for at in asked:
-                    tasks.create_task(ask(at))
+                for number, at in enumerate(asked):
+                    tasks.create_task(ask(number, at))
             await fleet.close()
 
         virtual_time.run(run())
@@ -370,11 +372,32 @@ class TestWhileOneIsFullAndTheOtherAway:
         backends: list[OpenAILanguageModel] = [Talkative(), Talkative(away=True)]
         assert self.first_tokens(backends, 1, [0.0, 0.5]) == [1.0, 1.0 + REST_S]
 
+    def test_in_order_of_arrival(self) -> None:
+        limited = RateLimited("too often", retry_after_s=3.0)
+        backends: list[OpenAILanguageModel] = [Talkative(), Talkative(limited, lasts_s=1.0)]
+        asked = [0.0, 0.5, 0.6, 0.7, 0.8]
+        assert self.first_tokens(backends, 1, asked) == [1.0, 4.5, 6.5, 8.5, 10.5]
+
     def test_one_whose_probe_has_just_spoken(self) -> None:
         backends: list[OpenAILanguageModel] = [Talkative(), Talkative(away=True)]
         probe_at = REST_S + 0.5
         heard = self.first_tokens(backends, 2, [0.0, 0.1, probe_at, probe_at + 0.1])
         assert heard == [1.0, 1.1, probe_at + 1.0, probe_at + 2.0]
+
+
+async def test_whoever_would_wait_is_asked_of_the_one_that_failed_before() -> None:
+    async with house(2, slots=1, first_token_s=60) as here:
+        here.backends[0].answer = stalls(head(), chunk("Half a"))
+        first = here.fleet.generate(Prompt(()), Stop())
+        async for _ in first:
+            avoid = {1}
+            async with asyncio.timeout(10):
+                trial = await here.fleet._admit(9, "", avoid, here.clock() + 60, Stop(), [])
+            assert trial is not None
+            assert (trial.backend, avoid) == (1, set())
+            here.fleet._router.left(trial)
+            break
+        await first.aclose()
 
 
 class Crowded(OpenAILanguageModel):

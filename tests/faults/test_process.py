@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import resource
@@ -253,6 +254,17 @@ async def test_a_log_that_nobody_reads_any_more() -> None:
             os.close(reading)
             async with a_bystander(server):
                 await served(server)
+
+
+async def test_a_log_whose_reader_stops() -> None:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4_096)  # a screenful
+    with os.fdopen(reading, "rb"), os.fdopen(writing, "wb") as pipe:
+        async with (
+            process(pipe, ANTIPHON_LOG_LEVEL="debug") as server,
+            a_bystander(server),
+        ):
+            await served(server)
 
 
 async def test_a_full_disk_for_records(tmp_path: Path) -> None:

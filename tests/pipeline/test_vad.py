@@ -114,6 +114,20 @@ async def test_a_frame_on_which_the_model_fails_is_no_others_failure() -> None:
     assert isinstance(failure, SttFailed)
 
 
+@pytest.mark.parametrize("given", [0, 2])
+async def test_another_number_of_answers_is_a_failure_and_the_next_frame_is_heard(
+    given: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Counter()
+    async with VadBatcher(model) as vad:
+        with monkeypatch.context() as patched:
+            answers = np.ones(given, np.float32), np.ones((given, 1), np.float32)
+            patched.setattr(model, "score", lambda frames, states: answers)
+            with pytest.raises(SttFailed):
+                await asyncio.wait_for(ask(vad), 10)
+        assert await asyncio.wait_for(ask(vad), 10) == 1
+
+
 async def test_after_what_is_no_number_it_begins_anew() -> None:
     class Dizzy(Counter):
         def score(self, frames: Float32, states: Float32) -> tuple[Float32, Float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 
@@ -42,3 +43,24 @@ def test_nothing_that_was_sent_begins_a_line_or_moves_a_cursor(
     assert line.isprintable()
     if style == "json":
         assert json.loads(line)
+
+
+def test_a_reader_that_stops_costs_lines_and_is_told_how_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as pipe, os.fdopen(writing, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        logs.configure("info", "json")
+        log = structlog.get_logger("test")
+        written = 0
+        while not logging.getLogger().handlers[0]._lost:  # type: ignore[attr-defined]
+            log.info("said", number=written, filler="." * 10_000)
+            written += 1
+        log.info("lost too")
+        assert not pipe.read(1_000_000).endswith(b"\n")
+        log.info("read again")
+        rest, again, lost = pipe.read(1_000_000).splitlines()
+        assert rest == b""
+        assert json.loads(again)["event"] == "read again"
+        assert (json.loads(lost)["event"], json.loads(lost)["lines"]) == ("log_lines_lost", 2)

@@ -12,11 +12,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 import websockets
 
 from pipeline import assistant, user
+from pipeline.events import UserTranscript
 from server import doorstep, lobby, outbox, peer
+from server.sound import ReplyFrames
+from server.voice_socket import NativeTalk
 from session import limits
+from session.catalogue import Catalogue
+from session.messages import Event
 from session.records import SessionConfig
 from tests.support import call, live_server, murmur, silence
 
@@ -52,6 +58,35 @@ async def test_a_spoken_turn_is_understood_and_answered() -> None:
         finals = [message for message in caller.of("transcript") if message["final"]]
         assert [final["text"] for final in finals] == ["this is a scripted transcript"]
         assert done["turn"] == 1
+
+
+@pytest.mark.parametrize("where", ["before the session", "in what is read", "in what is written"])
+async def test_a_fault_of_ours_is_told_and_closes_1011(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = ReplyFrames.__call__
+
+    def cannot_be_written(codec: ReplyFrames, event: Event) -> list[str | bytes]:
+        return frames(codec, event) if not isinstance(event, UserTranscript) else [str(1 // 0)]
+
+    async with live_server() as server, call(server.ws_url, {}) as bystander:
+        if where == "before the session":
+            monkeypatch.setattr(Catalogue, "check", lambda *_: 1 // 0)
+        async with call(server.ws_url) as caller:
+            await caller.say("hello")
+            if where == "in what is read":
+                monkeypatch.setattr(NativeTalk, "pay_for", lambda *_: 1 // 0)
+            elif where == "in what is written":
+                monkeypatch.setattr(ReplyFrames, "__call__", cannot_be_written)
+            with structlog.testing.capture_logs() as logged:
+                await caller.say("text", text="hello")
+                assert await caller.closed() == 1011
+            assert [error["code"] for error in caller.of("error")] == ["INTERNAL"]
+            errors = [entry for entry in logged if entry["log_level"] == "error"]
+            assert [entry["event"] for entry in errors] == ["connection_failed"]
+        monkeypatch.undo()
+        await bystander.say("text", text="hello")
+        assert (await bystander.play())["status"] == "completed"
 
 
 async def test_push_to_talk_commits_what_was_said() -> None:

@@ -114,6 +114,30 @@ async def test_it_comes_back_in_another_process_too(tmp_path: Path) -> None:
         assert await keeping.take(lease.token, "anna") is not None
 
 
+async def test_while_many_are_listed_others_have_their_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kept_in(tmp_path) as (keeping, store, _):
+        most = 10 * keeping_module.READ_AT_ONCE
+        for number in range(most):
+            lease = keeping.begin(f"s_{number}", None)
+            keeping.park(lease, as_kept(lease, turns=number))
+        await keeping.written()
+        records = await store.parked(most)
+
+        async def at_once(most: int) -> list[Record]:
+            return records
+
+        monkeypatch.setattr(store, "parked", at_once)
+        listing = asyncio.ensure_future(keeping.all_parked())
+        turns = 0
+        while not listing.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 10
+        assert {one.turns for one in listing.result()} == set(range(most))
+
+
 async def test_it_is_kept_no_longer_than_it_may_be(tmp_path: Path) -> None:
     time = Time()
     async with kept_in(tmp_path, time) as (keeping, _, _):

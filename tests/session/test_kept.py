@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -35,6 +37,18 @@ def _with(empty: Kept, items: tuple[Item, ...]) -> Kept:
 def test_what_is_written_is_read_again(items: list[Item]) -> None:
     one = kept(*items)
     assert decoded(one.encoded()) == one
+
+
+@given(
+    st.builds(
+        Item, WORDS, st.sampled_from(["user", "assistant", "tool"]), WORDS,
+        turn=st.integers(0), reply=st.integers(0), status=st.sampled_from(["completed", "failed"]),
+        call=WORDS, name=WORDS, spoken=st.booleans(), whole=WORDS,
+        voiced=st.sampled_from([(), (Voiced(0, 4, 0, 100),)]), cut_at=st.none() | st.integers(0),
+    )
+)  # fmt: skip
+def test_all_else_of_an_item_at_rest_is_as_it_was(item: Item) -> None:
+    assert at_rest(item, "") == replace(item, whole="", voiced=(), cut_at=None)
 
 
 def test_a_reply_in_its_middle_ends_at_what_was_heard() -> None:
