@@ -1,7 +1,7 @@
 // The page: shows what the conversation does, and turns clicks and keys into its commands.
 
 import { showFigures } from "./figures.js";
-import { takeKept, watchOver } from "./lifeline.js";
+import { Awake, takeKept, watchOver } from "./lifeline.js";
 import { Orb, loudness } from "./orb.js";
 import { Problem, TOO_MANY, serverProblem } from "./problems.js";
 import { SettingsForm, helloOf, loadSettings } from "./settings.js";
@@ -84,7 +84,8 @@ const voice = new Voice(
   },
 );
 const { antiphon } = voice;
-watchOver(voice.pulse, keepable, () => show());
+const awake = new Awake();
+watchOver(antiphon, voice.pulse, keepable, () => show());
 new Orb(find(".stage canvas"), () => ({
   phase: voice.phase,
   muted: voice.muted,
@@ -106,7 +107,7 @@ function say(element, text) {
 }
 
 function orbName(on, push) {
-  if (push) return "Hold to talk";
+  if (push) return voice.pushing ? "Stop talking" : "Hold to talk";
   if (voice.soundWaits) return "Go on";
   return on ? "Stop talking" : "Start talking";
 }
@@ -119,6 +120,9 @@ function show() {
   document.body.dataset.mode = voice.mode;
   document.body.dataset.playedMs = String(Math.floor(voice.answers.playedMs));
   document.body.toggleAttribute("data-empty", transcript.isEmpty);
+  awake.want(on);
+  // What a screen reader says while the microphone is open would be taken for the user's words.
+  page.status.ariaLive = voice.caller.speaks ? "off" : "polite";
   const [words, hint] = statusOf(voice);
   say(page.status, words);
   say(page.hint, hint);
@@ -166,15 +170,24 @@ antiphon.addEventListener("state", ({ detail: { state } }) => {
 
 // --- clicks and keys ----------------------------------------------------------------------------
 
+let pressed = false; // by a pointer, whose click is then none of a key or a screen reader
 page.talk.addEventListener("click", () => {
-  if (voice.mode === "push") return;
+  const held = pressed;
+  pressed = false;
   dismiss();
+  if (voice.mode === "push") {
+    if (held) return;
+    if (voice.pushing) voice.release();
+    else void voice.push(); // who cannot hold it presses twice
+    return;
+  }
   if (voice.soundWaits) voice.wake(); // to go on, not to end it
   else if (voice.talking === "off") voice.talk();
   else voice.hush();
 });
 page.talk.addEventListener("pointerdown", (event) => {
   if (voice.mode !== "push" || event.button !== 0) return;
+  pressed = true;
   dismiss();
   page.talk.setPointerCapture(event.pointerId);
   void voice.push();
@@ -205,12 +218,15 @@ function talksBySpace({ code, target, repeat }) {
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !find("dialog[open]")) voice.cancel();
+  if (event.key === "Enter" && event.repeat && event.target === page.talk) event.preventDefault();
   if (!talksBySpace(event)) return;
   event.preventDefault();
   if (!event.repeat) void voice.push();
 });
-document.addEventListener("keyup", ({ code }) => {
-  if (code === "Space") voice.release();
+document.addEventListener("keyup", (event) => {
+  if (event.code !== "Space") return;
+  if (voice.pushing && event.target === page.talk) event.preventDefault(); // a click, in Firefox
+  voice.release();
 });
 addEventListener("blur", () => voice.release()); // the key's end would come to another window
 
@@ -243,16 +259,23 @@ for (const dialog of document.querySelectorAll("dialog")) {
     if (beganBeside && isBeside(event)) dialog.close();
   });
 }
+/** Come in with this one from now on. */
+function enterWith(given) {
+  if (!given) return;
+  token = given;
+  antiphon.introduce({ token });
+  void voice.connect();
+}
+
 find("#token form").addEventListener("submit", (event) => {
   event.preventDefault();
   const field = find("#token input");
-  token = field.value.trim();
+  const given = field.value.trim();
   field.value = "";
   find("#token").close();
-  if (!token) return;
-  antiphon.introduce({ token });
-  void voice.connect();
+  enterWith(given);
 });
+addEventListener("hashchange", () => enterWith(takeToken())); // a link opened in this tab
 
 page.copy.addEventListener("click", async () => {
   try {
