@@ -170,13 +170,10 @@ antiphon.addEventListener("state", ({ detail: { state } }) => {
 
 // --- clicks and keys ----------------------------------------------------------------------------
 
-let pressed = false; // by a pointer, whose click is then none of a key or a screen reader
-page.talk.addEventListener("click", () => {
-  const held = pressed;
-  pressed = false;
+page.talk.addEventListener("click", ({ detail }) => {
   dismiss();
   if (voice.mode === "push") {
-    if (held) return;
+    if (detail > 0) return; // a pointer's, which was held; a key's or a screen reader's counts none
     if (voice.pushing) voice.release();
     else void voice.push(); // who cannot hold it presses twice
     return;
@@ -187,7 +184,6 @@ page.talk.addEventListener("click", () => {
 });
 page.talk.addEventListener("pointerdown", (event) => {
   if (voice.mode !== "push" || event.button !== 0) return;
-  pressed = true;
   dismiss();
   page.talk.setPointerCapture(event.pointerId);
   void voice.push();
@@ -227,6 +223,9 @@ document.addEventListener("keyup", (event) => {
   if (event.code !== "Space") return;
   if (voice.pushing && event.target === page.talk) event.preventDefault(); // a click, in Firefox
   voice.release();
+});
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && voice.soundWaits) voice.wake(); // some browsers need no tap for that
 });
 addEventListener("blur", () => voice.release()); // the key's end would come to another window
 

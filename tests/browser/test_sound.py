@@ -145,6 +145,10 @@ async def test_a_tap_gives_the_sound_back_that_another_program_had(visit: Visito
     await talk.click()
     await expect(visitor.part("status")).to_have_text("Listening")
     await expect(talk).to_have_attribute("aria-label", "Stop talking")
+    await visitor.page.evaluate(TAKEN)
+    await expect(visitor.part("status")).to_have_text("The sound is away")
+    await visitor.page.evaluate("void document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(visitor.part("status")).to_have_text("Listening")  # back from it, without a tap
     assert len(stage.said("mute")) == muted
 
 
