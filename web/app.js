@@ -108,11 +108,14 @@ function say(element, text) {
 
 function orbName(on, push) {
   if (push) return voice.pushing ? "Stop talking" : "Hold to talk";
-  if (voice.soundWaits) return "Go on";
+  if (voice.soundWaits && !tapped) return "Go on";
   return on ? "Stop talking" : "Start talking";
 }
 
+let tapped = false; // for the sound, which waits still
+
 function show() {
+  tapped &&= voice.soundWaits;
   const on = voice.talking !== "off";
   const push = voice.mode === "push";
   document.body.dataset.phase = voice.phase;
@@ -178,8 +181,11 @@ page.talk.addEventListener("click", ({ detail }) => {
     else void voice.push(); // who cannot hold it presses twice
     return;
   }
-  if (voice.soundWaits) voice.wake(); // to go on, not to end it
-  else if (voice.talking === "off") voice.talk();
+  if (voice.soundWaits && !tapped) {
+    tapped = true; // to go on; where that is in vain, the next one ends it
+    voice.wake();
+    show();
+  } else if (voice.talking === "off") voice.talk();
   else voice.hush();
 });
 page.talk.addEventListener("pointerdown", (event) => {
