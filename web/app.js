@@ -27,6 +27,7 @@ const page = {
   save: find(".save"),
 };
 
+const TOLD_MS = 3_000; // that something was done as asked
 const OFTEN = 3; // failures after which a lost line is worth a notice
 const WAY_ON = { talk: "Try again", reconnect: "Reconnect", token: "Enter a token" };
 
@@ -112,6 +113,7 @@ function orbName(on, push) {
   return on ? "Stop talking" : "Start talking";
 }
 
+let done = ""; // a word on what was asked for, in place of the hint
 let tapped = false; // for the sound, which waits still
 
 function show() {
@@ -128,7 +130,8 @@ function show() {
   page.status.ariaLive = voice.caller.speaks ? "off" : "polite";
   const [words, hint] = statusOf(voice);
   say(page.status, words);
-  say(page.hint, hint);
+  page.hint.ariaLive = done && !voice.caller.speaks ? "polite" : "off";
+  say(page.hint, done || hint);
   say(page.connection, connectionOf(voice));
   page.talk.ariaLabel = orbName(on, push);
   page.talk.classList.toggle("on", on && !push);
@@ -282,10 +285,22 @@ find("#token form").addEventListener("submit", (event) => {
 });
 addEventListener("hashchange", () => enterWith(takeToken())); // a link opened in this tab
 
+let untold;
+
+function tell(word) {
+  done = word;
+  show();
+  clearTimeout(untold);
+  untold = setTimeout(() => {
+    done = "";
+    show();
+  }, TOLD_MS);
+}
+
 page.copy.addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText(transcript.asText());
-    say(page.hint, "copied");
+    tell("copied");
   } catch {
     notice(new Problem("The browser does not let this page copy. Save it as a file instead."));
   }
