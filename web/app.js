@@ -1,7 +1,7 @@
 // The page: shows what the conversation does, and turns clicks and keys into its commands.
 
 import { showFigures } from "./figures.js";
-import { takeKept, watchOver } from "./lifeline.js";
+import { Awake, takeKept, watchOver } from "./lifeline.js";
 import { Orb, loudness } from "./orb.js";
 import { Problem, TOO_MANY, serverProblem } from "./problems.js";
 import { SettingsForm, helloOf, loadSettings } from "./settings.js";
@@ -27,6 +27,7 @@ const page = {
   save: find(".save"),
 };
 
+const TOLD_MS = 3_000; // that something was done as asked
 const OFTEN = 3; // failures after which a lost line is worth a notice
 const WAY_ON = { talk: "Try again", reconnect: "Reconnect", token: "Enter a token" };
 
@@ -84,7 +85,8 @@ const voice = new Voice(
   },
 );
 const { antiphon } = voice;
-watchOver(voice.pulse, keepable, () => show());
+const awake = new Awake();
+watchOver(antiphon, voice.pulse, keepable, () => show());
 new Orb(find(".stage canvas"), () => ({
   phase: voice.phase,
   muted: voice.muted,
@@ -106,12 +108,16 @@ function say(element, text) {
 }
 
 function orbName(on, push) {
-  if (push) return "Hold to talk";
-  if (voice.soundWaits) return "Go on";
+  if (push) return voice.pushing ? "Stop talking" : "Hold to talk";
+  if (voice.soundWaits && !tapped) return "Go on";
   return on ? "Stop talking" : "Start talking";
 }
 
+let done = ""; // a word on what was asked for, in place of the hint
+let tapped = false; // for the sound, which waits still
+
 function show() {
+  tapped &&= voice.soundWaits;
   const on = voice.talking !== "off";
   const push = voice.mode === "push";
   document.body.dataset.phase = voice.phase;
@@ -119,9 +125,13 @@ function show() {
   document.body.dataset.mode = voice.mode;
   document.body.dataset.playedMs = String(Math.floor(voice.answers.playedMs));
   document.body.toggleAttribute("data-empty", transcript.isEmpty);
+  awake.want(on);
+  // What a screen reader says while the microphone is open would be taken for the user's words.
+  page.status.ariaLive = voice.caller.speaks ? "off" : "polite";
   const [words, hint] = statusOf(voice);
   say(page.status, words);
-  say(page.hint, hint);
+  page.hint.ariaLive = done && !voice.caller.speaks ? "polite" : "off";
+  say(page.hint, done || hint);
   say(page.connection, connectionOf(voice));
   page.talk.ariaLabel = orbName(on, push);
   page.talk.classList.toggle("on", on && !push);
@@ -166,11 +176,19 @@ antiphon.addEventListener("state", ({ detail: { state } }) => {
 
 // --- clicks and keys ----------------------------------------------------------------------------
 
-page.talk.addEventListener("click", () => {
-  if (voice.mode === "push") return;
+page.talk.addEventListener("click", ({ detail }) => {
   dismiss();
-  if (voice.soundWaits) voice.wake(); // to go on, not to end it
-  else if (voice.talking === "off") voice.talk();
+  if (voice.mode === "push") {
+    if (detail > 0) return; // a pointer's, which was held; a key's or a screen reader's counts none
+    if (voice.pushing) voice.release();
+    else void voice.push(); // who cannot hold it presses twice
+    return;
+  }
+  if (voice.soundWaits && !tapped) {
+    tapped = true; // to go on; where that is in vain, the next one ends it
+    voice.wake();
+    show();
+  } else if (voice.talking === "off") voice.talk();
   else voice.hush();
 });
 page.talk.addEventListener("pointerdown", (event) => {
@@ -205,12 +223,18 @@ function talksBySpace({ code, target, repeat }) {
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !find("dialog[open]")) voice.cancel();
+  if (event.key === "Enter" && event.repeat && event.target === page.talk) event.preventDefault();
   if (!talksBySpace(event)) return;
   event.preventDefault();
   if (!event.repeat) void voice.push();
 });
-document.addEventListener("keyup", ({ code }) => {
-  if (code === "Space") voice.release();
+document.addEventListener("keyup", (event) => {
+  if (event.code !== "Space") return;
+  if (voice.pushing && event.target === page.talk) event.preventDefault(); // a click, in Firefox
+  voice.release();
+});
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && voice.soundWaits) voice.wake(); // some browsers need no tap for that
 });
 addEventListener("blur", () => voice.release()); // the key's end would come to another window
 
@@ -243,21 +267,40 @@ for (const dialog of document.querySelectorAll("dialog")) {
     if (beganBeside && isBeside(event)) dialog.close();
   });
 }
+/** Come in with this one from now on. */
+function enterWith(given) {
+  if (!given) return;
+  token = given;
+  antiphon.introduce({ token });
+  void voice.connect();
+}
+
 find("#token form").addEventListener("submit", (event) => {
   event.preventDefault();
   const field = find("#token input");
-  token = field.value.trim();
+  const given = field.value.trim();
   field.value = "";
   find("#token").close();
-  if (!token) return;
-  antiphon.introduce({ token });
-  void voice.connect();
+  enterWith(given);
 });
+addEventListener("hashchange", () => enterWith(takeToken())); // a link opened in this tab
+
+let untold;
+
+function tell(word) {
+  done = word;
+  show();
+  clearTimeout(untold);
+  untold = setTimeout(() => {
+    done = "";
+    show();
+  }, TOLD_MS);
+}
 
 page.copy.addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText(transcript.asText());
-    say(page.hint, "copied");
+    tell("copied");
   } catch {
     notice(new Problem("The browser does not let this page copy. Save it as a file instead."));
   }

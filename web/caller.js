@@ -2,11 +2,13 @@
 // its frames on their way to the line. Knows nothing of replies.
 
 import { Microphone } from "./microphone.js";
+import { ANOTHER_MICROPHONE, MICROPHONE_GONE } from "./problems.js";
 import { Uplink } from "./uplink.js";
 
 export class Caller {
   state = "off"; // off, asking, on
   muted = false;
+  silent = false; // the microphone lets no sound through: a switch on it, or the system
   pushing = false;
   level = 0; // RMS, 0..1
   frames = 0; // that left
@@ -15,19 +17,20 @@ export class Caller {
   #sound;
   #uplink;
   #onset; // of the user's voice
-  #lost;
+  #observer;
   #microphone = null;
   #asked = 0; // times that one was asked for: what an earlier one brings is not wanted any more
   #releases = 0; // pushes that are over, and whose last frames are on their way here
 
-  /** `lost(Problem)`: there is no microphone any more, or not the one that was chosen. */
-  constructor(sound, uplink, onset, { mode, device, lost }) {
+  /** The observer: lost(Problem): there is no microphone any more, or not the one that was chosen;
+   * replaced(Problem): another one listens; changed(). */
+  constructor(sound, uplink, onset, { mode, device }, observer) {
     this.#sound = sound;
     this.#uplink = uplink;
     this.#onset = onset;
     this.#mode = mode;
     this.#device = device;
-    this.#lost = lost;
+    this.#observer = observer;
   }
 
   /** A frame's way: out of the audio thread, by here and by the uplink, into the socket. */
@@ -110,7 +113,16 @@ export class Caller {
     try {
       await this.#ask();
     } catch (problem) {
-      this.#lost(problem);
+      this.#observer.lost(problem);
+    }
+  }
+
+  /** It is gone, in the middle of a call: another one listens, where there is one. */
+  async #replace() {
+    try {
+      if (await this.#ask()) this.#observer.replaced(ANOTHER_MICROPHONE());
+    } catch {
+      this.#observer.lost(MICROPHONE_GONE());
     }
   }
 
@@ -121,7 +133,11 @@ export class Caller {
     try {
       microphone = await Microphone.open(this.#sound, Uplink.RATE_HZ, this.#device, {
         onFrame: (pcm, level, frameMs) => this.#hear(pcm, level, frameMs),
-        onLost: (problem) => this.#lost(problem),
+        onLost: () => void this.#replace(),
+        onSilent: (silent) => {
+          this.silent = silent;
+          this.#observer.changed();
+        },
       });
     } catch (problem) {
       if (asked === this.#asked) throw problem;
@@ -133,6 +149,7 @@ export class Caller {
     }
     this.#microphone?.close();
     this.#microphone = microphone;
+    this.silent = false;
     microphone.frameMs = this.#uplink.frameMs;
     this.state = "on";
     this.#gate();

@@ -1,6 +1,6 @@
 // The microphone: asks for it, and hands on its frames (20 ms of 16-bit PCM) and their levels.
 
-import { MICROPHONE_GONE, NO_WORKLET, Problem, microphoneProblem } from "./problems.js";
+import { NO_WORKLET, Problem, microphoneProblem } from "./problems.js";
 
 const FLUSH_MS = 250; // sound that stands still answers nobody
 const WANTED = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
@@ -14,16 +14,17 @@ export class Microphone {
   /**
    * Ask and start, in a `Sound` that was woken. `device`: the id of one of `devices`, or "" for the
    * browser's choice; one that is gone gives way to another. `onFrame(pcm, level, frameMs)`, level 0..1
-   * (RMS); `onLost(Problem)`. Throws a Problem.
+   * (RMS); `onLost()`: it was unplugged or taken away; `onSilent(silent)`: a switch on it, or the
+   * system, lets no sound through. Throws a Problem.
    */
-  static async open(sound, rate, device, { onFrame, onLost }) {
+  static async open(sound, rate, device, handlers) {
     if (!sound.context?.audioWorklet || !navigator.mediaDevices) throw NO_WORKLET();
     const audio = { ...WANTED, channelCount: 1, ...(device && { deviceId: { ideal: device } }) };
     let stream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ audio });
       await sound.prepare();
-      return new Microphone(sound.ready, rate, stream, { onFrame, onLost });
+      return new Microphone(sound.ready, rate, stream, handlers);
     } catch (error) {
       for (const track of stream?.getTracks() ?? []) track.stop();
       throw error instanceof Problem ? error : microphoneProblem(error);
@@ -38,7 +39,7 @@ export class Microphone {
       .map(({ deviceId, label }) => ({ id: deviceId, label }));
   }
 
-  constructor(context, rate, stream, { onFrame, onLost }) {
+  constructor(context, rate, stream, { onFrame, onLost, onSilent }) {
     this.#stream = stream;
     this.#source = context.createMediaStreamSource(stream);
     this.#node = new AudioWorkletNode(context, "capture", {
@@ -50,7 +51,10 @@ export class Microphone {
       else onFrame(data.pcm, data.level, data.frameMs);
     };
     this.#source.connect(this.#node);
-    stream.getAudioTracks()[0].onended = () => onLost(MICROPHONE_GONE());
+    const [track] = stream.getAudioTracks();
+    track.onended = onLost;
+    track.onmute = () => onSilent(true);
+    track.onunmute = () => onSilent(false);
   }
 
   /** Muted, the device gives silence, and the browser shows that it does. */
@@ -78,7 +82,7 @@ export class Microphone {
     this.#node.port.postMessage("close");
     this.#source.disconnect();
     for (const track of this.#stream.getTracks()) {
-      track.onended = null;
+      track.onended = track.onmute = track.onunmute = null;
       track.stop();
     }
   }

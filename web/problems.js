@@ -19,8 +19,8 @@ export const NO_WORKLET = () =>
 
 const MICROPHONE = {
   NotAllowedError:
-    "The microphone is blocked. Allow it for this page in the browser's address bar, then try " +
-    "again. You can also write.",
+    "The microphone is blocked. Allow it for this page in the browser's address bar, and for the " +
+    "browser in the system's settings, then try again. You can also write.",
   NotFoundError: "No microphone was found. Plug one in and try again, or write instead.",
   NotReadableError: "Another program is using the microphone. Close it and try again, or write.",
 };
@@ -33,6 +33,9 @@ export function microphoneProblem(error) {
 
 export const MICROPHONE_GONE = () =>
   new Problem("The microphone was unplugged or taken away. You can still write.", "talk");
+
+export const ANOTHER_MICROPHONE = () =>
+  new Problem("The microphone was unplugged or taken away. Another one listens.");
 
 export const SOUND_FAILED = () =>
   new Problem("The page's sound did not load. Tap again; you can also write.");

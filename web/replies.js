@@ -70,9 +70,10 @@ export class Replies {
 
   /** All its audio has come. */
   async end(reply, audioMs) {
+    if (!this.#speaker) return;
     if (audioMs !== undefined) this.#lengthsMs.set(reply, audioMs);
     if (reply === this.#decoding) await (this.#decoded ??= this.#samples.end());
-    this.#speaker?.end(reply);
+    this.#speaker?.end(reply); // which may have been closed meanwhile
   }
 
   hold(reply) {

@@ -124,6 +124,7 @@ export class SettingsForm {
       const { voices, default: usual } = await answer.json();
       const groups = grouped(voices);
       field.replaceChildren(
+        new Option(`as the server has it: ${usual}`, ""),
         ...[...groups].map(([language, members]) => {
           const group = document.createElement("optgroup");
           group.label = languageName(language);
@@ -131,7 +132,7 @@ export class SettingsForm {
           return group;
         }),
       );
-      field.value = voices.some(({ id }) => id === this.#values.voice) ? this.#values.voice : usual;
+      field.value = voices.some(({ id }) => id === this.#values.voice) ? this.#values.voice : "";
       field.disabled = false;
     } catch {
       field.disabled = true; // the server's own voice then

@@ -61,10 +61,11 @@ export class Voice {
     });
     const onset = new Onset();
     this.answers = new Answers(this.antiphon, this.#uplink, onset, observer);
-    this.caller = new Caller(this.#sound, this.#uplink, onset, {
-      mode,
-      device: microphone,
+    const chosen = { mode, device: microphone };
+    this.caller = new Caller(this.#sound, this.#uplink, onset, chosen, {
       lost: (problem) => this.#fail(problem),
+      replaced: (problem) => observer.problem(problem),
+      changed: () => observer.changed(),
     });
   }
 

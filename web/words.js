@@ -15,6 +15,8 @@ const STATUS = {
   thinking: ["Thinking", ""],
   speaking: ["Speaking", "talk to cut in"],
 };
+const HEARS = new Set(["listening", "hearing"]);
+const SILENT = ["The microphone is silent", "something outside of this page has switched it off"];
 const HELD_BACK = {
   free: ["The sound is away", "tap the orb to go on"],
   push: ["The sound is away", "let go, and hold the orb again"],
@@ -36,6 +38,7 @@ export function statusOf(voice) {
   }
   if (voice.soundWaits) return HELD_BACK[mode];
   if (voice.answers.held) return ["Holding on", "go on, or wait"];
+  if (voice.caller.silent && HEARS.has(phase)) return SILENT;
   if (voice.muted && phase === "listening") return ["Muted", "unmute to go on"];
   if (mode === "push" && PUSH[phase]) return PUSH[phase];
   if (phase === "speaking" && voice.talking === "off") return ["Speaking", ""];

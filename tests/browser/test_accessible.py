@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,6 +123,34 @@ async def test_the_keyboard_alone_is_enough(visit: Visitor) -> None:
     await page.keyboard.press("Escape")
     await api.expect(page.locator("#settings")).to_be_hidden()
     await api.expect(visitor.part("settings")).to_be_focused()
+
+
+PUSH = "localStorage.setItem('antiphon.settings', JSON.stringify({ mode: 'push' }));"
+
+
+async def test_who_cannot_hold_the_orb_presses_it_twice(visit: Visitor) -> None:
+    """A screen reader and the Enter key give clicks, and no pointer that is held."""
+    visitor, stage = await on_stage(visit, script=PUSH)
+    status, talk = visitor.part("status"), visitor.part("talk")
+    click = partial(talk.evaluate, "(orb) => orb.click()")
+    for turn, press in enumerate((partial(talk.press, "Enter"), click), start=1):
+        await press()
+        await api.expect(status).to_have_text("I hear you")
+        await api.expect(talk).to_have_attribute("aria-label", "Stop talking")
+        await press()
+        await api.expect(talk).to_have_attribute("aria-label", "Hold to talk")
+        await stage.until("commit", turn)
+
+
+async def test_a_screen_reader_does_not_speak_into_an_open_microphone(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit)
+    status = visitor.part("status")
+    await api.expect(status).to_have_attribute("aria-live", "polite")
+    await visitor.part("talk").click()
+    await stage.until("unmute")
+    await api.expect(status).to_have_attribute("aria-live", "off")
+    await visitor.part("mute").click()
+    await api.expect(status).to_have_attribute("aria-live", "polite")
 
 
 SPOKEN = 12

@@ -89,6 +89,40 @@ async def test_the_microphone_can_be_changed_in_the_middle_of_a_call(visit: Visi
     assert await visitor.page.evaluate("asked") == [second]
 
 
+LOSE = "void tracks.at(-1).dispatchEvent(new Event('ended'))"
+
+
+async def test_a_microphone_that_is_unplugged_gives_way_to_another(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit, script=DEVICES)
+    talk = visitor.part("talk")
+    await talk.click()
+    await stage.until("unmute")
+    await visitor.page.evaluate(LOSE)
+    await visitor.until("asked.length === 2")
+    await expect(visitor.part("notice")).to_contain_text("Another one listens")
+    assert await visitor.page.evaluate("tracks.map((track) => track.readyState)") == [
+        "ended",
+        "live",
+    ]
+    await expect(visitor.part("level")).not_to_have_attribute("data-level", "0", timeout=WITHIN_MS)
+    gone = "() => Promise.reject(new DOMException('none', 'NotFoundError'))"
+    await visitor.page.evaluate(f"void (navigator.mediaDevices.getUserMedia = {gone})")
+    await visitor.page.evaluate(LOSE)
+    await expect(visitor.part("notice")).to_contain_text("You can still write")
+    await expect(talk).to_have_attribute("aria-label", "Start talking")
+
+
+async def test_a_microphone_that_is_switched_off_elsewhere_is_said(visit: Visitor) -> None:
+    visitor, _ = await on_stage(visit, script=DEVICES)
+    status = visitor.part("status")
+    await visitor.part("talk").click()
+    await expect(status).to_have_text("Listening")
+    await visitor.page.evaluate("void tracks[0].dispatchEvent(new Event('mute'))")
+    await expect(status).to_have_text("The microphone is silent")
+    await visitor.page.evaluate("void tracks[0].dispatchEvent(new Event('unmute'))")
+    await expect(status).to_have_text("Listening")
+
+
 async def test_the_loudspeaker_can_be_changed_and_one_that_is_gone_is_said(visit: Visitor) -> None:
     visitor, _ = await on_stage(visit, script=DEVICES)
     await visitor.part("talk").click()
@@ -118,14 +152,23 @@ async def converse(visit: Visitor, **options: object) -> tuple[Visit, Stage]:
     return visitor, stage
 
 
+COPIED = """async () => {
+  // What is said of it, to eye and ear, also when something else happens.
+  const hint = document.querySelector(".stage .hint");
+  document.querySelector(".copy").click();
+  while (hint.textContent !== "copied") await new Promise((soon) => setTimeout(soon, 10));
+  dispatchEvent(new Event("offline"));
+  return [hint.textContent, hint.ariaLive];
+}"""
 AS_TEXT = "You: Hello.\nAntiphon: One, two, [not heard: three, four.]"
 
 
 async def test_the_transcript_can_be_copied(visit: Visitor) -> None:
     visitor, _ = await converse(visit)
     await visitor.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    await visitor.part("copy").click()
-    await expect(visitor.page.locator(".stage .hint")).to_have_text("copied")
+    await visitor.part("copy").focus()
+    assert await visitor.page.evaluate(COPIED) == ["copied", "polite"]
+    await expect(visitor.page.locator(".stage .hint")).not_to_have_text("copied")
     assert await visitor.page.evaluate("navigator.clipboard.readText()") == AS_TEXT
 
 

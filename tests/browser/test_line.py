@@ -316,6 +316,66 @@ async def test_a_page_that_is_reloaded_shows_what_was_said(visit: Visitor) -> No
     await expect(another.get_by_test_id("connection")).to_have_text("not connected")
 
 
+HIDES = """
+  // `hide()`: a telephone shows another program. What it ends then is not told that it goes.
+  addEventListener("pagehide", (event) => event.stopImmediatePropagation());
+  window.hide = () => {
+    Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+  window.come = () => {
+    delete document.visibilityState;
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+"""
+KEPT = "sessionStorage.getItem('antiphon.away')"
+
+
+async def test_a_page_that_was_ended_while_hidden_goes_on_with_its_last_token(
+    visit: Visitor,
+) -> None:
+    stage = Stage(welcomes=False)
+    visitor, _ = await on_stage(visit, stage, script=HIDES)
+    stage.welcome(resume="first")
+    await expect(visitor.part("connection")).to_have_text("connected")
+    await visitor.page.evaluate("hide(), come()")
+    assert await visitor.page.evaluate(KEPT) is None
+    await visitor.page.evaluate("hide()")
+    await stage.hang_up(1012)
+    assert (await stage.until("hello", 2))["resume"] == "first"
+    stage.welcome(resume="second", resumed=True, history=[])
+    await expect(visitor.part("connection")).to_have_text("connected")
+    await visitor.page.reload()
+    assert (await stage.until("hello", 3))["resume"] == "second"
+
+
+SCREEN = """
+  window.locks = []; // "on", "off"
+  Object.defineProperty(navigator, "wakeLock", {
+    value: {
+      request: async () => {
+        locks.push("on");
+        return { release: async () => void locks.push("off") };
+      },
+    },
+  });
+"""
+
+
+async def test_the_screen_stays_on_while_one_talks(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit, script=HIDES + SCREEN)
+    assert await visitor.page.evaluate("locks") == []
+    await visitor.part("talk").click()
+    await stage.until("unmute")
+    await visitor.until("locks.join() === 'on'")
+    await visitor.page.evaluate("hide()")
+    await visitor.until("locks.join() === 'on,off'")
+    await visitor.page.evaluate("come()")
+    await visitor.until("locks.join() === 'on,off,on'")
+    await visitor.part("talk").click()
+    await visitor.until("locks.join() === 'on,off,on,off'")
+
+
 async def test_a_line_that_says_nothing_is_asked_and_given_up(visit: Visitor) -> None:
     visitor, stage = await on_stage(visit)
     await stage.until("text")

@@ -237,6 +237,19 @@ async def test_a_token_in_the_fragment_leaves_the_address_and_lies_in_no_storage
         await visitor.page.close()  # before the server is gone, of which it would complain
 
 
+async def test_a_token_in_a_link_that_is_opened_in_the_same_tab_is_taken_too(
+    visit: Visitor,
+) -> None:
+    async with live_server(**AUTH) as guarded:
+        visitor = await visit(at=guarded.url)
+        await visitor.write("Good evening.")
+        await expect(visitor.part("notice")).to_contain_text("asks for a token")
+        await visitor.page.evaluate(f"void (location.hash = 'token={token('anna')}')")
+        await expect(visitor.said_by("assistant")).to_have_text(SOMETHING, timeout=WITHIN_MS)
+        assert await visitor.page.evaluate("location.href") == f"{guarded.url}/"
+        await visitor.page.close()  # before the server is gone, of which it would complain
+
+
 async def test_a_kept_voice_that_this_server_lacks_gives_way_to_its_own(visit: Visitor) -> None:
     kept = "localStorage.setItem('antiphon.settings', JSON.stringify({ voice: 'nobody' }))"
     visitor = await visit(script=kept)
@@ -365,6 +378,7 @@ async def test_a_choice_that_is_taken_back_is_told(visit: Visitor) -> None:
     await language.select_option("de")
     configured = await stage.until("configure", 2)
     assert (configured["instructions"], configured["language"]) == ("Be brief.", "de")
+    assert configured["voice"] == ""  # which nobody has chosen
     await prompt.fill(" ")
     await prompt.blur()
     await language.select_option("")

@@ -145,7 +145,28 @@ async def test_a_tap_gives_the_sound_back_that_another_program_had(visit: Visito
     await talk.click()
     await expect(visitor.part("status")).to_have_text("Listening")
     await expect(talk).to_have_attribute("aria-label", "Stop talking")
+    await visitor.page.evaluate(TAKEN)
+    await expect(visitor.part("status")).to_have_text("The sound is away")
+    await visitor.page.evaluate("void document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(visitor.part("status")).to_have_text("Listening")  # back from it, without a tap
     assert len(stage.said("mute")) == muted
+
+
+async def test_where_the_sound_does_not_come_back_a_second_tap_ends_it(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit, script=CONTEXTS)
+    talk = visitor.part("talk")
+    await talk.click()
+    await expect(visitor.part("status")).to_have_text("Listening")
+    muted = len(stage.said("mute"))
+    await visitor.page.evaluate(TAKEN)
+    await visitor.page.evaluate("void (contexts[0].resume = () => Promise.reject(new Error('no')))")
+    await expect(talk).to_have_attribute("aria-label", "Go on")
+    await talk.click()
+    await expect(talk).to_have_attribute("aria-label", "Stop talking")
+    await expect(visitor.part("status")).to_have_text("The sound is away")
+    await talk.click()
+    await stage.until("mute", muted + 1)
+    await expect(talk).to_have_attribute("aria-label", "Start talking")
 
 
 async def test_where_a_loudspeaker_is_unplugged_the_usual_one_plays(visit: Visitor) -> None:
