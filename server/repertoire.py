@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import structlog
 
-from pipeline.engines.build import Engines
+from pipeline.engines.engine_set import Engines
 from pipeline.errors import SettingsError
 from session.catalogue import Catalogue
 
