@@ -81,9 +81,8 @@ class Realtime:
 
     def decode(self, text: str) -> msg.Command | Audio:
         """One frame. Raises `ClientError`s, for which `ref_of` has the `ref`."""
-        event = incoming.read_event(text)
-        if not isinstance(event, incoming.Append) and len(text) > limits.TEXT_BYTES:
-            raise Mistake(f"an event without audio has at most {limits.TEXT_BYTES} bytes")
+        large = len(text) > limits.TEXT_BYTES
+        event = incoming.read_append(text) if large else incoming.read_event(text)
         ref = incoming.ref(event)
         match event:
             case incoming.Append(audio=data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from base64 import b64encode
 from dataclasses import replace
 from typing import get_args
@@ -22,11 +23,12 @@ from pipeline.events import (
     SpeechStopped,
     UserTranscript,
 )
-from server.wire.realtime import Realtime
+from server.wire.realtime import APPEND_BYTES, Realtime
 from server.wire.realtime_audio import Audio
 from server.wire.realtime_in import ClientEvent, ref_of
 from server.wire.realtime_out import error_object
 from server.wire.realtime_words import Words
+from session import limits
 from session.catalogue import Catalogue
 from session.items import Item
 from session.messages import (
@@ -278,6 +280,45 @@ def test_no_threshold_at_all_is_a_threshold() -> None:
 def test_what_is_no_json_is_a_mistake(text: str) -> None:
     with pytest.raises(ClientError):
         codec().decode(text)
+
+
+MANY = "[[]" + ",[]" * 1_000_000 + "]"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"type": "conversation.item.create", "item": {"a": %s}}',
+        '{"item": {"a": %s}, "type": "conversation.item.create"}',
+        '{"type": "session.update", "session": {"a": %s}, "type": "input_audio_buffer.append"}',
+        '{"type": "input_audio_buffer.append", "item": %s, "type": "conversation.item.create"}',
+        '{"type": "input_audio_buffer.clear", "a": %s}',
+        '{"audio": "AAAA", "a": %s}',
+        "%s",
+        '{"type": "input_audio_buffer.append", "a": %s',
+    ],
+)
+def test_of_an_event_that_is_too_large_nothing_is_built(frame: str) -> None:
+    text, one = frame % MANY, codec()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ClientError, match="An event without audio has at most 100000 bytes"):
+            one.decode(text)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < limits.TEXT_BYTES
+
+
+def test_audio_is_taken_from_a_large_event_wherever_its_type_stands() -> None:
+    audio = b64encode(bytes(600_000)).decode()
+    for frame in (
+        {"type": "input_audio_buffer.append", "audio": audio},
+        {"event_id": "mine", "audio": audio, "type": "input_audio_buffer.append"},
+    ):
+        assert codec().decode(json.dumps(frame)) == Audio(bytes(600_000))
+    with pytest.raises(ClientError, match="at most 15728640 bytes"):
+        codec().decode(json.dumps({**frame, "audio": "AAAA" * (APPEND_BYTES // 4 + 1)}))
 
 
 def test_a_session_becomes_settings() -> None:
