@@ -3,6 +3,7 @@
 Audio comes in already paced (`pipeline.playback`), so this holds about a second of it while the
 client reads. A client that does not read loses audio that is over 5 s late, with a warning, and is
 closed when anything is 15 s late or the text alone fills the box, its largest message not counted.
+Who asks for more than it reads is not read either (`room`): only what nobody asked for can fill it.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ from session.messages import (
 LATE_S, STUCK_S = 5.0, 15.0
 MAX_TEXT_BYTES = 100_000
 """Of all that waits but audio, beside one message of whatever size."""
+READ_ON_BYTES = MAX_TEXT_BYTES // 2
+"""Of that: while more waits, the client's messages are not read."""
 EVENT_BYTES = 200
 """What an event takes besides its text."""
 MAX_AUDIO_BYTES = 10 * 24_000 * 2
@@ -69,7 +72,7 @@ class _Held(NamedTuple):
 
 
 class Outbox:
-    """A queue of two lanes. `put` never waits; `next` does."""
+    """A queue of two lanes. `put` never waits; `next` does, and `room` for whoever may."""
 
     def __init__(
         self,
@@ -88,7 +91,7 @@ class Outbox:
         self._cut = cut
         self._urgent: deque[_Held] = deque()
         self._ordered: deque[_Held] = deque()
-        self._more = Bell()
+        self._more, self._less = Bell(), Bell()
         self._closed = False
         self._dropping = False
         self._steps: Counter[int] = Counter()
@@ -152,6 +155,11 @@ class Outbox:
         audio = (held.event for held in kept)
         self.audio_bytes = sum(len(event.pcm) for event in audio if isinstance(event, ReplyAudio))
 
+    async def room(self) -> None:
+        """Wait until the box is half empty: for the one who reads what the client asks."""
+        while self._text_bytes > READ_ON_BYTES:
+            await self._less.wait()
+
     def close(self) -> None:
         """Nothing more will come; what is in the box is still sent."""
         self._closed = True
@@ -173,6 +181,7 @@ class Outbox:
         held = (self._urgent or self._ordered).popleft()
         event = held.event
         self._text_bytes -= held.text_bytes
+        self._less.ring()
         if isinstance(event, ReplyAudio):
             self.audio_bytes -= len(event.pcm)
         elif ordered and isinstance(event, _STEPS):

@@ -87,10 +87,11 @@ class RealtimeTalk(Talk):
     async def read(self, session: Session) -> None:
         """Events, one a frame."""
         for early in self._first:  # they were counted when they came
+            await self.outbox.room()
             await self._obey(session, early, self._decoded(early))
         self._first = []
         while True:
-            text, data = await self.connection.receive()
+            text, data = await self.receive()
             if text is None:
                 self.tell(Failed(BadMessage("events are sent as text frames")))
                 self.intake.check_text()
@@ -126,7 +127,7 @@ class RealtimeTalk(Talk):
             self._codec.take_back(command)
             self.tell(Failed(error, ref=ref_of(text)))
             return
-        await session.tell(command)
+        await self.ask(session, command)
 
 
 @dataclass(frozen=True, slots=True)

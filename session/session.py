@@ -137,6 +137,10 @@ class Session:
         """Hand over a command; waits while the inbox is full."""
         await deliver(command, self._inbox, self._pipeline.listening)
 
+    async def caught_up(self) -> None:
+        """Wait until the command that was told last is obeyed: what answers it is sent then."""
+        await self._inbox.drained()
+
     @property
     def has_room(self) -> bool:
         """The ear keeps up with the audio."""

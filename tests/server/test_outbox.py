@@ -168,6 +168,23 @@ async def test_a_message_that_has_left_makes_no_room_for_others() -> None:
     assert (box.stuck, len(box)) == (True, 2)
 
 
+async def test_whoever_reads_what_a_client_asks_waits_until_the_box_is_half_empty() -> None:
+    box = Outbox()
+    quarter = MAX_TEXT_BYTES // 4 - EVENT_BYTES
+    for _ in range(2):
+        box.put(ReplyText(1, "x" * quarter))
+    await box.room()
+    for _ in range(2):
+        box.put(ReplyText(1, "x" * quarter))
+    box.put(audio(1))  # takes none of it
+    waiting = asyncio.ensure_future(box.room())
+    for left in (3, 2):
+        await asyncio.sleep(0)
+        assert not waiting.done(), f"{left + 1} quarters of it wait"
+        await box.next()
+    await waiting
+
+
 async def test_nothing_of_a_reply_overtakes_its_start() -> None:
     box = Outbox()
     events = [ReplyStarted(1, 1), Interrupted(1, ""), ReplyDone(1, 1, "interrupted", "", "")]
