@@ -37,6 +37,7 @@ from session.messages import (
     GoingAway,
     ItemAdded,
     ItemRetrieved,
+    Settings,
     Warned,
     Welcome,
 )
@@ -155,9 +156,10 @@ class Outbox:
         audio = (held.event for held in kept)
         self.audio_bytes = sum(len(event.pcm) for event in audio if isinstance(event, ReplyAudio))
 
-    async def room(self) -> None:
-        """Wait until the box is half empty: for the one who reads what the client asks."""
-        while self._text_bytes > READ_ON_BYTES:
+    async def room(self, beside: Callable[[], int] = lambda: 0) -> None:
+        """Wait until the box is half empty: for the one who reads what the client asks. `beside`:
+        bytes that are kept elsewhere until what waits here is sent."""
+        while self._text_bytes + beside() > READ_ON_BYTES and len(self):
             await self._less.wait()
 
     def close(self) -> None:
@@ -222,12 +224,17 @@ def _text_size(event: Event) -> int:
         case ReplyDone(text=text, heard=heard):
             return EVENT_BYTES + _bytes(text) + _bytes(heard)
         case Configured(settings=settings):
-            return EVENT_BYTES + _bytes(settings.instructions)
+            return EVENT_BYTES + _settings_bytes(settings)
         case Welcome(settings=settings, history=history):
             said = sum(_bytes(item.text) for item in history)
-            return EVENT_BYTES + _bytes(settings.instructions) + said
+            return EVENT_BYTES + _settings_bytes(settings) + said
         case _:
             return EVENT_BYTES
+
+
+def _settings_bytes(settings: Settings) -> int:
+    tools = (_bytes(t.name) + _bytes(t.description) + _bytes(t.parameters) for t in settings.tools)
+    return _bytes(settings.instructions) + sum(tools)
 
 
 def _bytes(text: str) -> int:

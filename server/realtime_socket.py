@@ -87,7 +87,7 @@ class RealtimeTalk(Talk):
     async def read(self, session: Session) -> None:
         """Events, one a frame."""
         for early in self._first:  # they were counted when they came
-            await self.outbox.room()
+            await self.room()
             await self._obey(session, early, self._decoded(early))
         self._first = []
         while True:
@@ -103,6 +103,10 @@ class RealtimeTalk(Talk):
                     self.intake.check_text()
                 await self._obey(session, text, command)
             session.figures.bytes_in += len(text or data or b"")
+
+    async def room(self) -> None:
+        """Wait while much waits to be sent, of sessions as they were updated too."""
+        await self.outbox.room(lambda: self._codec.untold_bytes)
 
     def _decoded(self, text: str) -> Command | Audio | None:
         """None: it was refused, and the client told so."""

@@ -148,8 +148,12 @@ class Talk(ABC):
     async def receive(self) -> tuple[str | None, bytes | None]:
         """The next frame, as `Connection.receive`; none while much waits to be sent. A client that
         does not read its answers is made to wait with its questions."""
-        await self.outbox.room()
+        await self.room()
         return await self.connection.receive()
+
+    async def room(self) -> None:
+        """Wait while much waits to be sent."""
+        await self.outbox.room()
 
     def tell(self, event: Event) -> None:
         """Put an event on its way to the client."""

@@ -362,6 +362,35 @@ def test_eagerness_is_pace(eagerness: str, pace: str) -> None:
     assert command.pace == pace
 
 
+def test_an_update_that_is_not_told_yet_is_kept_as_what_will_be_sent() -> None:
+    """Of many small fields, objects take ten times as much."""
+    one = codec()
+
+    def update(**session: object) -> None:
+        one.decode(json.dumps({"type": "session.update", "session": session}))
+
+    schema = {"type": "object", "properties": {f"a{at}": {} for at in range(4_000)}}
+    speeds, taken_bytes = [1 + at / 20 for at in range(20)], list[int]()
+    tracemalloc.start()
+    try:
+        update(tools=[{"type": "function", "name": "clock", "parameters": schema}])
+        for speed in speeds:
+            update(audio={"output": {"speed": speed}})
+            taken_bytes.append(tracemalloc.get_traced_memory()[0] - one.untold_bytes)
+    finally:
+        tracemalloc.stop()
+    assert one.untold_bytes > len(speeds) * 40_000
+    # An encoder's buffer is up to half as long again as what it holds.
+    assert taken_bytes[-1] - taken_bytes[0] < one.untold_bytes // 2
+    for speed in (1.0, *speeds):
+        (frame,) = one.encode(Configured(Settings("tone", "")))
+        updated = json.loads(frame)
+        check_form(updated)
+        assert updated["session"]["audio"]["output"]["speed"] == speed
+        assert updated["session"]["tools"][0]["parameters"] == schema
+    assert one.untold_bytes == 0
+
+
 def test_an_update_that_is_refused_changes_nothing() -> None:
     one = codec()
     before = one.session.shown()

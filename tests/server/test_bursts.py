@@ -11,7 +11,9 @@ import websockets
 
 from server import talk
 from server.outbox import MAX_TEXT_BYTES
+from server.wire.realtime import Realtime
 from session import limits
+from session.messages import Event
 from tests.realtime.client import connected
 from tests.support import call, live_server
 
@@ -51,6 +53,34 @@ async def test_a_long_item_that_is_asked_for_many_times_at_once_is_given_each_ti
         at_once(client.socket, *[{"type": "conversation.item.retrieve", "item_id": item}] * MANY)
         for _ in range(MANY):
             await client.until("conversation.item.retrieved")
+
+
+async def test_of_updates_that_are_read_slowly_few_wait_whatever_they_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A transcription's prompt changes nothing, is no setting, and is shown."""
+    held: list[int] = []
+    decode = Realtime.decode
+
+    def noted(self: Realtime, text: str) -> object:
+        held.append(self.untold_bytes)
+        return decode(self, text)
+
+    send = talk.Connection.send
+
+    async def slowly(self: talk.Connection, event: Event) -> int:
+        await asyncio.sleep(0.05)
+        return await send(self, event)
+
+    monkeypatch.setattr(Realtime, "decode", noted)
+    monkeypatch.setattr(talk.Connection, "send", slowly)
+    async with live_server() as server, connected(server.url.replace("http", "ws")) as client:
+        await client.update(audio={"input": {"transcription": {"prompt": LONG}}})
+        update = {"type": "session.update", "session": {"type": "realtime"}}
+        at_once(client.socket, *[update] * MANY)
+        for _ in range(MANY):
+            await client.until("session.updated")
+        assert len(LONG) < max(held) < MAX_TEXT_BYTES // 2 + 2 * len(LONG)
 
 
 async def test_who_asks_on_and_reads_nothing_is_closed_and_little_waits_for_it(
