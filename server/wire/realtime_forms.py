@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from pipeline.engines.ports import Tool
 from pipeline.errors import BadMessage
 from server.wire.native_in import check_tools
+from session import limits
 from session.messages import Modality
 
 Text = Annotated[str, Meta(max_length=100_000)]
@@ -170,6 +171,8 @@ def voice_name(voice: str | VoiceId | None) -> str | None:
 
 def formed(raw: object, kind: Any, where: str) -> Any:
     """A part of an event in its form. Raises `Mistake` that says where it is not."""
+    if limits.is_too_deep(raw):
+        raise Mistake(f"more than {limits.MOST_DEPTH} objects within one another", param=where)
     try:
         return msgspec.convert(raw, kind)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:

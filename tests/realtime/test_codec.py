@@ -310,6 +310,50 @@ def test_of_an_event_that_is_too_large_nothing_is_built(frame: str) -> None:
     assert peak_bytes < limits.TEXT_BYTES
 
 
+def nested(depth: int, form: str) -> str:
+    """JSON of objects or lists within one another."""
+    return '{"a":' * depth + "1" + "}" * depth if form == "{}" else "[" * depth + "]" * depth
+
+
+DEEP = [
+    ('{"type": "session.update", "session": {"tracing": {"metadata": %s}}}', 2, "session"),
+    (
+        '{"type": "session.update", "session": {"tools": [{"type": "function", "name": "a",'
+        ' "parameters": {"a": %s}}]}}',
+        4,
+        "session",
+    ),
+    ('{"type": "session.update", "session": {"unknown": %s}}', 1, "session"),
+    ('{"type": "conversation.item.create", "item": {"content": %s}}', 1, "item"),
+    ('{"type": "response.create", "response": {"input": [{"content": %s}]}}', 3, "response"),
+]
+
+
+@pytest.mark.parametrize("form", ["{}", "[]"])
+@pytest.mark.parametrize(("frame", "around", "where"), DEEP)
+def test_what_is_nested_too_deep_is_a_mistake_at_any_depth(
+    frame: str, around: int, where: str, form: str
+) -> None:
+    least = limits.MOST_DEPTH - around + 1
+    for depth in (least, 500, *range(900, 1_001, 3), 5_000):
+        with pytest.raises(ClientError) as refused:
+            codec().decode(frame % nested(depth, form))
+        if depth < 900:  # more may be too deep to be read at all
+            assert "more than 100 objects" in str(refused.value)
+            assert refused.value.param == where
+
+
+@pytest.mark.parametrize("form", ["{}", "[]"])
+@pytest.mark.parametrize(("frame", "around"), [(frame, around) for frame, around, _ in DEEP[:2]])
+def test_what_is_nested_as_deep_as_may_be_is_kept_and_shown(
+    frame: str, around: int, form: str
+) -> None:
+    one, update = codec(), frame % nested(limits.MOST_DEPTH - around, form)
+    for _ in range(2):
+        one.decode(update)
+        assert told(one, Configured(Settings("tone", ""))) == ["session.updated"]
+
+
 def test_audio_is_taken_from_a_large_event_wherever_its_type_stands() -> None:
     audio = b64encode(bytes(600_000)).decode()
     for frame in (
