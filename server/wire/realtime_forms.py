@@ -45,7 +45,8 @@ Format = Pcm | Pcmu | Pcma
 class ServerVad(Struct, tag="server_vad"):
     threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
     prefix_padding_ms: Annotated[int, Meta(ge=0, le=5_000)] | None = None
-    silence_duration_ms: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+    silence_duration_ms: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    """No silence ends no turn: without a duration words and sound decide."""
     idle_timeout_ms: Annotated[int, Meta(ge=5_000, le=30_000)] | None = None
     create_response: bool | None = None
     interrupt_response: bool | None = None

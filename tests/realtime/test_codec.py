@@ -266,6 +266,22 @@ def test_a_truncation_or_a_tracing_of_another_form_is_a_mistake() -> None:
             codec().decode(json.dumps({"type": "session.update", "session": {name: value}}))
 
 
+def test_a_turn_that_ends_with_no_silence_at_all_is_a_mistake() -> None:
+    """0 is a session's word for a silence that nobody chose."""
+
+    def update(silence_ms: int) -> str:
+        vad = {"type": "server_vad", "silence_duration_ms": silence_ms}
+        session = {"audio": {"input": {"turn_detection": vad}}}
+        return json.dumps({"type": "session.update", "session": session})
+
+    with pytest.raises(ClientError, match="Expected `int` >= 1") as refused:
+        codec().decode(update(0))
+    assert refused.value.param == "session.audio.input.turn_detection.silence_duration_ms"
+    shortest = codec().decode(update(1))
+    assert isinstance(shortest, Configure)
+    assert shortest.silence_ms == 1
+
+
 def test_no_threshold_at_all_is_a_threshold() -> None:
     one = codec()
     vad = {"type": "server_vad", "threshold": 0.0}
