@@ -3,6 +3,7 @@
 Audio comes in already paced (`pipeline.playback`), so this holds about a second of it while the
 client reads. A client that does not read loses audio that is over 5 s late, with a warning, and is
 closed when anything is 15 s late or the text alone fills the box, its largest message not counted.
+Who asks for more than it reads is not read either (`room`): only what nobody asked for can fill it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from session.messages import (
     GoingAway,
     ItemAdded,
     ItemRetrieved,
+    Settings,
     Warned,
     Welcome,
 )
@@ -43,6 +45,8 @@ from session.messages import (
 LATE_S, STUCK_S = 5.0, 15.0
 MAX_TEXT_BYTES = 100_000
 """Of all that waits but audio, beside one message of whatever size."""
+READ_ON_BYTES = MAX_TEXT_BYTES // 2
+"""Of that: while more waits, the client's messages are not read."""
 EVENT_BYTES = 200
 """What an event takes besides its text."""
 MAX_AUDIO_BYTES = 10 * 24_000 * 2
@@ -69,7 +73,7 @@ class _Held(NamedTuple):
 
 
 class Outbox:
-    """A queue of two lanes. `put` never waits; `next` does."""
+    """A queue of two lanes. `put` never waits; `next` does, and `room` for whoever may."""
 
     def __init__(
         self,
@@ -89,7 +93,7 @@ class Outbox:
         # Some hundreds at most, and mostly none: an empty deque takes 760 bytes.
         self._urgent: list[_Held] = []
         self._ordered: list[_Held] = []
-        self._more = Bell()
+        self._more, self._less = Bell(), Bell()
         self._closed = False
         self._dropping = False
         self._steps: Counter[int] = Counter()
@@ -153,6 +157,12 @@ class Outbox:
         audio = (held.event for held in kept)
         self.audio_bytes = sum(len(event.pcm) for event in audio if isinstance(event, ReplyAudio))
 
+    async def room(self, beside: Callable[[], int] = lambda: 0) -> None:
+        """Wait until the box is half empty: for the one who reads what the client asks. `beside`:
+        bytes that are kept elsewhere until what waits here is sent."""
+        while self._text_bytes + beside() > READ_ON_BYTES and len(self):
+            await self._less.wait()
+
     def close(self) -> None:
         """Nothing more will come; what is in the box is still sent."""
         self._closed = True
@@ -174,6 +184,7 @@ class Outbox:
         held = (self._urgent or self._ordered).pop(0)
         event = held.event
         self._text_bytes -= held.text_bytes
+        self._less.ring()
         if isinstance(event, ReplyAudio):
             self.audio_bytes -= len(event.pcm)
         elif ordered and isinstance(event, _STEPS):
@@ -214,12 +225,17 @@ def _text_size(event: Event) -> int:
         case ReplyDone(text=text, heard=heard):
             return EVENT_BYTES + _bytes(text) + _bytes(heard)
         case Configured(settings=settings):
-            return EVENT_BYTES + _bytes(settings.instructions)
+            return EVENT_BYTES + _settings_bytes(settings)
         case Welcome(settings=settings, history=history):
             said = sum(_bytes(item.text) for item in history)
-            return EVENT_BYTES + _bytes(settings.instructions) + said
+            return EVENT_BYTES + _settings_bytes(settings) + said
         case _:
             return EVENT_BYTES
+
+
+def _settings_bytes(settings: Settings) -> int:
+    tools = (_bytes(t.name) + _bytes(t.description) + _bytes(t.parameters) for t in settings.tools)
+    return _bytes(settings.instructions) + sum(tools)
 
 
 def _bytes(text: str) -> int:

@@ -58,9 +58,12 @@ def new_codec(house: House, model: str, session: dict[str, Any]) -> Realtime:
 
 def _read(body: bytes) -> _Wanted:
     try:
-        return msgspec.json.decode(body or b"{}", type=_Wanted)
+        wanted = msgspec.json.decode(body or b"{}", type=_Wanted)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError) as error:
         raise BadMessage(f"not a request of this API: {str(error)[:300]}") from None
+    if limits.is_too_deep(wanted.session):
+        raise BadMessage(f"more than {limits.MOST_DEPTH} objects within one another")
+    return wanted
 
 
 routes = [Route("/v1/realtime/client_secrets", client_secrets, methods=["POST"])]

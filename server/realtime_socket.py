@@ -87,10 +87,11 @@ class RealtimeTalk(Talk):
     async def read(self, session: Session) -> None:
         """Events, one a frame."""
         for early in self._first:  # they were counted when they came
+            await self.room()
             await self._obey(session, early, self._decoded(early))
         self._first = []
         while True:
-            text, data = await self.connection.receive()
+            text, data = await self.receive()
             if text is None:
                 self.tell(Failed(BadMessage("events are sent as text frames")))
                 self.intake.check_text()
@@ -102,6 +103,10 @@ class RealtimeTalk(Talk):
                     self.intake.check_text()
                 await self._obey(session, text, command)
             session.figures.bytes_in += len(text or data or b"")
+
+    async def room(self) -> None:
+        """Wait while much waits to be sent, of sessions as they were updated too."""
+        await self.outbox.room(lambda: self._codec.untold_bytes)
 
     def _decoded(self, text: str) -> Command | Audio | None:
         """None: it was refused, and the client told so."""
@@ -126,7 +131,7 @@ class RealtimeTalk(Talk):
             self._codec.take_back(command)
             self.tell(Failed(error, ref=ref_of(text)))
             return
-        await session.tell(command)
+        await self.ask(session, command)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,21 @@ class Talk(ABC):
             lease=self.lease,
         )
 
+    async def ask(self, session: Session, command: Command) -> None:
+        """Hand over a command; waits until it is obeyed, and its answers are on their way."""
+        await session.tell(command)
+        await session.caught_up()
+
+    async def receive(self) -> tuple[str | None, bytes | None]:
+        """The next frame, as `Connection.receive`; none while much waits to be sent. A client that
+        does not read its answers is made to wait with its questions."""
+        await self.room()
+        return await self.connection.receive()
+
+    async def room(self) -> None:
+        """Wait while much waits to be sent."""
+        await self.outbox.room()
+
     def tell(self, event: Event) -> None:
         """Put an event on its way to the client."""
         self.house.metrics.told(event)

@@ -188,7 +188,7 @@ class NativeTalk(Talk):
             self._hear(session, self._first)
         with self.connection.listening(partial(self._hear_at_once, session)):
             while True:
-                text, data = await self.connection.receive()
+                text, data = await self.receive()
                 if data is not None:
                     self._hear(session, data)
                     await session.room()
@@ -225,7 +225,7 @@ class NativeTalk(Talk):
             self.pay_for(message)
             if isinstance(message, Configure):
                 message = self._with_own(message, session.settings.voice)
-            await session.tell(message)
+            await self.ask(session, message)
         except (BadMessage, NotFound, RateLimited) as error:
             self.tell(Failed(error, ref=native.ref_of(text)))
             if isinstance(error, BadMessage):

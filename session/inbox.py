@@ -25,7 +25,7 @@ class Inbox(Generic[M]):
 
     def __init__(self) -> None:
         self._messages: list[M] = []  # short, and an empty deque takes 760 bytes
-        self._more = Bell()
+        self._more, self._drained = Bell(), Bell()
         self._room: asyncio.Event | None = None  # most are never full
         self.text_bytes = 0
 
@@ -63,7 +63,15 @@ class Inbox(Generic[M]):
         self.text_bytes -= _text_bytes(message)
         if self._room is not None:
             self._room.set()
+        if not self._messages:
+            self._drained.ring()
         return message
+
+    async def drained(self) -> None:
+        """Wait until all that is in here was read, and followed as far as that needs no wait. For
+        one sender, which waits for what its message leads to."""
+        while self._messages:
+            await self._drained.wait()
 
     def _has_room(self, size: int) -> bool:
         text = self.text_bytes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 AUDIO_CREDIT_S = 10.0
 """Audio that may run ahead of real time (a burst after a stall, a clip sent at once)."""
 MANUAL_CREDIT_S = 60.0
@@ -23,6 +25,18 @@ TOOLS_BYTES = 65_536
 """All tools of a session, or of one response: they are in every prompt."""
 FRAME_BYTES = 65_536
 """The largest audio frame."""
+MOST_DEPTH = 100
+"""Objects and lists within one another, in what is kept, shown or sent on of a message."""
+
+
+def is_too_deep(value: object) -> bool:
+    """Whether JSON is that was read. It is looked at layer by layer: what goes down into it may end
+    by `RecursionError` somewhere before 1,000, and where depends on who called it."""
+    layer: list[Any] = [[value]]
+    for _ in range(MOST_DEPTH + 1):
+        inner = (whole.values() if isinstance(whole, dict) else whole for whole in layer)
+        layer = [part for parts in inner for part in parts if isinstance(part, dict | list)]
+    return bool(layer)
 
 
 def utf8_bytes(text: str) -> int:

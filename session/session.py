@@ -143,6 +143,10 @@ class Session:
         """It is over, and nothing of it is in the way any more. Mostly nobody waits for that."""
         return asyncio.Event()
 
+    async def caught_up(self) -> None:
+        """Wait until the command that was told last is obeyed: what answers it is sent then."""
+        await self._inbox.drained()
+
     @property
     def has_room(self) -> bool:
         """The ear keeps up with the audio."""

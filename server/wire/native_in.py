@@ -177,6 +177,8 @@ def _output(output: object) -> str:
 
 
 def _tools(offered: list[_Tool]) -> tuple[Tool, ...]:
+    if any(limits.is_too_deep(tool.parameters) for tool in offered):
+        raise BadMessage(f"more than {limits.MOST_DEPTH} objects within one another in a tool")
     return tuple(
         Tool(tool.name, tool.description, msgspec.json.encode(tool.parameters).decode())
         for tool in offered

@@ -59,8 +59,9 @@ class Realtime:
         self._counter = 0
         self._asks = 0
         self._asked: dict[int, incoming.ResponseForm] = {}
-        self._updates: deque[Json] = deque()
-        """The session objects that updates led to and that are not told yet."""
+        self._updates: deque[bytes] = deque()
+        """The session objects that updates led to and that are not told yet: as JSON, which takes a
+        tenth of what its objects take."""
         self._before = self.session
         """As it was before the last update."""
         self._input = InputBuffer()
@@ -81,9 +82,8 @@ class Realtime:
 
     def decode(self, text: str) -> msg.Command | Audio:
         """One frame. Raises `ClientError`s, for which `ref_of` has the `ref`."""
-        event = incoming.read_event(text)
-        if not isinstance(event, incoming.Append) and limits.is_too_large(text):
-            raise Mistake(f"an event without audio has at most {limits.TEXT_BYTES} bytes")
+        large = limits.is_too_large(text)
+        event = incoming.read_append(text) if large else incoming.read_event(text)
         ref = incoming.ref(event)
         match event:
             case incoming.Append(audio=data):
@@ -126,6 +126,11 @@ class Realtime:
             case _:
                 pass
 
+    @property
+    def untold_bytes(self) -> int:
+        """What the updates take that are not told yet."""
+        return sum(map(len, self._updates))
+
     def _reply_of(self, response_id: str | None) -> int:
         """The reply that a response is; 0: the conversation's, where none is named. Raises
         `NoReplyUnderWay` for an id that was never given out."""
@@ -159,8 +164,8 @@ class Realtime:
         except NotFound as error:
             where = "session.audio.input.transcription.language"  # as voices are mapped
             raise Mistake(str(error), param=where) from None
+        self._updates.append(msgspec.json.encode(session.shown()))
         self._before, self.session = self.session, session
-        self._updates.append(self.session.shown())
         # Clients send the whole session each time: what is read already is not paid for again.
         return replace(
             after,
@@ -197,7 +202,8 @@ class Realtime:
                 yield {"type": "session.created", "session": self.session.shown()}
             case msg.Configured():
                 if self._updates:
-                    yield {"type": "session.updated", "session": self._updates.popleft()}
+                    updated = msgspec.Raw(self._updates.popleft())
+                    yield {"type": "session.updated", "session": updated}
             case ev.SpeechStarted() | ev.SpeechStopped() | ev.Interrupted() | ev.UserTranscript():
                 yield from self._input.hear(
                     event,

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from pipeline.engines.ports import Tool
 from pipeline.errors import BadMessage
 from server.wire.native_in import check_tools
+from session import limits
 from session.messages import Modality
 
 Text = Annotated[str, Meta(max_length=100_000)]
@@ -44,7 +45,8 @@ Format = Pcm | Pcmu | Pcma
 class ServerVad(Struct, tag="server_vad"):
     threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
     prefix_padding_ms: Annotated[int, Meta(ge=0, le=5_000)] | None = None
-    silence_duration_ms: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+    silence_duration_ms: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    """No silence ends no turn: without a duration words and sound decide."""
     idle_timeout_ms: Annotated[int, Meta(ge=5_000, le=30_000)] | None = None
     create_response: bool | None = None
     interrupt_response: bool | None = None
@@ -170,6 +172,8 @@ def voice_name(voice: str | VoiceId | None) -> str | None:
 
 def formed(raw: object, kind: Any, where: str) -> Any:
     """A part of an event in its form. Raises `Mistake` that says where it is not."""
+    if limits.is_too_deep(raw):
+        raise Mistake(f"more than {limits.MOST_DEPTH} objects within one another", param=where)
     try:
         return msgspec.convert(raw, kind)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:

@@ -100,19 +100,37 @@ ClientEvent = (
     | CreateResponse
     | CancelResponse
 )
+_UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
 _decoder: msgspec.json.Decoder[ClientEvent] = msgspec.json.Decoder(ClientEvent)
+# A second one makes a union of it, in which no event is without its type.
+_large: msgspec.json.Decoder[Append | ClearInput] = msgspec.json.Decoder(Append | ClearInput)
 
 
 def read_event(text: str | bytes) -> ClientEvent:
     """One frame. Raises `Mistake`."""
     try:
         return _decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError) as error:
-        problem, _, path = str(error).partition(" - at `$")
-        code = "invalid_value" if isinstance(error, msgspec.ValidationError) else "invalid_json"
-        raise Mistake(
-            f"Not an event of this API: {problem[:300]}", code, path.strip(".`") or None
-        ) from None
+    except _UNREADABLE as error:
+        raise _mistake(error, "Not an event of this API") from None
+
+
+def read_append(text: str) -> Append:
+    """One frame that is too large for an event without audio. Nothing else of it is built: that
+    could be millions of objects. Raises `Mistake`."""
+    too_large = f"An event without audio has at most {limits.TEXT_BYTES} bytes"
+    try:
+        event = _large.decode(text)
+    except _UNREADABLE as error:
+        raise _mistake(error, too_large) from None
+    if not isinstance(event, Append):
+        raise Mistake(too_large)
+    return event
+
+
+def _mistake(error: Exception, sentence: str) -> Mistake:
+    problem, _, path = str(error).partition(" - at `$")
+    code = "invalid_value" if isinstance(error, msgspec.ValidationError) else "invalid_json"
+    return Mistake(f"{sentence}: {problem[:300]}", code, path.strip(".`") or None)
 
 
 class _Kind(Struct):
@@ -126,7 +144,7 @@ def is_append(text: str) -> bool:
     """Whether a frame would be audio; nothing else of it is looked at."""
     try:
         return _kind.decode(text).type == "input_audio_buffer.append"
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
+    except _UNREADABLE:
         return False
 
 
@@ -141,7 +159,7 @@ def ref_of(text: str) -> str | None:
         return None
     try:
         raw: Any = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
+    except _UNREADABLE:
         return None
     if not isinstance(raw, dict):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from base64 import b64encode
 from dataclasses import replace
 from typing import get_args
@@ -22,7 +23,7 @@ from pipeline.events import (
     SpeechStopped,
     UserTranscript,
 )
-from server.wire.realtime import Realtime
+from server.wire.realtime import APPEND_BYTES, Realtime
 from server.wire.realtime_audio import Audio
 from server.wire.realtime_in import ClientEvent, ref_of
 from server.wire.realtime_out import error_object
@@ -265,6 +266,22 @@ def test_a_truncation_or_a_tracing_of_another_form_is_a_mistake() -> None:
             codec().decode(json.dumps({"type": "session.update", "session": {name: value}}))
 
 
+def test_a_turn_that_ends_with_no_silence_at_all_is_a_mistake() -> None:
+    """0 is a session's word for a silence that nobody chose."""
+
+    def update(silence_ms: int) -> str:
+        vad = {"type": "server_vad", "silence_duration_ms": silence_ms}
+        session = {"audio": {"input": {"turn_detection": vad}}}
+        return json.dumps({"type": "session.update", "session": session})
+
+    with pytest.raises(ClientError, match="Expected `int` >= 1") as refused:
+        codec().decode(update(0))
+    assert refused.value.param == "session.audio.input.turn_detection.silence_duration_ms"
+    shortest = codec().decode(update(1))
+    assert isinstance(shortest, Configure)
+    assert shortest.silence_ms == 1
+
+
 def test_no_threshold_at_all_is_a_threshold() -> None:
     one = codec()
     vad = {"type": "server_vad", "threshold": 0.0}
@@ -300,6 +317,89 @@ def test_tools_are_measured_in_bytes() -> None:
     assert codec().decode(update(limits.TOOLS_BYTES // 3 - 100))
     with pytest.raises(ClientError, match="more than 65536 bytes"):
         codec().decode(update(limits.TOOLS_BYTES // 3))
+
+
+MANY = "[[]" + ",[]" * 1_000_000 + "]"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"type": "conversation.item.create", "item": {"a": %s}}',
+        '{"item": {"a": %s}, "type": "conversation.item.create"}',
+        '{"type": "session.update", "session": {"a": %s}, "type": "input_audio_buffer.append"}',
+        '{"type": "input_audio_buffer.append", "item": %s, "type": "conversation.item.create"}',
+        '{"type": "input_audio_buffer.clear", "a": %s}',
+        '{"audio": "AAAA", "a": %s}',
+        "%s",
+        '{"type": "input_audio_buffer.append", "a": %s',
+    ],
+)
+def test_of_an_event_that_is_too_large_nothing_is_built(frame: str) -> None:
+    text, one = frame % MANY, codec()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ClientError, match="An event without audio has at most 100000 bytes"):
+            one.decode(text)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < limits.TEXT_BYTES
+
+
+def nested(depth: int, form: str) -> str:
+    """JSON of objects or lists within one another."""
+    return '{"a":' * depth + "1" + "}" * depth if form == "{}" else "[" * depth + "]" * depth
+
+
+DEEP = [
+    ('{"type": "session.update", "session": {"tracing": {"metadata": %s}}}', 2, "session"),
+    (
+        '{"type": "session.update", "session": {"tools": [{"type": "function", "name": "a",'
+        ' "parameters": {"a": %s}}]}}',
+        4,
+        "session",
+    ),
+    ('{"type": "session.update", "session": {"unknown": %s}}', 1, "session"),
+    ('{"type": "conversation.item.create", "item": {"content": %s}}', 1, "item"),
+    ('{"type": "response.create", "response": {"input": [{"content": %s}]}}', 3, "response"),
+]
+
+
+@pytest.mark.parametrize("form", ["{}", "[]"])
+@pytest.mark.parametrize(("frame", "around", "where"), DEEP)
+def test_what_is_nested_too_deep_is_a_mistake_at_any_depth(
+    frame: str, around: int, where: str, form: str
+) -> None:
+    least = limits.MOST_DEPTH - around + 1
+    for depth in (least, 500, *range(900, 1_001, 3), 5_000):
+        with pytest.raises(ClientError) as refused:
+            codec().decode(frame % nested(depth, form))
+        if depth < 900:  # more may be too deep to be read at all
+            assert "more than 100 objects" in str(refused.value)
+            assert refused.value.param == where
+
+
+@pytest.mark.parametrize("form", ["{}", "[]"])
+@pytest.mark.parametrize(("frame", "around"), [(frame, around) for frame, around, _ in DEEP[:2]])
+def test_what_is_nested_as_deep_as_may_be_is_kept_and_shown(
+    frame: str, around: int, form: str
+) -> None:
+    one, update = codec(), frame % nested(limits.MOST_DEPTH - around, form)
+    for _ in range(2):
+        one.decode(update)
+        assert told(one, Configured(Settings("tone", ""))) == ["session.updated"]
+
+
+def test_audio_is_taken_from_a_large_event_wherever_its_type_stands() -> None:
+    audio = b64encode(bytes(600_000)).decode()
+    for frame in (
+        {"type": "input_audio_buffer.append", "audio": audio},
+        {"event_id": "mine", "audio": audio, "type": "input_audio_buffer.append"},
+    ):
+        assert codec().decode(json.dumps(frame)) == Audio(bytes(600_000))
+    with pytest.raises(ClientError, match="at most 15728640 bytes"):
+        codec().decode(json.dumps({**frame, "audio": "AAAA" * (APPEND_BYTES // 4 + 1)}))
 
 
 def test_a_session_becomes_settings() -> None:
@@ -341,6 +441,35 @@ def test_eagerness_is_pace(eagerness: str, pace: str) -> None:
     command = codec().decode(json.dumps({"type": "session.update", "session": session}))
     assert isinstance(command, Configure)
     assert command.pace == pace
+
+
+def test_an_update_that_is_not_told_yet_is_kept_as_what_will_be_sent() -> None:
+    """Of many small fields, objects take ten times as much."""
+    one = codec()
+
+    def update(**session: object) -> None:
+        one.decode(json.dumps({"type": "session.update", "session": session}))
+
+    schema = {"type": "object", "properties": {f"a{at}": {} for at in range(4_000)}}
+    speeds, taken_bytes = [1 + at / 20 for at in range(20)], list[int]()
+    tracemalloc.start()
+    try:
+        update(tools=[{"type": "function", "name": "clock", "parameters": schema}])
+        for speed in speeds:
+            update(audio={"output": {"speed": speed}})
+            taken_bytes.append(tracemalloc.get_traced_memory()[0] - one.untold_bytes)
+    finally:
+        tracemalloc.stop()
+    assert one.untold_bytes > len(speeds) * 40_000
+    # An encoder's buffer is up to half as long again as what it holds.
+    assert taken_bytes[-1] - taken_bytes[0] < one.untold_bytes // 2
+    for speed in (1.0, *speeds):
+        (frame,) = one.encode(Configured(Settings("tone", "")))
+        updated = json.loads(frame)
+        check_form(updated)
+        assert updated["session"]["audio"]["output"]["speed"] == speed
+        assert updated["session"]["tools"][0]["parameters"] == schema
+    assert one.untold_bytes == 0
 
 
 def test_an_update_that_is_refused_changes_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 import websockets
 from openai import AsyncOpenAI
@@ -26,6 +27,16 @@ async def test_a_secret_brings_the_session_that_it_was_given_for() -> None:
             created = await Client(socket).until("session.created")
             assert created["session"]["instructions"] == "Be a pirate."
             assert created["session"]["model"] == "mine"
+
+
+async def test_a_session_that_is_nested_too_deep_is_a_mistake() -> None:
+    async with live_server() as server, httpx.AsyncClient(base_url=server.url) as http:
+        for name in ("model", "tracing"):
+            for depth in (101, 900, 980, 990, 2_000):
+                deep = f'{{"session":{{"{name}":{"[" * depth + "]" * depth}}}}}'
+                refused = await http.post("/v1/realtime/client_secrets", content=deep)
+                assert refused.status_code == 400
+                assert refused.json()["error"]["code"] == "BAD_MESSAGE"
 
 
 async def test_any_other_key_is_taken() -> None:

@@ -32,6 +32,20 @@ async def test_an_update_that_cannot_be_paid_for_changes_nothing() -> None:
             assert session.settings.instructions == instructions
 
 
+async def test_an_update_that_is_nested_too_deep_costs_nobody_the_connection() -> None:
+    async with (
+        live_server() as server,
+        connected(server.url.replace("http", "ws")) as client,
+    ):
+        before = await client.update()
+        for depth in range(900, 1_000, 2):
+            metadata = "[" * depth + "]" * depth
+            session = '{"tracing":{"metadata":' + metadata + "}}"
+            await client.socket.send('{"type":"session.update","session":' + session + "}")
+            assert (await client.error())["code"] in ("invalid_value", "invalid_json")
+        assert await client.update() == before
+
+
 async def test_what_an_update_repeats_is_not_paid_for_again() -> None:
     async with (
         live_server(ANTIPHON_CHARACTERS_PER_MINUTE="400") as server,

@@ -18,7 +18,7 @@ import websockets
 from pipeline.engines.ports import SpeechWindow, Stop, Transcript
 from pipeline.engines.scripted import ScriptedSynthesizer, ScriptedTranscriber
 from pipeline.errors import GoingAway
-from server import lobby, logs
+from server import lobby, logs, talk
 from server.peer import MESSAGE_BYTES
 from server.serve import bound, serve
 from server.settings import load
@@ -33,7 +33,10 @@ async def empty(server: LiveServer, within_s: float) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_client_that_never_reads_is_cut_and_its_place_is_free() -> None:
+async def test_a_client_that_never_reads_is_cut_and_its_place_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(talk, "STUCK_S", 1.0)
     plenty = {"ANTIPHON_CHARACTERS_PER_MINUTE": "100000000", "ANTIPHON_TURNS_PER_MINUTE": "10000"}
     async with live_server(**plenty) as server, call(server.ws_url, {}) as caller:
         with contextlib.suppress(websockets.ConnectionClosed):

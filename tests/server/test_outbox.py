@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.engines.ports import Tool
 from pipeline.errors import SlowClient
 from pipeline.events import (
     Interrupted,
@@ -26,7 +27,7 @@ from pipeline.events import (
     SpeechStarted,
     UserTranscript,
 )
-from server.outbox import EVENT_BYTES, LATE_S, MAX_TEXT_BYTES, STUCK_S, Outbox
+from server.outbox import EVENT_BYTES, LATE_S, MAX_TEXT_BYTES, READ_ON_BYTES, STUCK_S, Outbox
 from server.sound import ReplyFrames
 from server.wire.tagged import AudioForm
 from session.messages import Configured, Event, Settings, Warned
@@ -168,6 +169,23 @@ async def test_a_message_that_has_left_makes_no_room_for_others() -> None:
     assert (box.stuck, len(box)) == (True, 2)
 
 
+async def test_whoever_reads_what_a_client_asks_waits_until_the_box_is_half_empty() -> None:
+    box = Outbox()
+    quarter = MAX_TEXT_BYTES // 4 - EVENT_BYTES
+    for _ in range(2):
+        box.put(ReplyText(1, "x" * quarter))
+    await box.room()
+    for _ in range(2):
+        box.put(ReplyText(1, "x" * quarter))
+    box.put(audio(1))  # takes none of it
+    waiting = asyncio.ensure_future(box.room())
+    for left in (3, 2):
+        await asyncio.sleep(0)
+        assert not waiting.done(), f"{left + 1} quarters of it wait"
+        await box.next()
+    await waiting
+
+
 async def test_nothing_of_a_reply_overtakes_its_start() -> None:
     box = Outbox()
     events = [ReplyStarted(1, 1), Interrupted(1, ""), ReplyDone(1, 1, "interrupted", "", "")]
@@ -234,6 +252,28 @@ async def test_settings_that_are_told_take_what_their_instructions_take() -> Non
     assert box.held_bytes == 2 * (EVENT_BYTES + MAX_TEXT_BYTES // 2)
     box.put(told)
     assert box.stuck
+
+
+async def test_settings_that_are_told_take_what_their_tools_take() -> None:
+    box = Outbox()
+    tool = Tool("clock", "€" * 10, '{"a": 1}')
+    box.put(Configured(Settings("tone", "Be kind.", tools=(tool, tool))))
+    assert box.held_bytes == EVENT_BYTES + 8 + 2 * (5 + 30 + 8)
+
+
+async def test_what_is_kept_elsewhere_until_it_is_sent_takes_room_too() -> None:
+    box, beside = Outbox(), [READ_ON_BYTES]
+    await box.room(lambda: sum(beside))  # nothing waits: nothing would end a wait
+    box.put(ReplyText(1, "a"))
+    box.put(ReplyText(1, "b"))
+    waiting = asyncio.ensure_future(box.room(lambda: sum(beside)))
+    await asyncio.sleep(0)
+    await box.next()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    beside.clear()
+    await box.next()
+    await waiting
 
 
 FORMS = [AudioForm(), AudioForm(framing="tagged"), AudioForm(codec="opus", framing="tagged")]

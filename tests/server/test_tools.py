@@ -53,6 +53,19 @@ async def test_an_answer_to_no_call_is_an_error_and_no_more() -> None:
         assert (await caller.play())["text"] == "The tool says noon."
 
 
+async def test_tools_that_are_nested_too_deep_are_a_mistake() -> None:
+    """The language model's server would be asked with them, and each model reads them."""
+    async with live_server() as server, call(server.ws_url, {"tools": [CLOCK]}) as caller:
+        for depth in (limits.MOST_DEPTH, 940):
+            parameters = '{"a":' + "[" * depth + "]" * depth + "}"
+            tools = '[{"name":"deep","parameters":' + parameters + "}]"
+            await caller.socket.send('{"type":"configure","tools":' + tools + "}")
+            error = await caller.until("error")
+            assert error["code"] == "BAD_MESSAGE"
+            assert "more than 100 objects" in error["message"]
+        assert (await wanted(caller))["name"] == "clock"
+
+
 async def test_a_tool_that_is_taken_away_is_called_no_more() -> None:
     async with live_server() as server, call(server.ws_url, {"tools": [CLOCK]}) as caller:
         await caller.say("configure", tools=[])

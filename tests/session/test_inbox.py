@@ -76,3 +76,16 @@ async def test_a_sender_that_gives_up_leaves_nothing() -> None:
     with pytest.raises(asyncio.CancelledError):
         await sender
     assert inbox.text_bytes == 0
+
+
+async def test_a_sender_can_wait_until_all_was_read() -> None:
+    inbox: Inbox[object] = Inbox()
+    await inbox.drained()
+    for number in range(2):
+        await inbox.put(number)
+    waiting = asyncio.ensure_future(inbox.drained())
+    for left in (1, 0):
+        await asyncio.sleep(0)
+        assert not waiting.done(), f"{left + 1} of them wait"
+        await inbox.get()
+    await waiting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from session import limits
 from session.limits import (
     AUDIO_CREDIT_S,
     AUDIO_FORGIVEN_S,
@@ -62,6 +63,16 @@ def test_a_microphone_whose_clock_is_a_little_fast_is_never_out_of_patience() ->
     for frame in range(500_000):
         credit.take(0.02, AUDIO_CREDIT_S, frame * 0.02 / 1.001)
         assert credit.dropped_s < 0.1
+
+
+def test_json_is_too_deep_past_its_bound_however_deep_it_is() -> None:
+    objects: object = {}
+    lists: object = []
+    for depth in range(1, 3_000):
+        assert limits.is_too_deep(objects) == (depth > limits.MOST_DEPTH)
+        assert limits.is_too_deep([1, lists]) == (depth >= limits.MOST_DEPTH)
+        objects, lists = {"a": 1, "b": objects}, [lists]
+    assert not limits.is_too_deep(None)
 
 
 def test_a_window_tells_the_nth_within_its_time() -> None:
