@@ -82,7 +82,9 @@ class RealtimeTalk(Talk):
         if self.user is not None:  # nobody else could ever ask for it
             self.lease = await house.sessions.lease(self.id, self.user, None)
         identity = Identity(self.id, "realtime", self.connection.remote, self.user)
-        await self.run(self.make_session(identity, settings, config, PCM_HZ))
+        session = self.make_session(identity, settings, config, PCM_HZ)
+        async with house.sessions.registered(session):
+            await self.run(session)
 
     async def read(self, session: Session) -> None:
         """Events, one a frame."""

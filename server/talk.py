@@ -96,11 +96,8 @@ class Talk(ABC):
         """Turn frames into commands, until cancelled. Raises `WebSocketDisconnect` and `Fatal`."""
 
     async def run(self, session: Session) -> None:
-        """Converse until one side ends it."""
-        with (
-            structlog.contextvars.bound_contextvars(session=self.id),
-            self.house.sessions.registered(session),
-        ):
+        """Converse until one side ends it; the session is registered."""
+        with structlog.contextvars.bound_contextvars(session=self.id):
             log.info("session_started", remote=session.identity.remote)
             who, note = session.identity, self.house.audit.note
             note("connected", user=who.user, remote=who.remote, protocol=who.protocol)

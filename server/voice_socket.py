@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -125,14 +126,19 @@ class NativeTalk(Talk):
             self.pay_for(hello.choices)
         self._sound, self._first = microphone(hello.audio), first
         self.connection.frames = ReplyFrames(hello.audio)
-        self.lease = await self.house.sessions.lease(self.id, self.user, hello.resume)
-        if self.lease is not None:
-            self.id = self.lease.session
-        if back:  # whose conversation is not refused for it
-            kept = self.lease.kept if self.lease is not None else None
-            self.budget.spend_characters(characters_of(_news(hello.choices, kept)))
-        await self.house.gate.passes.began(key, self.id)
-        await self.run(self._make_session(hello))
+        sessions = self.house.sessions
+        async with AsyncExitStack() as stack:
+            async with sessions.one_by_one(hello.resume):
+                self.lease = await sessions.lease(self.id, self.user, hello.resume)
+                if self.lease is not None:
+                    self.id = self.lease.session
+                if back:  # whose conversation is not refused for it
+                    kept = self.lease.kept if self.lease is not None else None
+                    self.budget.spend_characters(characters_of(_news(hello.choices, kept)))
+                await self.house.gate.passes.began(key, self.id)
+                session = self._make_session(hello)
+                await stack.enter_async_context(sessions.registered(session))
+            await self.run(session)
 
     def _make_session(self, hello: native.Hello) -> Session:
         house = self.house

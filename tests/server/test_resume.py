@@ -113,6 +113,24 @@ async def test_of_two_connections_the_newest_has_the_session() -> None:
             assert (await sessions(server))["active"] == 1
 
 
+async def test_of_two_who_come_back_at_the_same_moment_too() -> None:
+    async with live_server() as server:
+        async with call(server.ws_url, {}) as caller:
+            token, session = welcome(caller)["resume"], welcome(caller)["session"]
+            await asked(caller, "My name is Anna.")
+        for _ in range(20):
+            await parked(server)
+            async with call(server.ws_url) as older, call(server.ws_url) as newer:
+                await older.say("hello", resume=token)
+                await newer.say("hello", resume=token)
+                back = await newer.until("welcome")
+                assert (back["session"], back["resumed"]) == (session, True)
+                assert await older.closed() == 4009
+                (here,) = server.house.sessions
+                assert here.identity.session == session
+                token = back["resume"]
+
+
 @pytest.mark.parametrize("ended", ["by itself", "by bye"])
 async def test_at_another_server_too_that_shares_the_folder(tmp_path: Path, ended: str) -> None:
     folder = {"ANTIPHON_DATA_DIR": str(tmp_path)}

@@ -22,6 +22,7 @@ from websockets.sync.client import connect
 from server.house import House
 from server.serve import bound, running
 from server.settings import load
+from session.keeping import Lease
 from session.sqlite_store import FILE
 from tests.support import ROOT, SCRIPTED, call, live_server, server_process
 
@@ -140,6 +141,31 @@ async def test_draining_ends_idle_sessions_at_once_and_lets_a_reply_finish() -> 
             assert (ready.status_code, ready.json()["status"]) == (503, "draining")
         assert (await busy.play())["status"] == "completed"
         assert await busy.closed() == 1012
+
+
+async def test_who_is_being_let_in_as_the_server_goes_is_told_as_all_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+    async with live_server() as server, call(server.ws_url) as caller:
+        keeping = server.house.keeping
+        assert keeping is not None
+        take = keeping.take
+
+        async def slow(token: str, user: str | None) -> Lease | None:
+            asked.set()
+            await answer.wait()
+            return await take(token, user)
+
+        monkeypatch.setattr(keeping, "take", slow)
+        await caller.say("hello", resume="no token of ours")
+        await asked.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        while server.house.sessions.going_away is None:
+            await asyncio.sleep(0.01)
+        answer.set()
+        assert await caller.closed() == 1012
+        assert (len(caller.of("welcome")), len(caller.of("going_away"))) == (1, 1)
 
 
 async def test_a_reply_that_outlasts_the_drain_is_cut_at_what_was_heard() -> None:
