@@ -45,7 +45,7 @@ class Pass:
 
 class Passes(Protocol):
     """Those that were given out. Where others keep them, every method raises `SessionsUnreachable`
-    while those cannot be reached, and `began` says nothing."""
+    while those cannot be reached; `began` and `give_back` say nothing."""
 
     async def give(self, prefix: Prefix, what: Pass, seconds: float) -> tuple[str, int]:
         """A new one, and when it expires, in seconds since the epoch.
@@ -58,6 +58,10 @@ class Passes(Protocol):
 
         Raises `Unauthorized` for one that has expired, was used, or never was.
         """
+
+    async def give_back(self, shown: Pass) -> None:
+        """What `use` gave was of no use: the pass lets in again, until it expires. One that began a
+        session does not."""
 
     async def waits(self, value: str) -> bool:
         """Whether it lets somebody in yet; asking does not use it up."""
@@ -86,6 +90,7 @@ class _Given:
 @dataclass(slots=True)
 class _Used:
     kept: Pass
+    expires_at: float
     session: str | None = None
 
 
@@ -108,14 +113,17 @@ class PassesHere:
             )
         value = prefix + secrets.token_urlsafe(32)
         expires_at = int(now + seconds)
+        self._keep(digest(value), what, expires_at)
+        return value, expires_at
+
+    def _keep(self, key: bytes, what: Pass, expires_at: float) -> None:
         size = len(msgspec.json.encode(what.session))
-        self._given[digest(value)] = _Given(what, expires_at, size)
+        self._given[key] = _Given(what, expires_at, size)
         self._bytes += size
         if what.user is not None:
             self._of[what.user] += 1
         while len(self._given) > MOST_PASSES or (self._bytes > MOST_BYTES and len(self._given) > 1):
             self._forget(next(iter(self._given)))
-        return value, expires_at
 
     async def use(self, value: str) -> Pass:
         given = self._forget(key := digest(value))
@@ -124,10 +132,16 @@ class PassesHere:
         if given.expires_at <= self._clock():
             raise Unauthorized("this token has expired", "token_expired")
         shown = replace(given.kept, key=key)
-        self._used[key] = _Used(replace(shown, session={}))
+        self._used[key] = _Used(replace(shown, session={}), given.expires_at)
         if len(self._used) > MOST_PASSES:
             self._used.popitem(last=False)
         return shown
+
+    async def give_back(self, shown: Pass) -> None:
+        used = self._used.get(shown.key)
+        if used is not None and used.session is None and used.expires_at > self._clock():
+            del self._used[shown.key]
+            self._keep(shown.key, shown, used.expires_at)
 
     async def waits(self, value: str) -> bool:
         given = self._given.get(digest(value))

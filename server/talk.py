@@ -27,6 +27,7 @@ from pipeline.errors import (
 from pipeline.events import Failed
 from server.connection import Connection
 from server.failures import failure_of
+from server.gate import Visitor
 from server.house import House
 from server.intake import TOO_MUCH_AUDIO, Fatal, Intake
 from server.lobby import Left
@@ -63,6 +64,21 @@ async def answered(connection: Connection, house: House) -> AsyncIterator[None]:
         await connection.refuse(error)
     except WebSocketDisconnect:
         pass
+
+
+@asynccontextmanager
+async def entering(visitor: Visitor, house: House) -> AsyncIterator[None]:
+    """Until its session begins: one that is told to come again can do so by the token that it came
+    in with."""
+    try:
+        yield
+    except (Unavailable, RateLimited):
+        await house.gate.give_back(visitor)
+        raise
+    except Left as left:
+        if left.code == 1012:  # it waited, and the server goes
+            await house.gate.give_back(visitor)
+        raise
 
 
 class Talk(ABC):

@@ -92,6 +92,40 @@ async def test_who_used_it_is_known_and_the_session_that_it_began(both: Both) ->
     assert await two.session("st_made-up") is None
 
 
+async def test_one_that_was_given_back_serves_once_more_with_all_that_it_had(both: Both) -> None:
+    one, two = both
+    kept = Pass("anna", Allowance(sessions=2), {"voice": "ash"})
+    value, _ = await one.give("ek_", kept, 60)
+    for _ in range(2):
+        await two.give_back(await one.use(value))
+        assert (await one.waits(value), await one.used(value)) == (True, None)
+    assert await two.use(value) == kept
+    assert await refused(one, value) == "token_used"
+
+
+async def test_one_that_is_in_use_is_given_back_once(both: Both) -> None:
+    one, two = both
+    value, _ = await one.give("st_", NOBODY, 60)
+    first = await one.use(value)
+    await one.give_back(first)
+    again = await two.use(value)
+    await two.began(again.key, "s_1")
+    await one.give_back(first)  # by whoever has it no more
+    assert await refused(one, value) == "token_used"
+    assert await two.session(value) == "s_1"
+
+
+async def test_one_that_was_given_back_counts_again(both: Both) -> None:
+    one, two = both
+    value, _ = await one.give("st_", Pass("anna"), 60)
+    shown = await one.use(value)
+    for _ in range(MOST_OF_ONE - 1):
+        await one.give("st_", Pass("anna"), 60)
+    await one.give_back(shown)
+    with pytest.raises(RateLimited):
+        await two.give("st_", Pass("anna"), 60)
+
+
 async def test_it_expires(both: Both) -> None:
     one, two = both
     value, _ = await one.give("st_", NOBODY, 0.05)
@@ -146,6 +180,15 @@ async def test_it_says_when_it_expires() -> None:
     assert await refused(passes, value) == "token_expired"
 
 
+async def test_one_that_expired_while_it_was_in_use_is_not_given_back() -> None:
+    passes = PassesHere(clock := Clock())
+    value, _ = await passes.give("st_", NOBODY, 60)
+    shown = await passes.use(value)
+    clock.now += 60
+    await passes.give_back(shown)
+    assert await refused(passes, value) == "token_used"
+
+
 async def test_of_many_that_were_used_the_last_are_known() -> None:
     passes = PassesHere()
     value, _ = await passes.give("st_", NOBODY, 60)
@@ -192,6 +235,16 @@ async def test_where_nobody_is_asked_the_first_to_expire_make_room(redis_url: st
         assert await redis.dbsize() == MOST_OF_NOBODY + 1  # and the list of the unused
 
 
+async def test_of_the_shared_too_one_that_expired_is_not_given_back(redis_url: str) -> None:
+    async with client(redis_url, answer_s=30.0) as redis:
+        passes = SharedPasses(redis, pytest.fail)
+        value, _ = await passes.give("st_", NOBODY, 60)
+        shown = await passes.use(value)
+        await redis.hset(f"antiphon:pass:{shown.key.hex()}", "ends", 1)
+        await passes.give_back(shown)
+        assert await refused(passes, value) == "token_used"
+
+
 async def test_redis_keeps_a_hash_of_it_and_nothing_for_ever(redis_url: str) -> None:
     async with client(redis_url, answer_s=30.0) as redis:
         passes = SharedPasses(redis, pytest.fail)
@@ -200,7 +253,10 @@ async def test_redis_keeps_a_hash_of_it_and_nothing_for_ever(redis_url: str) -> 
             keys = await redis.keys()
             assert not any(value.encode() in key for key in keys)
             assert all([0 < await redis.pttl(key) <= 86_400_000 for key in keys])
-            await passes.use(value) if await passes.waits(value) else None
+            if await passes.waits(value):
+                await passes.give_back(await passes.use(value))
+                assert all([0 < await redis.pttl(key) <= 120_000 for key in await redis.keys()])
+                await passes.use(value)
 
 
 async def test_while_redis_is_away_nobody_is_let_in_and_it_is_said() -> None:
@@ -212,7 +268,8 @@ async def test_while_redis_is_away_nobody_is_let_in_and_it_is_said() -> None:
         with pytest.raises(SessionsUnreachable):
             await passes.use("st_made-up")
         await passes.began(b"key", "s_1")
-    assert len(failed) == 3
+        await passes.give_back(NOBODY)
+    assert len(failed) == 4
 
 
 def test_a_signed_token_is_never_taken_for_one() -> None:
