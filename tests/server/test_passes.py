@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pipeline.errors import RateLimited, SessionsUnreachable, Unauthorized
-from server.passes import MOST_OF_ONE, MOST_PASSES, Pass, Passes, PassesHere, is_pass
+from server.passes import MOST_BYTES, MOST_OF_ONE, MOST_PASSES, Pass, Passes, PassesHere, is_pass
 from server.shared_passes import MOST_OF_NOBODY, SharedPasses
 from session.buckets import Allowance
 from session.redis_url import client
@@ -210,6 +210,44 @@ async def test_one_that_expired_is_forgotten() -> None:
     clock.now += 61
     await passes.give("st_", NOBODY, 60)
     assert await refused(passes, value) == "token_used"  # not kept for ever
+
+
+async def test_one_that_expired_counts_no_more_beside_one_that_lasts() -> None:
+    passes = PassesHere(clock := Clock())
+    lasting, _ = await passes.give("ek_", Pass("anna"), 7_200)
+    for _ in range(MOST_OF_ONE - 1):
+        await passes.give("st_", Pass("anna"), 60)
+    clock.now += 60
+    for _ in range(MOST_OF_ONE - 1):
+        await passes.give("st_", Pass("anna"), 60)
+    assert await passes.use(lasting) == Pass("anna")
+
+
+async def test_who_holds_most_makes_room_for_the_others() -> None:
+    passes = PassesHere()
+    annas, _ = await passes.give("ek_", Pass("anna", session={"voice": "ash"}), 600)
+    long = {"instructions": "a" * (MOST_BYTES // 150)}
+    bens = [await passes.give("ek_", Pass("ben", session=long), 600) for _ in range(80)]
+    carls = [await passes.give("ek_", Pass("carl", session=long), 600) for _ in range(80)]
+    assert await refused(passes, bens[0][0]) == "token_used"
+    assert (await passes.use(carls[-1][0])).session == long
+    assert (await passes.use(annas)).session == {"voice": "ash"}
+
+
+async def test_many_of_nobodys_take_no_users_place() -> None:
+    passes = PassesHere()
+    annas, _ = await passes.give("st_", Pass("anna"), 600)
+    for _ in range(MOST_PASSES):
+        await passes.give("ek_", NOBODY, 600)
+    assert await passes.waits(annas)
+
+
+async def test_what_is_remembered_of_those_that_were_used_is_bounded() -> None:
+    passes = PassesHere()
+    for _ in range(3 * MOST_PASSES):
+        await passes.use((await passes.give("st_", NOBODY, 7_200))[0])
+    assert len(passes._ends) <= 2 * MOST_PASSES + 1
+    assert passes._bytes == len(passes._given) == len(passes._of) == 0
 
 
 async def test_the_oldest_go_first_when_there_are_too_many() -> None:
