@@ -7,7 +7,7 @@ whom it turns away.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from starlette.requests import HTTPConnection
@@ -51,6 +51,8 @@ class Visitor:
     """The Realtime session's settings that a client secret brings."""
     key: bytes = b""
     """Of the token for one session that it came in with."""
+    spent: Pass | None = None
+    """That token, if it had not been used before."""
 
 
 class Users(Protocol):
@@ -139,11 +141,11 @@ class Gate:
         """Who shows this token for a session. Raises `Unauthorized`, `KeysUnreachable`."""
         if self._users is None:
             # Any key will do for a client that sends one; a client secret brings its settings.
-            return _bearer(await self.passes.use(token)) if token.startswith("ek_") else Visitor()
+            return await self._spend(token) if token.startswith("ek_") else Visitor()
         if not token:
             raise _missing()
         if is_pass(token):
-            return _bearer(await self.passes.use(token))
+            return await self._spend(token)
         return _known(await self._users.user(token))
 
     async def show_again(
@@ -158,6 +160,11 @@ class Gate:
             if used is None or not await proves(used.user):
                 raise
             return _bearer(used)
+
+    async def give_back(self, visitor: Visitor) -> None:
+        """It is told to come again: the token that it came in with lets it in then."""
+        if visitor.spent is not None:
+            await self.passes.give_back(visitor.spent)
 
     async def for_session(self, connection: HTTPConnection) -> Visitor:
         """Who opens a socket of a protocol without a hello: as `socket`, and a token is wanted."""
@@ -189,6 +196,10 @@ class Gate:
                 "origin": connection.headers.get("origin", "")[:200] or None,
             },
         )
+
+    async def _spend(self, token: str) -> Visitor:
+        shown = await self.passes.use(token)
+        return replace(_bearer(shown), spent=shown)
 
     def _own(self, host: str) -> bool:
         """Whether a page may call this name its own. One that listens on loopback has local

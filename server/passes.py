@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from heapq import heappop, heappush
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -45,7 +46,7 @@ class Pass:
 
 class Passes(Protocol):
     """Those that were given out. Where others keep them, every method raises `SessionsUnreachable`
-    while those cannot be reached, and `began` says nothing."""
+    while those cannot be reached; `began` and `give_back` say nothing."""
 
     async def give(self, prefix: Prefix, what: Pass, seconds: float) -> tuple[str, int]:
         """A new one, and when it expires, in seconds since the epoch.
@@ -58,6 +59,10 @@ class Passes(Protocol):
 
         Raises `Unauthorized` for one that has expired, was used, or never was.
         """
+
+    async def give_back(self, shown: Pass) -> None:
+        """What `use` gave was of no use: the pass lets in again, until it expires. One that began a
+        session does not."""
 
     async def waits(self, value: str) -> bool:
         """Whether it lets somebody in yet; asking does not use it up."""
@@ -79,42 +84,51 @@ class Passes(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Given:
     kept: Pass
+    settings: bytes
+    """The session's, in JSON: what they take is counted."""
     expires_at: float
-    size: int
 
 
 @dataclass(slots=True)
 class _Used:
     kept: Pass
+    expires_at: float
     session: str | None = None
 
 
+@dataclass(slots=True)
+class _Holder:
+    """One user; or nobody, where nobody is asked."""
+
+    unused: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+    """From the oldest on."""
+    bytes: int = 0
+
+
 class PassesHere:
-    """One server's own, in memory. The oldest go first when there are too many, used or not."""
+    """One server's own, in memory. Where there are too many, the oldest of whoever has most go; of
+    those that were used, those that were asked for longest ago."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._used: OrderedDict[bytes, _Used] = OrderedDict()
-        self._given: OrderedDict[bytes, _Given] = OrderedDict()
-        self._of: Counter[str] = Counter()
+        self._given: dict[bytes, _Given] = {}
+        self._ends: list[tuple[float, bytes]] = []
+        """A heap of when they expire; some were used since."""
+        self._of: dict[str | None, _Holder] = {}
         self._bytes = 0
 
     async def give(self, prefix: Prefix, what: Pass, seconds: float) -> tuple[str, int]:
         now = self._clock()
         self._forget_expired(now)
-        if what.user is not None and self._of[what.user] >= MOST_OF_ONE:
+        holder = self._of.get(what.user)
+        if what.user is not None and holder is not None and len(holder.unused) >= MOST_OF_ONE:
             raise RateLimited(
                 f"at most {MOST_OF_ONE} tokens that were not used yet", retry_after_s=seconds
             )
         value = prefix + secrets.token_urlsafe(32)
         expires_at = int(now + seconds)
-        size = len(msgspec.json.encode(what.session))
-        self._given[digest(value)] = _Given(what, expires_at, size)
-        self._bytes += size
-        if what.user is not None:
-            self._of[what.user] += 1
-        while len(self._given) > MOST_PASSES or (self._bytes > MOST_BYTES and len(self._given) > 1):
-            self._forget(next(iter(self._given)))
+        self._keep(digest(value), what, expires_at)
         return value, expires_at
 
     async def use(self, value: str) -> Pass:
@@ -123,11 +137,17 @@ class PassesHere:
             raise Unauthorized("this token was used already, or never was one", "token_used")
         if given.expires_at <= self._clock():
             raise Unauthorized("this token has expired", "token_expired")
-        shown = replace(given.kept, key=key)
-        self._used[key] = _Used(replace(shown, session={}))
+        kept = replace(given.kept, key=key)
+        self._used[key] = _Used(kept, given.expires_at)
         if len(self._used) > MOST_PASSES:
             self._used.popitem(last=False)
-        return shown
+        return replace(kept, session=msgspec.json.decode(given.settings))
+
+    async def give_back(self, shown: Pass) -> None:
+        used = self._used.get(shown.key)
+        if used is not None and used.session is None and used.expires_at > self._clock():
+            del self._used[shown.key]
+            self._keep(shown.key, shown, used.expires_at)
 
     async def waits(self, value: str) -> bool:
         given = self._given.get(digest(value))
@@ -148,27 +168,47 @@ class PassesHere:
         return used.session if used is not None else None
 
     async def forget_user(self, user: str) -> None:
-        for key in [key for key, given in self._given.items() if given.kept.user == user]:
-            self._forget(key)
+        if (holder := self._of.get(user)) is not None:
+            for key in list(holder.unused):
+                self._forget(key)
+
+    def _keep(self, key: bytes, what: Pass, expires_at: float) -> None:
+        settings = msgspec.json.encode(what.session)
+        self._make_room(len(settings))
+        self._given[key] = _Given(replace(what, session={}), settings, expires_at)
+        heappush(self._ends, (expires_at, key))
+        holder = self._of.setdefault(what.user, _Holder())
+        holder.unused[key] = None
+        holder.bytes += len(settings)
+        self._bytes += len(settings)
+
+    def _make_room(self, size: int) -> None:
+        """For one more, so that it is not itself the one that goes."""
+        while len(self._given) >= MOST_PASSES:
+            self._forget_first(max(self._of.values(), key=lambda holder: len(holder.unused)))
+        while self._given and self._bytes + size > MOST_BYTES:
+            self._forget_first(max(self._of.values(), key=lambda holder: holder.bytes))
+
+    def _forget_first(self, holder: _Holder) -> None:
+        self._forget(next(iter(holder.unused)))
 
     def _forget(self, key: bytes) -> _Given | None:
         given = self._given.pop(key, None)
         if given is None:
             return None
-        self._bytes -= given.size
-        if (user := given.kept.user) is not None:
-            self._of[user] -= 1
-            if not self._of[user]:
-                del self._of[user]
+        holder = self._of[given.kept.user]
+        del holder.unused[key]
+        holder.bytes -= len(given.settings)
+        self._bytes -= len(given.settings)
+        if not holder.unused:
+            del self._of[given.kept.user]
         return given
 
     def _forget_expired(self, now: float) -> None:
-        """From the oldest on: one that lasts longer holds up only who came after it."""
-        while self._given:
-            key, first = next(iter(self._given.items()))
-            if first.expires_at > now:
-                return
-            self._forget(key)
+        while self._ends and self._ends[0][0] <= now:
+            self._forget(heappop(self._ends)[1])
+        if len(self._ends) > 2 * MOST_PASSES:  # most were used, or had to go
+            self._ends = sorted((given.expires_at, key) for key, given in self._given.items())
 
 
 def is_pass(token: str) -> bool:

@@ -17,7 +17,7 @@ from server.lobby import RealtimeLobby
 from server.peer import read_up_to
 from server.realtime_secrets import DEFAULT_MODEL, new_codec
 from server.sharing import session_counts
-from server.talk import Talk, answered
+from server.talk import Talk, answered, entering
 from server.wire import realtime
 from server.wire.realtime_audio import PCM_HZ, Audio, FormatName, second_bytes
 from server.wire.realtime_in import ref_of
@@ -47,7 +47,7 @@ async def realtime_socket(socket: WebSocket) -> None:
     await socket.accept(realtime.SUBPROTOCOL if realtime.SUBPROTOCOL in offered else None)
     model = socket.query_params.get("model") or str(given.get("model") or DEFAULT_MODEL)
     connection, intake = Connection(socket, realtime.refusal), Intake()
-    async with answered(connection, house):
+    async with answered(connection, house), entering(visitor, house):
         house.check_open()
         codec = new_codec(house, model, given)
         connection.frames = codec.encode
@@ -59,14 +59,15 @@ async def realtime_socket(socket: WebSocket) -> None:
                 first = await RealtimeLobby(connection, intake, ticket).enter()
                 house.check_open()
                 talk = RealtimeTalk(connection, intake, house, ticket, budget, overtakes=False)
-                await talk.begin(codec, first)
+                await talk.begin(codec, first, visitor.key)
 
 
 class RealtimeTalk(Talk):
     """A conversation in the Realtime protocol."""
 
-    async def begin(self, codec: realtime.Realtime, first: list[str]) -> None:
-        """Converse until one side ends it; `first` is what came before there was a place.
+    async def begin(self, codec: realtime.Realtime, first: list[str], key: bytes) -> None:
+        """Converse until one side ends it; `first` is what came before there was a place, `key` of
+        the pass that it came in with.
 
         Raises `RateLimited` for instructions too long, which a client secret may bring.
         """
@@ -81,8 +82,11 @@ class RealtimeTalk(Talk):
         )  # fmt: skip
         if self.user is not None:  # nobody else could ever ask for it
             self.lease = await house.sessions.lease(self.id, self.user, None)
+        await house.gate.passes.began(key, self.id)
         identity = Identity(self.id, "realtime", self.connection.remote, self.user)
-        await self.run(self.make_session(identity, settings, config, PCM_HZ))
+        session = self.make_session(identity, settings, config, PCM_HZ)
+        async with house.sessions.registered(session):
+            await self.run(session)
 
     async def read(self, session: Session) -> None:
         """Events, one a frame."""

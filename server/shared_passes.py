@@ -33,6 +33,11 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 """
 
+_UNTIL_THE_LAST = """
+local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+redis.call('PEXPIREAT', KEYS[1], math.floor(last[2]) + 1000)
+"""
+
 _COUNT = (
     _NOW
     + """
@@ -46,8 +51,9 @@ if over > 0 then
   end
 end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
-local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-redis.call('PEXPIREAT', KEYS[1], math.floor(last[2]) + 1000)
+"""
+    + _UNTIL_THE_LAST
+    + """
 return gone
 """
 )
@@ -77,6 +83,27 @@ return {it[2], it[3], it[4]}
 )
 """What its bearer comes in as; or why not. A used one has no settings any more."""
 
+_GIVE_BACK = (
+    _NOW
+    + """
+-- KEYS: a pass; ARGV: known_ms, settings
+local it = redis.call('HMGET', KEYS[1], 'ends', 'settings', 'session')
+if not it[1] or it[2] or it[3] or tonumber(it[1]) <= now then return false end
+redis.call('HSET', KEYS[1], 'settings', ARGV[2])
+redis.call('PEXPIREAT', KEYS[1], it[1] + ARGV[1])
+return it[1]
+"""
+)
+"""When it expires; false: it stays used."""
+
+_COUNT_AGAIN = (
+    """
+-- KEYS: a user's; ARGV: pass, ends
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+"""
+    + _UNTIL_THE_LAST
+)
+
 
 class SharedPasses:
     """`Passes` that gateways share."""
@@ -88,6 +115,8 @@ class SharedPasses:
         self._count = redis.register_script(_COUNT)
         self._give = redis.register_script(_GIVE)
         self._use = redis.register_script(_USE)
+        self._give_back = redis.register_script(_GIVE_BACK)
+        self._count_again = redis.register_script(_COUNT_AGAIN)
 
     async def give(self, prefix: Prefix, what: Pass, seconds: float) -> tuple[str, int]:
         value = prefix + secrets.token_urlsafe(32)
@@ -121,6 +150,15 @@ class SharedPasses:
         with suppress(SessionsUnreachable):  # it only counts there until it expires
             await self._run(self._redis.zrem(_unused(shown.user), key))
         return shown
+
+    async def give_back(self, shown: Pass) -> None:
+        settings = msgspec.json.encode(shown.session)
+        given: list[Any] = [round(1000 * EXPIRED_S), settings]
+        with suppress(SessionsUnreachable):  # it stays used then
+            ends = await self._run(self._give_back(keys=[_key(shown.key)], args=given))
+            if ends is not None:
+                counted: list[Any] = [shown.key, ends]
+                await self._run(self._count_again(keys=[_unused(shown.user)], args=counted))
 
     async def waits(self, value: str) -> bool:
         key = digest(value)

@@ -29,6 +29,7 @@ from pipeline.errors import (
 from pipeline.events import Failed
 from server.connection import Connection
 from server.failures import failure_of
+from server.gate import Visitor
 from server.house import House
 from server.intake import TOO_MUCH_AUDIO, Fatal, Intake
 from server.lobby import Left
@@ -72,6 +73,21 @@ async def answered(connection: Connection, house: House) -> AsyncIterator[None]:
         await connection.refuse(failed)
 
 
+@asynccontextmanager
+async def entering(visitor: Visitor, house: House) -> AsyncIterator[None]:
+    """Until its session begins: one that is told to come again can do so by the token that it came
+    in with."""
+    try:
+        yield
+    except (Unavailable, RateLimited):
+        await house.gate.give_back(visitor)
+        raise
+    except Left as left:
+        if left.code == 1012:  # it waited, and the server goes
+            await house.gate.give_back(visitor)
+        raise
+
+
 class Talk(ABC):
     """The three parts of one connection, and what they share."""
 
@@ -102,18 +118,13 @@ class Talk(ABC):
         """Turn frames into commands, until cancelled. Raises `WebSocketDisconnect` and `Fatal`."""
 
     async def run(self, session: Session) -> None:
-        """Converse until one side ends it."""
-        with (
-            structlog.contextvars.bound_contextvars(session=self.id),
-            self.house.sessions.registered(session),
-        ):
+        """Converse until one side ends it; the session is registered."""
+        with structlog.contextvars.bound_contextvars(session=self.id):
             log.info("session_started", remote=session.identity.remote)
             who, note = session.identity, self.house.audit.note
             note("connected", user=who.user, remote=who.remote, protocol=who.protocol)
             self.house.outboxes.add(self.outbox)
             try:
-                if (going := self.house.sessions.going_away) is not None:
-                    await session.drain(going())  # who was here when that began was told then
                 await self._converse(session)
             finally:
                 self.house.outboxes.discard(self.outbox)

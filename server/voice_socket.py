@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -16,6 +17,7 @@ from pipeline.user import LEAST_S, MOST_ENDS
 from server.configs import session_config
 from server.connection import Connection
 from server.doorstep import TOKEN_S, comes_back, meet, room_for
+from server.gate import Visitor
 from server.house import House
 from server.intake import Intake
 from server.lobby import HELLO_S, NativeLobby
@@ -23,7 +25,7 @@ from server.outbox import LATE_S, STUCK_S
 from server.peer import MESSAGE_BYTES
 from server.sharing import session_counts
 from server.sound import ReplyFrames, microphone
-from server.talk import Talk, answered
+from server.talk import Talk, answered, entering
 from server.wire import native
 from session import limits
 from session.budgets import Budget
@@ -77,23 +79,32 @@ async def voice_socket(socket: WebSocket) -> None:
     await socket.accept(native.SUBPROTOCOL if native.SUBPROTOCOL in offered else None)
     connection, intake = Connection(socket, native.frames), Intake()
     async with answered(connection, house):
-        house.check_open()
         said = None
         if visitor is None:
+            house.check_open()
             with house.doorstep.place():
                 said, visitor = await meet(connection, intake, house.gate, house.keeping)
-        sessions, back = house.sessions, False
-        may_return = sessions.some_may_return or house.fellows is not None
-        if may_return and not await room_for(house, visitor):
-            with house.doorstep.place():
-                said, back = await comes_back(connection, intake, house, visitor, said)
-            house.check_open()
-        with (
-            house.budgets.session(visitor.user, visitor.allowance) as budget,
-            sessions.ticket(connection.remote, visitor.user, back=back) as ticket,
-        ):
-            async with session_counts(house.fellows, visitor.user, budget):
-                await _converse(connection, intake, house, ticket, budget, said, visitor.key)
+        async with entering(visitor, house):
+            await _enter(connection, intake, house, visitor, said)
+
+
+async def _enter(
+    connection: Connection, intake: Intake, house: House, visitor: Visitor, said: str | None
+) -> None:
+    """`said`: a hello that came already. Raises as the doorstep and the lobby do."""
+    house.check_open()
+    sessions, back = house.sessions, False
+    may_return = sessions.some_may_return or house.fellows is not None
+    if may_return and not await room_for(house, visitor):
+        with house.doorstep.place():
+            said, back = await comes_back(connection, intake, house, visitor, said)
+        house.check_open()
+    with (
+        house.budgets.session(visitor.user, visitor.allowance) as budget,
+        sessions.ticket(connection.remote, visitor.user, back=back) as ticket,
+    ):
+        async with session_counts(house.fellows, visitor.user, budget):
+            await _converse(connection, intake, house, ticket, budget, said, visitor.key)
 
 
 async def _converse(
@@ -125,14 +136,19 @@ class NativeTalk(Talk):
             self.pay_for(hello.choices)
         self._sound, self._first = microphone(hello.audio), first
         self.connection.frames = ReplyFrames(hello.audio)
-        self.lease = await self.house.sessions.lease(self.id, self.user, hello.resume)
-        if self.lease is not None:
-            self.id = self.lease.session
-        if back:  # whose conversation is not refused for it
-            kept = self.lease.kept if self.lease is not None else None
-            self.budget.spend_characters(characters_of(_news(hello.choices, kept)))
-        await self.house.gate.passes.began(key, self.id)
-        await self.run(self._make_session(hello))
+        sessions = self.house.sessions
+        async with AsyncExitStack() as stack:
+            async with sessions.one_by_one(hello.resume):
+                self.lease = await sessions.lease(self.id, self.user, hello.resume)
+                if self.lease is not None:
+                    self.id = self.lease.session
+                if back:  # whose conversation is not refused for it
+                    kept = self.lease.kept if self.lease is not None else None
+                    self.budget.spend_characters(characters_of(_news(hello.choices, kept)))
+                await self.house.gate.passes.began(key, self.id)
+                session = self._make_session(hello)
+                await stack.enter_async_context(sessions.registered(session))
+            await self.run(session)
 
     def _make_session(self, hello: native.Hello) -> Session:
         house = self.house

@@ -173,7 +173,9 @@ class Keeping:
         return self._lease(Lease(record.session, user, new, (new_digest, digest), kept))
 
     def reached(self, lease: Lease) -> Lease:
-        """The client has the new token: the one before is void."""
+        """The client has the new token: the one before is void. One that was lost stays so."""
+        if not self._has(lease):
+            return lease
         for digest in lease.tokens[1:]:
             self._by_token.pop(digest, None)
         lease = replace(lease, tokens=lease.tokens[:1])
@@ -276,6 +278,10 @@ class Keeping:
             self._put(over, kept, self._clock() + self._retention_s, None)
         else:
             self._writing.put(lease.session, None, None)
+
+    def lose(self, lease: Lease) -> None:
+        """Another server has it, or it was forgotten: nothing more is stored of it here."""
+        self._leave(lease)
 
     def _leave(self, lease: Lease) -> bool:
         """False when somebody else has it by now."""

@@ -12,7 +12,7 @@ from pipeline.signals import Event as TurnSignal
 from .inbox import Inbox
 from .messages import AudioCleared, Bye, ClearAudio, Command, Commit, GoingAway, Mute, Unmute
 from .orders import Order
-from .saving import Reached, Stored
+from .saving import Lost, Reached, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class End:
     reason: str
 
 
-Mail = Order | AudioCleared | Bye | TurnSignal | GoingAway | End | Stored | Reached
+Mail = Order | AudioCleared | Bye | TurnSignal | GoingAway | End | Stored | Reached | Lost
 
 
 async def deliver(command: Command, inbox: Inbox[Mail], listening: Listening) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from pipeline.bell import Bell
 from pipeline.errors import AntiphonError, NotFound, Replaced
 from pipeline.pool import ResourcePool
 
 from .admission import Admission
-from .keeping import Keeping, Lease
+from .keeping import Keeping, Lease, session_of
 from .messages import GoingAway, Waiting
 from .records import Totals
 from .session import Session
@@ -85,6 +86,8 @@ class SessionManager:
         self.admission = Admission(max_sessions, waiting_room)
         self._tickets: dict[str, Ticket] = {}
         self._sessions: dict[str, Session] = {}
+        self._coming_back: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By session; there while somebody holds it or waits for it."""
         self._empty = asyncio.Event()
         self._empty.set()
         self.going_away: Callable[[], GoingAway] | None = None
@@ -120,12 +123,15 @@ class SessionManager:
             if not self._tickets:
                 self._empty.set()
 
-    @contextmanager
-    def registered(self, session: Session) -> Iterator[None]:
-        """The session is listed while the scope lasts; its place is its ticket's."""
+    @asynccontextmanager
+    async def registered(self, session: Session) -> AsyncIterator[None]:
+        """The session is listed while the scope lasts; its place is its ticket's. One that comes
+        after the others were told that the server goes is told, too."""
         self._sessions[session.identity.session] = session
         self.served += 1
         try:
+            if self.going_away is not None:
+                await session.drain(self.going_away())
             yield
         finally:
             if self._sessions.get(session.identity.session) is session:
@@ -163,6 +169,17 @@ class SessionManager:
         """A connection here that has the session of this token ends."""
         if self.keeping is not None:
             await self._make_way(self.keeping, token, user)
+
+    @asynccontextmanager
+    async def one_by_one(self, token: str | None) -> AsyncIterator[None]:
+        """Of those who come back to one session at once each has the scope for itself, in order of
+        arrival: until its session is registered, it could not make way for the next."""
+        if token is None:
+            yield
+            return
+        named = session_of(token) or token
+        async with self._coming_back.setdefault(named, asyncio.Lock()):
+            yield
 
     async def lease(self, session: str, user: str | None, token: str | None) -> Lease | None:
         """By what a session is kept: the one that the token resumes, or else a new one of this id.

@@ -15,7 +15,7 @@ from pipeline.events import ReplyDone, ReplyStarted, ToolCalled, UserTranscript
 from .keeping import Keeping, Lease
 from .kept import Kept
 from .messages import Cleared, Configured, Event, ItemAdded, Warned
-from .writing import Fate, Told
+from .writing import Fate
 
 HEARD_EVERY_S = 2.0
 """How often, in a long reply, it is stored how far it was heard."""
@@ -27,6 +27,11 @@ class Stored:
     """In the inbox: how the saving went that was asked for first."""
 
     fate: Fate
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """In the inbox, once: another server has the session by now, or it was forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,11 @@ class Saving:
         keeping: Keeping,
         lease: Lease,
         send: Callable[[Event], None],
-        post: Callable[[Stored], None],
+        post: Callable[[Stored | Lost], None],
         now: Callable[[], Kept],
         clock: Callable[[], float],
     ) -> None:
-        """`post` brings what becomes of a save to `hear`; `now`: the session as it is."""
+        """`post` puts what becomes of a save into the inbox; `now`: the session as it is."""
         self._keeping = keeping
         self.lease = lease
         self._send = send
@@ -57,6 +62,7 @@ class Saving:
         """Behind a `ReplyDone` that waits for its turn to be stored."""
         self._saved_at = clock()
         self._warned = False
+        self._lost = False
 
     @property
     def holds(self) -> bool:
@@ -68,18 +74,18 @@ class Saving:
         match event:
             case ReplyDone():
                 self._held.append(event)
-                self._save(lambda fate: self._post(Stored(fate)))
+                self._save(told=True)
             case _ if self._held:
                 self._held.append(event)
             case _:
                 self._send(event)
                 if _worth_storing(event):
-                    self._save(None)
+                    self._save()
 
     def heard(self) -> None:
         """The client has told how far it has played."""
         if self._clock() - self._saved_at >= HEARD_EVERY_S:
-            self._save(None)
+            self._save()
 
     def hear(self, message: Stored | Reached) -> None:
         """One of its own, out of the inbox."""
@@ -95,7 +101,7 @@ class Saving:
         done = self._held.pop(0)
         assert isinstance(done, ReplyDone)
         self._send(replace(done, saved=saved))
-        if not saved and not self._warned:
+        if fate == "failed" and not self._warned:
             self._send(Warned(NOT_SAVED))
         self._warned = not saved
         worth = False
@@ -103,26 +109,37 @@ class Saving:
             worth |= _worth_storing(self._held[0])
             self._send(self._held.pop(0))
         if worth:
-            self._save(None)
+            self._save()
 
     def _reached(self) -> None:
         """The client has its token: the one it came with is void."""
         if len(self.lease.tokens) > 1:
             self.lease = self._keeping.reached(self.lease)
-            self._save(None)
+            self._save()
 
     def begin(self) -> None:
         """Store that it is here."""
-        self._save(None)
+        self._save()
 
     def leave(self, *, for_good: bool) -> None:
         """The client is gone; unless for good, it may come back."""
         leave = self._keeping.end if for_good else self._keeping.park
         leave(self.lease, self._now())
 
-    def _save(self, told: Told | None) -> None:
+    def _save(self, *, told: bool = False) -> None:
+        """`told`: a reply waits for it."""
         self._saved_at = self._clock()
-        self._keeping.save(self.lease, self._now(), told)
+        self._keeping.save(self.lease, self._now(), self._told if told else self._watch)
+
+    def _told(self, fate: Fate) -> None:
+        self._post(Stored(fate))
+        self._watch(fate)
+
+    def _watch(self, fate: Fate) -> None:
+        if fate == "taken" and not self._lost:
+            self._lost = True
+            self._keeping.lose(self.lease)
+            self._post(Lost())
 
 
 def _worth_storing(event: Event) -> bool:

@@ -49,7 +49,7 @@ from .portrait import Portrait
 from .prompts import Prompts
 from .recorder import Recorder
 from .records import Figures, Identity, SessionConfig, State, Totals
-from .saving import Reached, Saving, Stored
+from .saving import Lost, Reached, Saving, Stored
 from .shedding import Level
 from .telling import Telling
 from .turns import Turns
@@ -251,7 +251,7 @@ class Session:
                 case End(error, reason):
                     self._for_good = error is None  # the operator's word
                     return Closing(error, reason)
-                case Stored("taken"):
+                case Lost():
                     return Closing(Replaced("the session was resumed elsewhere"), "replaced")
                 case Stored() | Reached() as message:
                     if self._saving is not None:

@@ -75,6 +75,8 @@ class SqliteStore:
         self._resume_s = 0.0
         self._live: set[str] = set()
         """Written here, and their client is here. One that is not in the file was forgotten."""
+        self._lost: set[str] = set()
+        """To another server, of late: what was on its way to be saved is not saved any more."""
 
     # --- the port --------------------------------------------------------------------------------
 
@@ -194,10 +196,13 @@ class SqliteStore:
             "until": record.until, "changed": self._clock(), "body": record.body,
             "me": self._owners.me, "owner": self._owners.me if record.until is None else None,
         }  # fmt: skip
+        if record.session in self._lost:
+            raise Taken
+        ours = record.session in self._live
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             if not self._select("session = :session", told):
-                if record.session in self._live:
+                if ours:
                     raise Taken
                 self._make_room(len(record.body))
             wrote = self._db.execute(
@@ -205,11 +210,13 @@ class SqliteStore:
                 " (:session, :user, :owner, :token, :before, :until, :changed, :body)"
                 " ON CONFLICT (session) DO UPDATE SET owner = :owner, token = :token,"
                 " token_before = :before, until = :until, changed = :changed, body = :body"
-                " WHERE owner IS NULL OR owner = :me",
-                told,
+                # One of ours that is parked under another token was another's meanwhile.
+                " WHERE owner = :me OR (owner IS NULL AND (token = :token OR NOT :ours))",
+                {**told, "ours": ours},
             )
             if not wrote.rowcount:
                 self._live.discard(record.session)
+                self._lost.add(record.session)
                 raise Taken
         (self._live.add if record.until is None else self._live.discard)(record.session)
 
@@ -230,6 +237,12 @@ class SqliteStore:
             count, total = count - 1, total - oldest[1]
 
     def _take(self, told: Mapping[str, object]) -> Record | None:
+        found = self._take_anyhow(told)
+        if found is not None:
+            self._lost.discard(found.session)
+        return found
+
+    def _take_anyhow(self, told: Mapping[str, object]) -> Record | None:
         try:
             return self._take_written(told)
         except sqlite3.OperationalError:
@@ -273,6 +286,7 @@ class SqliteStore:
         return not busy
 
     def _expire(self, now: float, retention_s: float) -> None:
+        self._lost.clear()
         self._park_the_deads(now + self._resume_s)
         if retention_s:
             self._db.execute(

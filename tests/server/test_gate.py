@@ -301,6 +301,38 @@ async def test_a_session_token_lets_its_user_in_once(guarded: Watched) -> None:
     await guarded.turned_away("token_used")
 
 
+async def test_a_token_for_one_session_is_not_spent_on_a_full_house(tmp_path: Path) -> None:
+    one_place = {"ANTIPHON_MAX_SESSIONS": "1", "ANTIPHON_WAITING_ROOM": "0"}
+    async with watched(tmp_path, **AUTH, **one_place) as it:
+        url = it.server.ws_url
+        realtime = url.replace("/ws", "/v1/realtime")
+        shown = await session_token(it, user="anna")
+        given = await it.http.post("/v1/realtime/client_secrets", headers=bearer(token("anna")))
+        secret = {"additional_headers": bearer(given.json()["value"])}
+        async with call(url, {"token": token("ben")}) as inside:
+            for options in ({}, {"additional_headers": bearer(shown)}):
+                async with call(url, **options) as caller:
+                    await caller.say("hello", token=shown)
+                    assert (await caller.until("error"))["code"] == "AT_CAPACITY"
+                    assert await caller.closed() == 1013
+            async with websockets.connect(realtime, **secret) as socket:
+                assert json.loads(await socket.recv())["type"] == "error"
+                await socket.wait_closed()
+                assert socket.close_code == 1013
+            await inside.say("bye")
+            await inside.closed()
+        async with websockets.connect(realtime, **secret) as socket:
+            assert json.loads(await socket.recv())["type"] == "session.created"
+        await until(lambda: not len(it.server.house.sessions))
+        async with call(url, {"token": shown}):
+            (session,) = it.server.house.sessions
+            assert session.identity.user == "anna"
+        assert (await refused_handshake(realtime, **secret)).status_code == 401
+        async with call(url) as again:  # and only once
+            await again.say("hello", token=shown)
+            assert await again.closed() == 4401
+
+
 async def test_a_session_token_serves_again_for_the_session_that_it_began(guarded: Watched) -> None:
     shown, url = await session_token(guarded, user="anna"), guarded.server.ws_url
     async with call(url, {"token": shown}) as caller:

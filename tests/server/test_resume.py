@@ -140,6 +140,54 @@ async def test_of_two_connections_the_newest_has_the_session() -> None:
             assert (await sessions(server))["active"] == 1
 
 
+async def test_of_two_who_come_back_at_the_same_moment_too() -> None:
+    async with live_server() as server:
+        async with call(server.ws_url, {}) as caller:
+            token, session = welcome(caller)["resume"], welcome(caller)["session"]
+            await asked(caller, "My name is Anna.")
+        for _ in range(20):
+            await parked(server)
+            async with call(server.ws_url) as older, call(server.ws_url) as newer:
+                await older.say("hello", resume=token)
+                await newer.say("hello", resume=token)
+                back = await newer.until("welcome")
+                assert (back["session"], back["resumed"]) == (session, True)
+                assert await older.closed() == 4009
+                (here,) = server.house.sessions
+                assert here.identity.session == session
+                token = back["resume"]
+
+
+@pytest.mark.parametrize("ended", ["by itself", "by bye"])
+async def test_at_another_server_too_that_shares_the_folder(tmp_path: Path, ended: str) -> None:
+    folder = {"ANTIPHON_DATA_DIR": str(tmp_path)}
+    async with (
+        live_server(**folder) as one,
+        live_server(**folder) as two,
+        call(one.ws_url, {}) as old,
+    ):
+        await old.say("text", text="My name is Anna.")
+        end = await old.until("reply_audio_end")
+        async with call(two.ws_url, {"resume": welcome(old)["resume"]}) as new:
+            assert welcome(new)["resumed"] is True
+            await old.say("playback", reply=1, played_ms=end["audio_ms"], done=True)
+            if ended == "by bye":
+                await old.say("bye")
+            done = await old.until("reply_done")
+            assert (done["status"], done["saved"]) == ("completed", False)
+            assert await old.closed() == (1000 if ended == "by bye" else 4009)
+            assert not old.of("warning")
+            async with httpx.AsyncClient(base_url=one.url) as http, asyncio.timeout(10):
+                while (await http.get("/admin/sessions")).json():
+                    await asyncio.sleep(0.01)
+            assert welcome(new)["history"][0]["text"] == "My name is Anna."
+            await asked(new, "What is my name?")
+            token = welcome(new)["resume"]
+        await parked(two)
+        async with call(two.ws_url, {"resume": token}) as new:
+            assert (welcome(new)["resumed"], len(welcome(new)["history"])) == (True, 4)
+
+
 async def test_it_has_it_in_a_full_house_too() -> None:
     async with (
         live_server(ANTIPHON_MAX_SESSIONS="1", ANTIPHON_WAITING_ROOM="2") as server,

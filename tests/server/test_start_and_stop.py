@@ -23,7 +23,6 @@ from server.house import House
 from server.serve import bound, running
 from server.settings import load
 from session.keeping import Lease
-from session.manager import SessionManager
 from session.sqlite_store import FILE
 from tests.support import ROOT, SCRIPTED, call, live_server, server_process
 
@@ -144,27 +143,29 @@ async def test_draining_ends_idle_sessions_at_once_and_lets_a_reply_finish() -> 
         assert await busy.closed() == 1012
 
 
-async def test_who_is_just_being_let_in_as_the_drain_begins_is_told_to_go_too(
+async def test_who_is_being_let_in_as_the_server_goes_is_told_as_all_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked, found = asyncio.Event(), asyncio.Event()
-    lease = SessionManager.lease
+    asked, answer = asyncio.Event(), asyncio.Event()
+    async with live_server() as server, call(server.ws_url) as caller:
+        keeping = server.house.keeping
+        assert keeping is not None
+        take = keeping.take
 
-    async def slow(self: SessionManager, *whose: str | None) -> Lease | None:
-        asked.set()
-        await found.wait()
-        return await lease(self, *whose)  # type: ignore[arg-type]
+        async def slow(token: str, user: str | None) -> Lease | None:
+            asked.set()
+            await answer.wait()
+            return await take(token, user)
 
-    monkeypatch.setattr(SessionManager, "lease", slow)
-    async with live_server(ANTIPHON_DRAIN_S="600") as server, call(server.ws_url) as caller:
-        await caller.say("hello")
+        monkeypatch.setattr(keeping, "take", slow)
+        await caller.say("hello", resume="no token of ours")
         await asked.wait()
         os.kill(os.getpid(), signal.SIGTERM)
         while server.house.sessions.going_away is None:
             await asyncio.sleep(0.01)
-        found.set()
-        assert (await caller.until("going_away"))["reconnect_in_ms"] >= 0
+        answer.set()
         assert await caller.closed() == 1012
+        assert (len(caller.of("welcome")), len(caller.of("going_away"))) == (1, 1)
 
 
 async def test_a_reply_that_outlasts_the_drain_is_cut_at_what_was_heard() -> None:

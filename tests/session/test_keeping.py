@@ -189,6 +189,17 @@ async def test_of_a_session_that_outlasts_its_users_being_forgotten_nothing_is_s
         assert keeping.parked == 0
 
 
+async def test_a_lost_session_is_not_brought_back_by_its_clients_answer(tmp_path: Path) -> None:
+    async with kept_in(tmp_path) as (keeping, _, _):
+        keeping.park(lease := keeping.begin("s_1", "anna"), as_kept(lease))
+        back = await keeping.take(lease.token, "anna")
+        assert back is not None
+        keeping.lose(back)
+        back = keeping.reached(back)  # its answer to the ping was under way
+        assert await saved(keeping, back) == "taken"
+        assert keeping.live(back.token, "anna") is None
+
+
 async def test_what_could_not_be_stored_of_a_forgotten_users_is_not_tried_again(
     tmp_path: Path,
 ) -> None:

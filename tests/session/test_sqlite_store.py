@@ -54,6 +54,17 @@ async def test_what_a_dead_server_had_is_parked_and_a_living_ones_is_not(tmp_pat
         await third.close()
 
 
+async def test_one_that_is_taken_for_dead_goes_on_writing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as living:
+        await living.save(record())
+        for lock in (tmp_path / "servers").iterdir():
+            lock.unlink()  # somebody cleans up
+        async with opened(tmp_path) as other:
+            assert await other.count(1_000.0) == 1
+            await living.save(record(body=b"newer"))
+            assert await other.count(1_000.0) == 0
+
+
 async def test_what_a_server_had_that_died_for_good_is_found_by_another_and_expires(
     tmp_path: Path,
 ) -> None:

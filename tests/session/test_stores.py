@@ -111,6 +111,20 @@ async def test_whom_another_server_has_taken_cannot_be_saved_here_any_more(opene
         assert await one.take("s_1", b"token", None, 1_000.0, b"newer") is not None
 
 
+async def test_nor_when_that_one_has_parked_it_by_now(opened: Opened) -> None:
+    async with opened() as one, opened() as other:
+        await one.save(record())
+        assert await other.take("s_1", b"token", None, 1_000.0, b"new") is not None
+        await other.save(record(token=b"new", until=1_500.0, body=b"newer"))
+        for until in (None, 1_500.0):  # its client was there all the time, and leaves now
+            with pytest.raises(Taken):
+                await one.save(record(until=until))
+        back = await one.take("s_1", b"new", None, 1_000.0, b"newest")
+        assert back is not None
+        assert back.body == b"newer"
+        await one.save(record(token=b"newest"))
+
+
 async def test_a_users_are_forgotten_and_no_other_ones(opened: Opened) -> None:
     async with opened() as store:
         await store.save(record("s_1", "anna", b"a", until=1_500.0))
