@@ -173,7 +173,7 @@ class User:
                 turn.fall_silent(fell_at - FRAME)
             # At the first silent frame: the voice detector itself sees the end of speech some
             # 100 ms late, so no word is cut, and the words are there when the decision is due.
-            if fell_at != turn.asked_to or over.undecided_from is not None:
+            if fell_at != turn.asked_to or not turn.asked_surely:
                 yield turn.look(frame.end, now, final=True, over_reply=over.audible)
         if not turn.stop_told and frame.end - turn.voiced_end >= STOPPED_AFTER:
             yield self._tell_stopped(turn)

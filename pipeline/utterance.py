@@ -59,6 +59,8 @@ class Segment:
     attempt: int = 0
     text: str = ""
     retried: bool = False
+    sure: bool = False
+    """The latest window was asked for as the last: with all care, and the end-of-turn model's."""
 
 
 @dataclass(slots=True)
@@ -101,6 +103,11 @@ class Utterance:
         """The end of what was asked for in the segment that grows."""
         return max(self.segments[-1].start, self.segments[-1].asked_to)
 
+    @property
+    def asked_surely(self) -> bool:
+        """What was asked for last in the segment that grows may stand as the turn's last words."""
+        return self.segments[-1].sure
+
     def voice(self, frame: Heard) -> None:
         """The user speaks."""
         self.voiced_end, self.voiced_at = frame.end, frame.arrived
@@ -116,6 +123,7 @@ class Utterance:
         segment.attempt += 1
         segment.asked_to = end
         segment.retried &= not final
+        segment.sure = final
         self.end_of_turn = None
         self.asked_at = now
         index = len(self.segments) - 1
@@ -197,7 +205,7 @@ class Utterance:
     def _look_again(self, index: int, over: Over) -> Look:
         """Once more, for words that did not come."""
         segment = self.segments[index]
-        segment.retried = True
+        segment.retried = segment.sure = True
         segment.attempt += 1
         return Look(
             self.key, index, segment.attempt, segment.start, segment.asked_to,

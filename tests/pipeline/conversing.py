@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.asides import MOST_ASIDES
 from pipeline.errors import LlmFailed, SttFailed
+from pipeline.events import UserTranscript
 from pipeline.playback import Voiced
 from pipeline.signals import (
     Ask,
@@ -63,6 +64,10 @@ class Conversation:
         """Every window that was asked for."""
         self.voices: list[int] = []
         """The ends of frames that are surely a voice."""
+        self.sure: dict[int, bool] = {}
+        """Whether the latest window of a turn, by its key, was asked for with all care."""
+        self.keys: dict[int, int] = {}
+        """Of the turns that silence ends, by their numbers."""
         self.told: set[type] = set()
         """The kinds of events that the machine was told."""
         self.play(moves)
@@ -74,6 +79,9 @@ class Conversation:
     def step(self, event: Event | None) -> None:
         self.told.add(type(event))
         self._follow(self.machine.step(event, self.now))
+        turn = self.machine.user.turn
+        if turn is not None and not turn.manual:
+            self.keys[turn.number] = turn.key
         wake = self.machine.next_wake(self.now)
         assert wake is None or wake >= self.now - 1e-9, "what was due has been done"
 
@@ -84,7 +92,11 @@ class Conversation:
                 assert 0 <= effect.start < effect.end <= self.sample + FRAME
                 assert effect.end - effect.start <= 30 * SPEECH_HZ, "a window the recogniser takes"
                 self.looks.append(effect)
+                self.sure[effect.key] = effect.final
                 self.heard.append((effect.start, effect.end))
+            elif isinstance(effect, UserTranscript) and effect.final and effect.text:
+                key = self.keys.get(effect.turn)
+                assert key is None or self.sure[key], "last words are taken down with all care"
 
     # --- the microphone, and who listens ---------------------------------------------------------
 

@@ -632,6 +632,24 @@ def test_who_keeps_speaking_has_cut_in_within_600_ms() -> None:
     assert scene.now - onset <= 0.6
 
 
+def test_who_cuts_in_and_stops_at_once_is_transcribed_with_care_like_anybody_else() -> None:
+    scene = Scene()
+    scene.step(Typed("hello"))
+    scene.answer("A long story of the sea.", 10.0)
+    scene.speak(0.4)
+    scene.understand("Tell me about")
+    scene.sound(0.16, 0.9, dbfs=-70)  # it fell away undecided, and is decided before its silence
+    quick = scene.last(Look)
+    assert scene.all(Interrupted)
+    scene.hush(0.064)
+    sure = scene.last(Look)
+    assert (quick.final, sure.final) == (False, True)
+    scene.understand("Tell me about the moon.", 0.95)
+    scene.hush(0.3)
+    assert scene.committed
+    assert scene.last(Draft).text == "Tell me about the moon."
+
+
 def test_the_words_of_an_earlier_look_decide_when_the_latest_is_late() -> None:
     scene = over_a_reply()
     scene.speak(0.3)
