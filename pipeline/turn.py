@@ -83,16 +83,14 @@ class TurnMachine(TurnState):
                 if self.user.open is not None and self.user.open.hear_vote(event):
                     yield from self._decide(now)
             case EndTurn():
-                yield from self.user.end(event)
+                yield from self.user.ends.end(event)
                 yield from self._end_turns(now)
             case DropTurn(at):
                 if (dropped := self.user.drop(at)) is not None:
                     yield from self._discard(dropped, now)
-            case Typed(text, ref):
-                yield from self._supersede(now)
-                number = self.user.take_number()
-                yield UserTranscript(number, text, final=True, ref=ref)
-                yield from self.assistant.say(number, text, now)
+            case Typed():
+                yield from self.user.take_typed(event)
+                yield from self._end_turns(now)
             case Greet(text):
                 yield from self._supersede(now)
                 yield from self.assistant.say(0, text, now, verbatim=True)
@@ -168,15 +166,26 @@ class TurnMachine(TurnState):
             yield from self.cut_in.suspect(self.user.ear.heard_to, now, hold=self.config.holds)
 
     def _end_turns(self, now: float) -> Iterator[Effect]:
-        """The user said that turns are over; they are, once all up to there has been heard."""
-        while (end := self.user.next_end()) is not None:
+        """The user said that turns are over; they are, once all up to there has been heard. What
+        was typed meanwhile comes in its order among them."""
+        while (due := self.user.next_due()) is not None:
+            if isinstance(due.said, Typed):
+                yield from self._answer_typed(due.said, now)
+                continue
             if self.user.committed and self.user.turn is not None:
-                yield from self._end_committed(self.user.turn, end, now)
+                yield from self._end_committed(self.user.turn, due.said, now)
             else:
-                yield from self.user.force(end, now)
+                yield from self.user.force(due.said, due.fate, now)
                 self.cut_in.wait_for_words(now)
                 yield from self._decide(now)
-            self.user.skip(end.dropped_to)
+            self.user.skip(due.said.dropped_to)
+
+    def _answer_typed(self, typed: Typed, now: float) -> Iterator[Effect]:
+        yield from self._supersede(now)
+        number = self.user.take_number()
+        yield UserTranscript(number, typed.text, final=True, ref=typed.ref)
+        if not self.user.ends.typed:  # else that is answered, with this in its prompt
+            yield from self.assistant.say(number, typed.text, now)
 
     def _end_committed(self, turn: Utterance, end: EndTurn, now: float) -> Iterator[Effect]:
         """The turn was over already; now it cannot be taken back any more."""
@@ -221,7 +230,8 @@ class TurnMachine(TurnState):
         yield from self.cut_in.let_go_on(now)
 
     def _commit(self, turn: Utterance, now: float) -> Iterator[Effect]:
-        if turn.unanswered or not self.assistant.answers:
+        # What was typed since is answered, and soon: this was said, and is part of its prompt.
+        if turn.unanswered or self.user.ends.typed or not self.assistant.answers:
             yield from self.assistant.take_back()
             yield from self._finalise(turn)
             yield from self.cut_in.let_go_on(now)

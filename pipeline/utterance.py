@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from .ends import Fate
 from .engines.ports import SPEECH_HZ as SPEECH_HZ
 from .events import Failed, UserTranscript
 from .latency import Marks
@@ -81,6 +82,7 @@ class Utterance:
     """They have said by that that it is a turn, whatever is in it."""
     unanswered: bool = False
     """Whoever ended it asks for the reply as well, or for none."""
+    fate: Fate = Fate.ANSWERED
     stop_told: bool = False
     end_of_turn: float | None = None
     asked_at: float = 0.0

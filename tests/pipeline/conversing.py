@@ -68,6 +68,8 @@ class Conversation:
         """Whether the latest window of a turn, by its key, was asked for with all care."""
         self.keys: dict[int, int] = {}
         """Of the turns that silence ends, by their numbers."""
+        self.owed: int | None = None
+        """The turn that was ended, and whose words were awaited after the last step."""
         self.told: set[type] = set()
         """The kinds of events that the machine was told."""
         self.play(moves)
@@ -82,6 +84,7 @@ class Conversation:
         turn = self.machine.user.turn
         if turn is not None and not turn.manual:
             self.keys[turn.number] = turn.key
+        self.owed = turn.number if turn is not None and turn.forced else None
         wake = self.machine.next_wake(self.now)
         assert wake is None or wake >= self.now - 1e-9, "what was due has been done"
 
@@ -94,8 +97,10 @@ class Conversation:
                 self.looks.append(effect)
                 self.sure[effect.key] = effect.final
                 self.heard.append((effect.start, effect.end))
-            elif isinstance(effect, UserTranscript) and effect.final and effect.text:
-                key = self.keys.get(effect.turn)
+            elif isinstance(effect, UserTranscript) and effect.final:
+                assert self.owed in (None, effect.turn), "what was ended before is final before"
+                self.owed = None
+                key = self.keys.get(effect.turn) if effect.text else None
                 assert key is None or self.sure[key], "last words are taken down with all care"
 
     # --- the microphone, and who listens ---------------------------------------------------------
@@ -273,14 +278,14 @@ class Conversation:
     def at_rest(self) -> bool:
         """Nothing is under way, nor waits."""
         machine = self.machine
-        return not (machine.busy or machine.asides.under_way or machine.user.ends)
+        return not (machine.busy or machine.asides.under_way or machine.user.ends.waiting)
 
     def come_to_rest(self) -> None:
         """The user falls silent, and every stage answers: nothing is left under way."""
         self.configure(TurnConfig())
         for _ in range(40):
             user = self.machine.user
-            self.sound(12 if user.turn is not None or user.ends else 5, 0.01)
+            self.sound(12 if user.turn is not None or user.ends.waiting else 5, 0.01)
             while self.looks:
                 self.answer(0, "Is that all?")
             for which in range(1 + MOST_ASIDES):

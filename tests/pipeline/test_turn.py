@@ -12,6 +12,7 @@ from pipeline.barge_in import Verdict, judge
 from pipeline.cutting_in import BargeIns
 from pipeline.edges import MOST_FALLS
 from pipeline.endpointing import SURE_S
+from pipeline.ends import MOST_ENDS
 from pipeline.errors import AtCapacity, LlmFailed, RateLimited, SttFailed, TtsFailed
 from pipeline.events import (
     Failed,
@@ -52,7 +53,7 @@ from pipeline.signals import (
     Voted,
 )
 from pipeline.turn import Phase, TurnConfig, TurnMachine
-from pipeline.user import LEAST_S, MOST_ENDS, MOST_SEGMENTS
+from pipeline.user import LEAST_S, MOST_SEGMENTS
 from pipeline.utterance import CUT_AT, CUT_FROM, FRAME, SPEECH_HZ
 
 T = TypeVar("T")
@@ -1466,8 +1467,8 @@ def test_more_ends_than_can_wait_are_one_at_the_latest() -> None:
     scene = Scene(TurnConfig(detection="manual"))
     for ahead in range(1, 40):
         scene.step(EndTurn(ahead * 1_600))
-    assert len(scene.machine.user.ends) == 32
-    assert scene.machine.user.ends[-1].at == 39 * 1_600
+    assert len(scene.machine.user.ends.waiting) == 32
+    assert scene.machine.user.ends.waiting[-1].said.at == 39 * 1_600
 
 
 def test_no_second_reply_is_begun_while_one_is_spoken() -> None:
