@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, field
+from itertools import pairwise
 from typing import TypeVar
 
 import pytest
@@ -631,6 +632,36 @@ def test_who_keeps_speaking_has_cut_in_within_600_ms() -> None:
     while not scene.all(Interrupted):
         scene.speak(0.032)
     assert scene.now - onset <= 0.6
+
+
+def test_who_begins_with_a_yeah_and_goes_on_is_not_talked_over() -> None:
+    scene = Scene()
+    scene.step(Typed("hello"))
+    scene.answer("A long story of the sea.", 20.0)
+    scene.speak(0.4)
+    scene.understand("Yeah.")
+    scene.speak(0.2)
+    assert scene.last(ReplyResumed).reply == 1
+    looks = len(scene.all(Look))
+    while len(scene.all(Look)) == looks:
+        scene.speak(FRAME / SPEECH_HZ)
+    look = scene.last(Look)
+    assert look.end - scene.machine.user.ear.began_at <= SPEECH_HZ
+    scene.understand("Yeah, but I wanted to ask")
+    assert scene.last(Interrupted).reply == 1
+
+
+def test_a_voice_that_goes_on_without_words_is_listened_to_less_after_a_while() -> None:
+    scene = Scene()
+    scene.step(Typed("hello"))
+    scene.answer("A long story of the sea.", 30.0)
+    for _ in range(4):
+        scene.speak(3.0)
+        scene.understand("")
+    ends = [look.end / SPEECH_HZ for look in scene.all(Look)]
+    gaps = [later - earlier for earlier, later in pairwise(ends)]
+    assert sum(end < 4.0 for end in ends) <= 9
+    assert min(gaps[-4:]) >= 1.4
 
 
 def test_who_cuts_in_and_stops_at_once_is_transcribed_with_care_like_anybody_else() -> None:
