@@ -27,6 +27,10 @@ class Fate(Enum):
     CANCELLED = "its reply ends where it starts"
     FORGOTTEN = "it was never said"
 
+    def or_worse(self, fate: Fate) -> Fate:
+        """As the client says now; what is forgotten stays so."""
+        return self if self is Fate.FORGOTTEN else fate
+
 
 @dataclass(slots=True)
 class Due:
@@ -84,3 +88,8 @@ class Ends:
                 due.said = replace(due.said, dropped_to=at)
                 return True
         return False
+
+    def stop(self, fate: Fate) -> None:
+        """Nobody wants an answer to any of them."""
+        for due in self.waiting:
+            due.fate = due.fate.or_worse(fate)

@@ -201,6 +201,12 @@ class User:
             yield from self.ends.end(EndTurn(self.ear.heard_to, if_any=True))
         self.ends.type(typed)
 
+    def stop(self, fate: Fate) -> None:
+        """Nobody wants an answer to what they have ended and what waits for its words."""
+        if self.turn is not None and self.turn.forced:
+            self.turn.fate = self.turn.fate.or_worse(fate)
+        self.ends.stop(fate)
+
     def next_due(self) -> Due | None:
         """The first end, or typed turn, if it is time for it; one after the other."""
         forced = self.turn is not None and self.turn.forced

@@ -186,7 +186,7 @@ class Utterance:
             changed = segment.text != said
             segment.text = said
             self._settle(segment, now)
-            if changed and self.number and self.text:
+            if changed and self.number and self.text and self.fate is not Fate.FORGOTTEN:
                 yield UserTranscript(self.number, self.text, final=False)
         return Learnt.WORDS
 

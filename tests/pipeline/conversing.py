@@ -70,6 +70,8 @@ class Conversation:
         """Of the turns that silence ends, by their numbers."""
         self.owed: int | None = None
         """The turn that was ended, and whose words were awaited after the last step."""
+        self.forgotten: set[int] = set()
+        """Turns whose words came, or will come, after they were forgotten."""
         self.told: set[type] = set()
         """The kinds of events that the machine was told."""
         self.play(moves)
@@ -100,6 +102,7 @@ class Conversation:
             elif isinstance(effect, UserTranscript) and effect.final:
                 assert self.owed in (None, effect.turn), "what was ended before is final before"
                 self.owed = None
+                assert effect.discarded or effect.turn not in self.forgotten
                 key = self.keys.get(effect.turn) if effect.text else None
                 assert key is None or self.sure[key], "last words are taken down with all care"
 
@@ -251,6 +254,8 @@ class Conversation:
         self.step(Cancel(self.referee.last_reply if reply == 1 else reply))
 
     def forget(self) -> None:
+        if self.owed is not None:
+            self.forgotten.add(self.owed)
         self.step(Forget())
 
     def leave(self) -> None:
