@@ -39,10 +39,10 @@ check: $(STAMPS)/dev ## formatter, linter, types, import contracts
 	@$(BIN)/lint-imports
 
 # The turn machine: what decides when to speak. Its tests reach every branch of it, without a sleep.
-MACHINE := turn turn_state turn_config user utterance edges endpointing assistant asides speculation replies reply playback latency \
-  cutting_in barge_in signals events marks echo
+MACHINE := turn turn_state turn_closing turn_config user utterance edges endpointing assistant asides speculation replies reply playback latency \
+  cutting_in barge_in signals events marks echo ends
 
-MACHINE_TESTS := $(patsubst %,tests/pipeline/test_%.py,turn endpointing playback edges turn_progress asked asides muting marks echo)
+MACHINE_TESTS := $(patsubst %,tests/pipeline/test_%.py,turn endpointing playback edges turn_progress asked asides ends muting marks echo)
 
 machine: $(STAMPS)/dev ## the turn machine's tests: its branch coverage, then all of them, random conversations too
 	@# The coverage is that of the written examples: what chance finds differs from run to run.

@@ -24,6 +24,9 @@ CUT_IN_DECIDE, CUT_IN_HALF, CUT_IN_LAST = 15 * FRAME, 16 * FRAME, 17 * FRAME
 known. By 512 ms real words are believed also if they are not; by 544 ms it is decided anyhow."""
 ECHO_LOOK = 16 * FRAME
 """Where the reply is heard out of a loudspeaker it is looked so often whether it still is."""
+GOES_ON_LOOK, GOES_ON_TO = ECHO_LOOK, 100 * FRAME
+"""A voice that was let pass and goes on is listened to so often, for some 3 s from its onset: who
+begins with a "yeah" may have more to say."""
 
 
 @dataclass(slots=True)
@@ -45,6 +48,8 @@ class CutIn:
         self.count = BargeIns()
         self.onset: int | None = None
         """The sample where somebody began to speak over a reply that is not yet decided on."""
+        self._voice_from: int | None = None
+        """The onset of a voice over a reply that has not paused since."""
         self._words_by: float | None = None
         """No more is to be heard: it is decided when the words come, or then."""
         self._echo_looks = 0
@@ -55,7 +60,8 @@ class CutIn:
         """Somebody may be cutting in: hold the reply, for a client that can."""
         undecided = self.onset is not None or self._replies.held
         if not undecided and not self._surely_echoes:
-            self.onset, self._words_by = onset, None
+            self.onset = self._voice_from = onset
+            self._words_by = None
             if hold:
                 self.count.held += 1
                 yield from self._replies.hold(now)
@@ -63,12 +69,14 @@ class CutIn:
     def over(self, now: float) -> Over:
         """What the user is heard over."""
         reply = self._replies.started is not None
-        look_every = ECHO_LOOK if reply and self.echoes else None
-        return Over(
-            reply or now < self._replies.audible_until,
-            self.onset,
-            CUT_IN_LOOK if self.onset is not None else look_every,
-        )
+        look_every = None
+        if self.onset is not None:
+            look_every = CUT_IN_LOOK
+        elif reply and self.echoes:
+            look_every = ECHO_LOOK
+        elif reply and self._voice_from is not None:
+            look_every = GOES_ON_LOOK
+        return Over(reply or now < self._replies.audible_until, self.onset, look_every)
 
     @property
     def echoes(self) -> bool:
@@ -81,7 +89,7 @@ class CutIn:
 
     def settle(self) -> None:
         """There is nothing to decide any more."""
-        self.onset = None
+        self.onset = self._voice_from = None
 
     def verdict(self, text: str) -> Verdict:
         """What these words over the reply are."""
@@ -121,6 +129,8 @@ class CutIn:
         """A held reply is decided on in time, with what is known by then."""
         if self._replies.started is None:
             self.settle()
+        if not speaking or (self._voice_from or heard_to) + GOES_ON_TO <= heard_to:
+            self._voice_from = None
         if self.onset is None:
             return
         passed = heard_to - self.onset

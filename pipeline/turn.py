@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from .edges import Sound, attuned
 from .endpointing import patience_s
+from .ends import Fate
 from .events import UserTranscript
 from .signals import (
     Ask,
@@ -34,8 +35,8 @@ from .signals import (
     Typed,
     Voted,
 )
+from .turn_closing import TurnClosing
 from .turn_config import TurnConfig as TurnConfig
-from .turn_state import TurnState
 from .user import Phase as Phase
 from .utterance import Learnt, Utterance
 
@@ -45,7 +46,7 @@ SPECULATE_S = 0.7
 """How long before its turn can be committed a reply is begun, at most."""
 
 
-class TurnMachine(TurnState):
+class TurnMachine(TurnClosing):
     """One conversation's turns. Feed it every event; carry out every effect, in order."""
 
     def step(self, event: Event | None, now: float) -> list[Effect]:
@@ -83,16 +84,14 @@ class TurnMachine(TurnState):
                 if self.user.open is not None and self.user.open.hear_vote(event):
                     yield from self._decide(now)
             case EndTurn():
-                yield from self.user.end(event)
+                yield from self.user.ends.end(event)
                 yield from self._end_turns(now)
             case DropTurn(at):
                 if (dropped := self.user.drop(at)) is not None:
                     yield from self._discard(dropped, now)
-            case Typed(text, ref):
-                yield from self._supersede(now)
-                number = self.user.take_number()
-                yield UserTranscript(number, text, final=True, ref=ref)
-                yield from self.assistant.say(number, text, now)
+            case Typed():
+                yield from self.user.take_typed(event)
+                yield from self._end_turns(now)
             case Greet(text):
                 yield from self._supersede(now)
                 yield from self.assistant.say(0, text, now, verbatim=True)
@@ -168,23 +167,43 @@ class TurnMachine(TurnState):
             yield from self.cut_in.suspect(self.user.ear.heard_to, now, hold=self.config.holds)
 
     def _end_turns(self, now: float) -> Iterator[Effect]:
-        """The user said that turns are over; they are, once all up to there has been heard."""
-        while (end := self.user.next_end()) is not None:
+        """The user said that turns are over; they are, once all up to there has been heard. What
+        was typed meanwhile comes in its order among them."""
+        while (due := self.user.next_due()) is not None:
+            if isinstance(due.said, Typed):
+                yield from self._answer_typed(due.said, due.fate, now)
+                continue
             if self.user.committed and self.user.turn is not None:
-                yield from self._end_committed(self.user.turn, end, now)
+                yield from self._end_committed(self.user.turn, due.said, due.fate, now)
             else:
-                yield from self.user.force(end, now)
+                yield from self.user.force(due.said, due.fate, now)
                 self.cut_in.wait_for_words(now)
                 yield from self._decide(now)
-            self.user.skip(end.dropped_to)
+            self.user.skip(due.said.dropped_to)
 
-    def _end_committed(self, turn: Utterance, end: EndTurn, now: float) -> Iterator[Effect]:
+    def _answer_typed(self, typed: Typed, fate: Fate, now: float) -> Iterator[Effect]:
+        number, ref = self.user.take_number(), typed.ref
+        if fate is Fate.FORGOTTEN:
+            yield UserTranscript(number, "", final=True, discarded=True, ref=ref)
+            return
+        yield from self._supersede(now)
+        yield UserTranscript(number, typed.text, final=True, ref=ref)
+        if not self.user.ends.typed:  # else that is answered, with this in its prompt
+            yield from self.assistant.say(number, typed.text, now)
+            yield from self._obey(fate, now)
+
+    def _end_committed(
+        self, turn: Utterance, end: EndTurn, fate: Fate, now: float
+    ) -> Iterator[Effect]:
         """The turn was over already; now it cannot be taken back any more."""
-        if end.must:
+        if fate is Fate.FORGOTTEN:
+            yield from self._discard(turn, now)
+        elif end.must:
             turn.unanswered = True
             yield from self._commit(turn, now)
         else:
             yield from self._start_reply()
+            yield from self._obey(fate, now)
 
     # --- is the turn over? -----------------------------------------------------------------------
 
@@ -194,7 +213,8 @@ class TurnMachine(TurnState):
         if turn is None:
             return
         silence_s = self.user.silence_s(turn)
-        if not turn.text or (not turn.meant and self.cut_in.said_aside(turn.text)):
+        nothing = not turn.text or (not turn.meant and self.cut_in.said_aside(turn.text))
+        if nothing or turn.fate is Fate.FORGOTTEN:
             if turn.forced or silence_s >= WORDLESS_S:
                 yield from self._discard(turn, now)
             return
@@ -210,53 +230,7 @@ class TurnMachine(TurnState):
             marks = replace(turn.marks, voiced=turn.voiced_at)
             yield from self.assistant.guess(turn.number, turn.text, marks, now)
 
-    def _discard(self, turn: Utterance, now: float) -> Iterator[Effect]:
-        yield from self.assistant.take_back()
-        if turn.number:  # else nobody has been told of it
-            timeline = replace(turn.marks, voiced=turn.voiced_at, commit=now).timeline()
-            yield UserTranscript(
-                turn.number, "", final=True, discarded=True, ended=turn.meant, timeline=timeline
-            )
-        self._close()
-        yield from self.cut_in.let_go_on(now)
-
-    def _commit(self, turn: Utterance, now: float) -> Iterator[Effect]:
-        if turn.unanswered or not self.assistant.answers:
-            yield from self.assistant.take_back()
-            yield from self._finalise(turn)
-            yield from self.cut_in.let_go_on(now)
-            return
-        self.user.phase = Phase.COMMITTED
-        marks = replace(turn.marks, voiced=turn.voiced_at)
-        yield from self.assistant.answer(turn.number, turn.text, marks, now)
-        if turn.forced or self.replies.ready:
-            yield from self._start_reply()
-
-    def _start_reply(self) -> Iterator[Effect]:
-        """The reply leaves: from now on its turn cannot be taken back."""
-        if self.replies.drafted is not None and self.user.turn is not None:
-            yield from self._finalise(self.user.turn)
-            yield from self.replies.start()
-
-    def _finalise(self, turn: Utterance) -> Iterator[Effect]:
-        """The committed turn is not taken back any more."""
-        yield UserTranscript(turn.number, turn.text, final=True)
-        self._close()
-
-    def _close(self) -> None:
-        """The turn is done with."""
-        self.user.close()
-        self.cut_in.settle()
-        self.speculation.settle()
-
     # --- replies that no turn begins, and their ends ---------------------------------------------
-
-    def _supersede(self, now: float) -> Iterator[Effect]:
-        """A newer turn ends what an older one is still being answered with."""
-        self.speculation.waste()
-        if self.user.committed and self.user.turn is not None:
-            yield from self._finalise(self.user.turn)  # it was said, though its answer never leaves
-        yield from self.assistant.stop(now)
 
     def _begin_asked(self, now: float) -> Iterator[Effect]:
         if self.user.owes_words:  # they belong to what is answered
@@ -273,6 +247,8 @@ class TurnMachine(TurnState):
             self.assistant.asks.append(Ask(0, number, silent=self.config.silent))
 
     def _cancel(self, now: float) -> Iterator[Effect]:
+        if not self.assistant.replying:  # else it is that reply which is not wanted
+            self.user.stop(Fate.CANCELLED)
         ask = self.assistant.promised
         if ask is not None and not self.assistant.replying:
             self.assistant.asks.remove(ask)
@@ -284,6 +260,7 @@ class TurnMachine(TurnState):
 
     def _forget(self, now: float) -> Iterator[Effect]:
         self.assistant.asks.clear()
+        self.user.stop(Fate.FORGOTTEN)
         yield from self.asides.cancel(now)
         if self.speculation.open:
             yield from self.assistant.take_back()

@@ -72,7 +72,9 @@ class TurnState:
     @property
     def cancellable(self) -> bool:
         """There is a reply to cancel, or one that will be in a moment."""
-        return self.answering or self.user.committed
+        turn = self.user.turn
+        owed = turn is not None and turn.forced and not turn.unanswered
+        return self.answering or self.user.committed or (owed and self.assistant.answers)
 
     def can_cancel(self, reply: int = 0) -> bool:
         """The same of this one, which may be beside the conversation; 0: of the conversation's."""

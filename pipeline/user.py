@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from enum import Enum
 
 from .edges import ON, Ear, Sound
-from .errors import NothingToCommit, RateLimited
+from .ends import Due, Ends, Fate
+from .errors import NothingToCommit
 from .events import Failed, SpeechStarted, SpeechStopped, TurnEnded
-from .signals import Effect, EndTurn, Heard
+from .signals import Effect, EndTurn, Heard, Typed
 from .turn_config import TurnConfig
 from .utterance import CUT_AT, CUT_FROM, FRAME, SPEECH_HZ, Over, Segment, Utterance
 
@@ -28,8 +28,6 @@ MOST_SEGMENTS = 24
 """After some ten minutes a turn is ended."""
 LEAST_S = (MOST_SEGMENTS - 1) * CUT_FROM // SPEECH_HZ
 """No turn is ended so before this."""
-MOST_ENDS = 32
-"""Ends of turns that may wait for the words of those before."""
 
 
 class Phase(Enum):
@@ -49,8 +47,8 @@ class User:
         self.phase = Phase.QUIET
         self.turn: Utterance | None = None
         self.next_turn = next_turn
-        self.ends: list[EndTurn] = []
-        """The user ended turns here; the voice detector has yet to hear up to it."""
+        self.ends = Ends()
+        """They ended turns here; the voice detector has yet to hear up to it."""
         self.late: deque[Heard] = deque(maxlen=CUT_AT // FRAME)
         """Frames that wait for the words of a turn that was ended: as many as there is audio of."""
         self._next_key = 1
@@ -87,7 +85,7 @@ class User:
     @property
     def owes_words(self) -> bool:
         """They have ended a turn, and what they said is not known yet."""
-        return bool(self.ends) or (self.turn is not None and self.turn.forced)
+        return bool(self.ends.waiting) or (self.turn is not None and self.turn.forced)
 
     def silence_s(self, turn: Utterance) -> float:
         """How long they have been silent."""
@@ -173,7 +171,7 @@ class User:
                 turn.fall_silent(fell_at - FRAME)
             # At the first silent frame: the voice detector itself sees the end of speech some
             # 100 ms late, so no word is cut, and the words are there when the decision is due.
-            if fell_at != turn.asked_to or over.undecided_from is not None:
+            if fell_at != turn.asked_to or not turn.asked_surely:
                 yield turn.look(frame.end, now, final=True, over_reply=over.audible)
         if not turn.stop_told and frame.end - turn.voiced_end >= STOPPED_AFTER:
             yield self._tell_stopped(turn)
@@ -197,22 +195,24 @@ class User:
             self.late.clear()
         self.config = config
 
-    def end(self, end: EndTurn) -> Iterator[Failed]:
-        """The user says that the turn is over: it ends when all up to there has been heard."""
-        if len(self.ends) == MOST_ENDS:  # the later one covers the earlier
-            covered = self.ends.pop()
-            if not covered.if_any:
-                error = RateLimited(f"{MOST_ENDS} turns wait for their words: two became one")
-                yield Failed(error, ref=covered.ref)
-        self.ends.append(end)
+    def take_typed(self, typed: Typed) -> Iterator[Failed]:
+        """They type a turn: what they said before, and did not end, is over by that."""
+        if self.phase is Phase.PAUSED and not self.owes_words:
+            yield from self.ends.end(EndTurn(self.ear.heard_to, if_any=True))
+        self.ends.type(typed)
 
-    def next_end(self) -> EndTurn | None:
-        """The first of those, if it is time for it; one after the other."""
-        due = self.ends and self.ear.heard_to + FRAME > self.ends[0].at
+    def stop(self, fate: Fate) -> None:
+        """Nobody wants an answer to what they have ended and what waits for its words."""
+        if self.turn is not None and self.turn.forced:
+            self.turn.fate = self.turn.fate.or_worse(fate)
+        self.ends.stop(fate)
+
+    def next_due(self) -> Due | None:
+        """The first end, or typed turn, if it is time for it; one after the other."""
         forced = self.turn is not None and self.turn.forced
-        return self.ends.pop(0) if due and not forced else None
+        return None if forced else self.ends.next(self.ear.heard_to + FRAME)
 
-    def force(self, end: EndTurn, now: float) -> Iterator[Effect]:
+    def force(self, end: EndTurn, fate: Fate, now: float) -> Iterator[Effect]:
         """The turn ends here, if there is one: no more waiting, no taking back."""
         if end.if_any:  # what comes after it, much later perhaps, begins anew
             self.ear.onset.forget()
@@ -226,7 +226,7 @@ class User:
         turn.number = turn.number or self.take_number()
         if not turn.manual and not turn.stop_told:
             yield self._tell_stopped(turn)
-        turn.forced = True
+        turn.forced, turn.fate = True, fate
         turn.meant = turn.manual or not end.if_any
         turn.unanswered = end.must
         if end.must:
@@ -246,8 +246,7 @@ class User:
 
     def drop(self, at: int) -> Utterance | None:
         """What was said up to `at` was not meant to be heard: the turn to be closed, if any."""
-        if self.ends:  # what was ended before was meant
-            self.ends[-1] = replace(self.ends[-1], dropped_to=at)
+        if self.ends.drop(at):  # what was ended before was meant
             return None
         self.skip(at)
         turn = self.open
@@ -278,8 +277,8 @@ class User:
         return turn
 
     def _cut_long(self, turn: Utterance, frame: Heard, now: float) -> Iterator[Effect]:
-        if len(turn.segments) >= MOST_SEGMENTS and not self.ends:  # nobody listens for ever
-            yield from self.end(EndTurn(frame.end))
+        if len(turn.segments) >= MOST_SEGMENTS and not self.ends.waiting:  # nobody listens for ever
+            yield from self.ends.end(EndTurn(frame.end))
         if (look := turn.cut_long(frame, now)) is not None:
             yield look
 

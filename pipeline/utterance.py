@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from .ends import Fate
 from .engines.ports import SPEECH_HZ as SPEECH_HZ
 from .events import Failed, UserTranscript
 from .latency import Marks
@@ -59,6 +60,8 @@ class Segment:
     attempt: int = 0
     text: str = ""
     retried: bool = False
+    sure: bool = False
+    """The latest window was asked for as the last: with all care, and the end-of-turn model's."""
 
 
 @dataclass(slots=True)
@@ -79,6 +82,7 @@ class Utterance:
     """They have said by that that it is a turn, whatever is in it."""
     unanswered: bool = False
     """Whoever ended it asks for the reply as well, or for none."""
+    fate: Fate = Fate.ANSWERED
     stop_told: bool = False
     end_of_turn: float | None = None
     asked_at: float = 0.0
@@ -101,6 +105,11 @@ class Utterance:
         """The end of what was asked for in the segment that grows."""
         return max(self.segments[-1].start, self.segments[-1].asked_to)
 
+    @property
+    def asked_surely(self) -> bool:
+        """What was asked for last in the segment that grows may stand as the turn's last words."""
+        return self.segments[-1].sure
+
     def voice(self, frame: Heard) -> None:
         """The user speaks."""
         self.voiced_end, self.voiced_at = frame.end, frame.arrived
@@ -116,6 +125,7 @@ class Utterance:
         segment.attempt += 1
         segment.asked_to = end
         segment.retried &= not final
+        segment.sure = final
         self.end_of_turn = None
         self.asked_at = now
         index = len(self.segments) - 1
@@ -176,7 +186,7 @@ class Utterance:
             changed = segment.text != said
             segment.text = said
             self._settle(segment, now)
-            if changed and self.number and self.text:
+            if changed and self.number and self.text and self.fate is not Fate.FORGOTTEN:
                 yield UserTranscript(self.number, self.text, final=False)
         return Learnt.WORDS
 
@@ -197,7 +207,7 @@ class Utterance:
     def _look_again(self, index: int, over: Over) -> Look:
         """Once more, for words that did not come."""
         segment = self.segments[index]
-        segment.retried = True
+        segment.retried = segment.sure = True
         segment.attempt += 1
         return Look(
             self.key, index, segment.attempt, segment.start, segment.asked_to,

@@ -11,9 +11,10 @@ import structlog
 from starlette.websockets import WebSocket
 
 from pipeline.assistant import MOST_ASKS
+from pipeline.ends import MOST_ENDS
 from pipeline.errors import BadMessage, NotFound, RateLimited
 from pipeline.events import Failed
-from pipeline.user import LEAST_S, MOST_ENDS
+from pipeline.user import LEAST_S
 from server.configs import session_config
 from server.connection import Connection
 from server.doorstep import TOKEN_S, comes_back, meet, room_for

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from pipeline.assistant import MOST_ASKS
+from pipeline.ends import MOST_TYPED
 from pipeline.errors import BadMessage, NoReplyUnderWay, NoSuchItem, RateLimited, ReplyUnderWay
 from pipeline.events import Failed, UserTranscript
 from pipeline.signals import Ask, Cancel, Forget, Played, Typed
@@ -29,8 +29,8 @@ from .prompts import Prompts
 from .telling import Telling
 from .turns import Turns
 
-REFS = 64
-"""Typed turns whose ids are remembered, so that one sent again is not answered twice."""
+TYPED_AGAIN_S = 1.0
+"""The words that typed turns wait for are there by then as a rule."""
 
 Order = Configure | Say | CancelReply | Respond | ToolResult | Edit | Clear | PlaybackReport
 
@@ -45,17 +45,13 @@ class Orders:
         turns: Turns,
         telling: Telling,
         clock: Callable[[], float],
-        typed: Iterable[tuple[str, int]] = (),
     ) -> None:
-        """`typed`: as it was, when the session goes on from elsewhere."""
         self._choices = choices
         self._prompts = prompts
         self._turns = turns
         self._telling = telling
         self._history = telling.conversation
         self._clock = clock
-        self.typed: OrderedDict[str, int] = OrderedDict(typed)
-        """Turns by the ids that typed ones came with."""
 
     def obey(self, order: Order) -> None:
         """Do as the client says."""
@@ -86,19 +82,21 @@ class Orders:
                 self._edit(order)
 
     def _say(self, typed: Say) -> None:
-        if typed.ref is not None and (turn := self.typed.get(typed.ref)) is not None:
-            self._telling.repeat(UserTranscript(turn, typed.text, final=True, ref=typed.ref))
+        ref, ends = typed.ref, self._turns.machine.user.ends
+        if ref is not None and (turn := self._telling.typed.get(ref)) is not None:
+            self._telling.repeat(UserTranscript(turn, typed.text, final=True, ref=ref))
             return
+        if ref is not None and any(one.ref == ref for one in ends.typed):
+            return  # its transcript comes when it is its turn
         try:
             self._telling.budget.check_turn(self._clock())
+            if not ends.has_room_for(typed.text):
+                wait = f"{MOST_TYPED} typed turns, or long ones, wait for words already"
+                raise RateLimited(wait, retry_after_s=TYPED_AGAIN_S)
         except RateLimited as error:
-            self._telling.tell(Failed(error, ref=typed.ref))
+            self._telling.tell(Failed(error, ref=ref))
             return
-        if typed.ref is not None:
-            while len(self.typed) >= REFS:
-                self.typed.popitem(last=False)
-            self.typed[typed.ref] = self._turns.machine.next_turn
-        self._turns.step(Typed(typed.text, typed.ref))
+        self._turns.step(Typed(typed.text, ref))
 
     def _respond(self, wanted: Respond) -> None:
         """The client asks for a reply."""

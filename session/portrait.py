@@ -8,8 +8,8 @@ from .choices import Choices
 from .conversation import Conversation
 from .kept import Kept, at_rest
 from .messages import Welcome
-from .orders import Orders
 from .records import Identity
+from .telling import Telling
 from .turns import Turns
 
 
@@ -24,7 +24,7 @@ class Portrait:
         choices: Choices,
         history: Conversation,
         turns: Turns,
-        orders: Orders,
+        telling: Telling,
     ) -> None:
         """`before`: as it was when it began."""
         self._identity = identity
@@ -33,7 +33,7 @@ class Portrait:
         self._choices = choices
         self._history = history
         self._turns = turns
-        self._orders = orders
+        self._telling = telling
 
     def welcome(
         self, microphone_hz: int, limits: dict[str, float], token: str | None, *, resumed: bool
@@ -71,5 +71,5 @@ class Portrait:
             next_turn=machine.next_turn,
             next_reply=machine.replies.next_reply,
             turns=turns,
-            typed=tuple(self._orders.typed.items()),
+            typed=tuple(self._telling.typed.items()),
         )

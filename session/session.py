@@ -116,16 +116,16 @@ class Session:
             self._saving = Saving(keeping, lease, send, self._inbox.put_one_more, self.kept, clock)
             send = self._saving.send
         self._telling = telling = Telling(
-            identity.session, self.conversation, budget, lulls, send, clock
+            identity.session, self.conversation, budget, lulls, send, clock, before.typed
         )
         prompts = Prompts(self.conversation, identity.session, config.reply_tokens)
         self._turns = turns = Turns(
             choices, prompts, self._pipeline, telling, lulls, load, clock, self._recorder,
             next_turn=before.next_turn, next_reply=before.next_reply,
         )  # fmt: skip
-        self._orders = Orders(choices, prompts, turns, telling, clock, before.typed)
+        self._orders = Orders(choices, prompts, turns, telling, clock)
         self._portrait = Portrait(
-            identity, before, self.connected_at, choices, self.conversation, turns, self._orders
+            identity, before, self.connected_at, choices, self.conversation, turns, telling
         )
         self._patience = Patience(lulls, turns, telling, self._pipeline.listening, clock)
         self._draining = False

@@ -6,7 +6,8 @@ of them can say anything that the client does not know.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 
 import structlog
@@ -20,6 +21,9 @@ from .messages import Event
 from .reading import tokens
 from .records import Figures
 
+REFS = 64
+"""Typed turns whose ids are remembered, so that one sent again is not answered twice."""
+
 
 class Telling:
     """One session's way to its client; `tell` never waits."""
@@ -32,7 +36,9 @@ class Telling:
         lulls: Lulls,
         send: Callable[[Event], None],
         clock: Callable[[], float],
+        typed: Iterable[tuple[str, int]] = (),
     ) -> None:
+        """`typed`: as it was, when the session goes on from elsewhere."""
         self.session = session
         self.conversation = conversation
         self.budget = budget
@@ -41,6 +47,8 @@ class Telling:
         """Of the reply begun last."""
         self.aside_tokens = 0
         """Of the one begun last beside the conversation."""
+        self.typed: OrderedDict[str, int] = OrderedDict(typed)
+        """Turns by the ids that typed ones came with."""
         self._asides: dict[int, int] = {}
         """The same of those that have not ended, by their numbers."""
         self._lulls = lulls
@@ -66,11 +74,18 @@ class Telling:
         if isinstance(event, ReplyDone):
             event = self._counted(event)
             self._asides.pop(event.reply, None)
+        if isinstance(event, UserTranscript) and event.ref is not None:
+            self._remember(event.ref, event.turn)
         if (added := self.conversation.note(event)) is not None:
             self._send(added)
         self.figures.note(event)
         self._log_event(event)
         self._send(event)
+
+    def _remember(self, ref: str, turn: int) -> None:
+        while len(self.typed) >= REFS:
+            self.typed.popitem(last=False)
+        self.typed[ref] = turn
 
     def repeat(self, event: Event) -> None:
         """Tell again what was accounted for when it was told first."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.asides import MOST_ASIDES
 from pipeline.errors import LlmFailed, SttFailed
+from pipeline.events import UserTranscript
 from pipeline.playback import Voiced
 from pipeline.signals import (
     Ask,
@@ -63,6 +64,14 @@ class Conversation:
         """Every window that was asked for."""
         self.voices: list[int] = []
         """The ends of frames that are surely a voice."""
+        self.sure: dict[int, bool] = {}
+        """Whether the latest window of a turn, by its key, was asked for with all care."""
+        self.keys: dict[int, int] = {}
+        """Of the turns that silence ends, by their numbers."""
+        self.owed: int | None = None
+        """The turn that was ended, and whose words were awaited after the last step."""
+        self.forgotten: set[int] = set()
+        """Turns whose words came, or will come, after they were forgotten."""
         self.told: set[type] = set()
         """The kinds of events that the machine was told."""
         self.play(moves)
@@ -74,6 +83,10 @@ class Conversation:
     def step(self, event: Event | None) -> None:
         self.told.add(type(event))
         self._follow(self.machine.step(event, self.now))
+        turn = self.machine.user.turn
+        if turn is not None and not turn.manual:
+            self.keys[turn.number] = turn.key
+        self.owed = turn.number if turn is not None and turn.forced else None
         wake = self.machine.next_wake(self.now)
         assert wake is None or wake >= self.now - 1e-9, "what was due has been done"
 
@@ -84,7 +97,14 @@ class Conversation:
                 assert 0 <= effect.start < effect.end <= self.sample + FRAME
                 assert effect.end - effect.start <= 30 * SPEECH_HZ, "a window the recogniser takes"
                 self.looks.append(effect)
+                self.sure[effect.key] = effect.final
                 self.heard.append((effect.start, effect.end))
+            elif isinstance(effect, UserTranscript) and effect.final:
+                assert self.owed in (None, effect.turn), "what was ended before is final before"
+                self.owed = None
+                assert effect.discarded or effect.turn not in self.forgotten
+                key = self.keys.get(effect.turn) if effect.text else None
+                assert key is None or self.sure[key], "last words are taken down with all care"
 
     # --- the microphone, and who listens ---------------------------------------------------------
 
@@ -234,6 +254,8 @@ class Conversation:
         self.step(Cancel(self.referee.last_reply if reply == 1 else reply))
 
     def forget(self) -> None:
+        if self.owed is not None:
+            self.forgotten.add(self.owed)
         self.step(Forget())
 
     def leave(self) -> None:
@@ -261,14 +283,14 @@ class Conversation:
     def at_rest(self) -> bool:
         """Nothing is under way, nor waits."""
         machine = self.machine
-        return not (machine.busy or machine.asides.under_way or machine.user.ends)
+        return not (machine.busy or machine.asides.under_way or machine.user.ends.waiting)
 
     def come_to_rest(self) -> None:
         """The user falls silent, and every stage answers: nothing is left under way."""
         self.configure(TurnConfig())
         for _ in range(40):
             user = self.machine.user
-            self.sound(12 if user.turn is not None or user.ends else 5, 0.01)
+            self.sound(12 if user.turn is not None or user.ends.waiting else 5, 0.01)
             while self.looks:
                 self.answer(0, "Is that all?")
             for which in range(1 + MOST_ASIDES):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, field
+from itertools import pairwise
 from typing import TypeVar
 
 import pytest
@@ -12,6 +13,7 @@ from pipeline.barge_in import Verdict, judge
 from pipeline.cutting_in import BargeIns
 from pipeline.edges import MOST_FALLS
 from pipeline.endpointing import SURE_S
+from pipeline.ends import MOST_ENDS
 from pipeline.errors import AtCapacity, LlmFailed, RateLimited, SttFailed, TtsFailed
 from pipeline.events import (
     Failed,
@@ -52,7 +54,7 @@ from pipeline.signals import (
     Voted,
 )
 from pipeline.turn import Phase, TurnConfig, TurnMachine
-from pipeline.user import LEAST_S, MOST_ENDS, MOST_SEGMENTS
+from pipeline.user import LEAST_S, MOST_SEGMENTS
 from pipeline.utterance import CUT_AT, CUT_FROM, FRAME, SPEECH_HZ
 
 T = TypeVar("T")
@@ -630,6 +632,54 @@ def test_who_keeps_speaking_has_cut_in_within_600_ms() -> None:
     while not scene.all(Interrupted):
         scene.speak(0.032)
     assert scene.now - onset <= 0.6
+
+
+def test_who_begins_with_a_yeah_and_goes_on_is_not_talked_over() -> None:
+    scene = Scene()
+    scene.step(Typed("hello"))
+    scene.answer("A long story of the sea.", 20.0)
+    scene.speak(0.4)
+    scene.understand("Yeah.")
+    scene.speak(0.2)
+    assert scene.last(ReplyResumed).reply == 1
+    looks = len(scene.all(Look))
+    while len(scene.all(Look)) == looks:
+        scene.speak(FRAME / SPEECH_HZ)
+    look = scene.last(Look)
+    assert look.end - scene.machine.user.ear.began_at <= SPEECH_HZ
+    scene.understand("Yeah, but I wanted to ask")
+    assert scene.last(Interrupted).reply == 1
+
+
+def test_a_voice_that_goes_on_without_words_is_listened_to_less_after_a_while() -> None:
+    scene = Scene()
+    scene.step(Typed("hello"))
+    scene.answer("A long story of the sea.", 30.0)
+    for _ in range(4):
+        scene.speak(3.0)
+        scene.understand("")
+    ends = [look.end / SPEECH_HZ for look in scene.all(Look)]
+    gaps = [later - earlier for earlier, later in pairwise(ends)]
+    assert sum(end < 4.0 for end in ends) <= 9
+    assert min(gaps[-4:]) >= 1.4
+
+
+def test_who_cuts_in_and_stops_at_once_is_transcribed_with_care_like_anybody_else() -> None:
+    scene = Scene()
+    scene.step(Typed("hello"))
+    scene.answer("A long story of the sea.", 10.0)
+    scene.speak(0.4)
+    scene.understand("Tell me about")
+    scene.sound(0.16, 0.9, dbfs=-70)  # it fell away undecided, and is decided before its silence
+    quick = scene.last(Look)
+    assert scene.all(Interrupted)
+    scene.hush(0.064)
+    sure = scene.last(Look)
+    assert (quick.final, sure.final) == (False, True)
+    scene.understand("Tell me about the moon.", 0.95)
+    scene.hush(0.3)
+    assert scene.committed
+    assert scene.last(Draft).text == "Tell me about the moon."
 
 
 def test_the_words_of_an_earlier_look_decide_when_the_latest_is_late() -> None:
@@ -1448,8 +1498,8 @@ def test_more_ends_than_can_wait_are_one_at_the_latest() -> None:
     scene = Scene(TurnConfig(detection="manual"))
     for ahead in range(1, 40):
         scene.step(EndTurn(ahead * 1_600))
-    assert len(scene.machine.user.ends) == 32
-    assert scene.machine.user.ends[-1].at == 39 * 1_600
+    assert len(scene.machine.user.ends.waiting) == 32
+    assert scene.machine.user.ends.waiting[-1].said.at == 39 * 1_600
 
 
 def test_no_second_reply_is_begun_while_one_is_spoken() -> None:

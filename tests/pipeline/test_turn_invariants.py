@@ -25,6 +25,17 @@ END_NOW = st.tuples(st.just("end"), st.just(0), st.booleans(), st.booleans())
 WHILE_WORDS_ARE_AWAITED = [("sound", 10, 0.95, -20.0), ("end",), ("sound", 40, 0.95, -20.0)]
 OVER_A_REPLY = [("typed",), ("make", "Yes. ", 3_000), ("sound", 10, 0.95, -20.0)]
 
+A_SHORT_CUT_IN = [
+    *OVER_A_REPLY[:2],
+    ("sound", 12, 0.95, -20.0),
+    ("answer", -1, "What time is it?"),
+    ("sound", 5, 0.95, -70.0),
+    ("sound", 4, 0.02, -70.0),
+    ("answer", -1, "What time is it?"),
+    ("sound", 30, 0.02, -70.0),
+    ("make", "It is noon. ", 300),
+]
+
 
 def test_every_kind_of_event_has_its_move() -> None:
     assert set(ALPHABET) == set(get_args(Event))
@@ -34,6 +45,7 @@ def test_every_kind_of_event_has_its_move() -> None:
 @example(FLUSHED, TurnConfig())
 @example(CUT_SHORT, TurnConfig())
 @example(CUT_INSIDE, TurnConfig())
+@example(A_SHORT_CUT_IN, TurnConfig())
 @given(conversations(), CONFIGS)
 def test_the_rules_hold_in_any_conversation(moves: list[Move], config: TurnConfig) -> None:
     Conversation(config, moves)

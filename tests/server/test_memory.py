@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.errors import BadMessage
 from pipeline.events import ReplyAudio, ReplyText, UserTranscript
+from pipeline.signals import Typed
 from pipeline.voicing import REPLY_HZ
 from server.intake import Intake
 from server.outbox import LATE_S, Outbox
@@ -43,7 +44,7 @@ WIDENED = "x" * (ROOM_BYTES - 4) + "\U0001f600"
 
 
 @pytest.mark.parametrize(
-    ("text", "most_bytes"), [("x" * 4_000, 2_040_000), (ASCII, 2_300_000), (WIDENED, 3_200_000)]
+    ("text", "most_bytes"), [("x" * 4_000, 2_040_000), (ASCII, 2_400_000), (WIDENED, 3_600_000)]
 )
 async def test_a_session_at_all_its_bounds_at_once_takes_so_much_and_no_more(
     text: str, most_bytes: int
@@ -67,12 +68,14 @@ async def test_a_session_at_all_its_bounds_at_once_takes_so_much_and_no_more(
                 outbox.put(ReplyAudio(1, 0, bytes(frame)))
             while not outbox.stuck:
                 outbox.put(ReplyText(1, f"{len(outbox)} words of a reply"))
-            # The instructions, a turn that is being answered, and one that waits behind it; each
+            # The instructions, a turn that is being answered, and one that waits behind it, and
+            # one typed while words are awaited; each
             # is a text of its own, as each would be that came in a frame of its own.
-            kept = [decode(SHELL % text) for _ in range(3)]
+            kept = [decode(SHELL % text) for _ in range(4)]
             session._choices.change(Configure(instructions=kept[0].text))
             session.conversation.note(UserTranscript(301, kept[1].text, final=True))
             await session._inbox.put(kept[2])
+            session._turns.machine.user.ends.type(Typed(kept[3].text))
             intake = Intake()
             for _ in range(round(FRAMES_PER_S * MESSAGES_WINDOW_S) - 1):  # one more is a flood
                 intake.check_frame(b"")

@@ -15,8 +15,10 @@ import pytest
 import structlog
 import websockets
 
-from pipeline import assistant, user
+from pipeline import assistant, ends, user
 from pipeline.events import UserTranscript
+from pipeline.kinds import STT
+from pipeline.scheduling import Purpose
 from server import doorstep, lobby, outbox, peer
 from server.sound import ReplyFrames
 from server.voice_socket import NativeTalk
@@ -169,6 +171,32 @@ async def test_the_same_typed_turn_sent_again_is_not_answered_twice() -> None:
         await caller.closed()
         assert [t["turn"] for t in caller.of("transcript")] == [1, 1, 1]
         assert len(caller.of("reply_started")) == 1
+
+
+async def test_what_is_typed_after_a_commit_comes_behind_its_words_and_once() -> None:
+    async with (
+        live_server(ANTIPHON_STT_SLOTS="1") as server,
+        call(server.ws_url, {"turn_detection": "manual"}) as caller,
+    ):
+        async with server.house.pool.lease(STT, "another", purpose=Purpose.FINAL):
+            await caller.speak(murmur(1.0))
+            await caller.say("commit")
+            for _ in range(2):
+                await caller.say("text", text="and then?", id="a")
+            for number in range(ends.MOST_TYPED):
+                await caller.say("text", text=f"more {number}", id=f"more {number}")
+            refused = await caller.until("error")
+            assert (refused["code"], refused["ref"]) == ("RATE_LIMITED", "more 15")
+            assert refused["retry_after_ms"] > 0
+            assert not caller.of("transcript")
+        await caller.until("transcript", ref="more 14")
+        finals = [said for said in caller.of("transcript") if said["final"]]
+        assert [said["turn"] for said in finals] == list(range(1, 18))
+        assert [said.get("ref") for said in finals[:3]] == [None, "a", "more 0"]
+        await caller.play()
+        assert [started["turn"] for started in caller.of("reply_started")] == [17]
+        await caller.say("bye")
+        await caller.closed()
 
 
 async def test_clear_forgets_the_conversation() -> None:
@@ -544,7 +572,7 @@ async def test_what_welcome_says_of_limits_is_what_holds() -> None:
     assert (said["late_s"], said["stuck_s"]) == (outbox.LATE_S, outbox.STUCK_S)
     assert (said["mistakes"], said["mistakes_s"]) == (limits.MISTAKES, limits.MISTAKES_WINDOW_S)
     assert (said["hello_s"], said["token_s"]) == (lobby.HELLO_S, doorstep.TOKEN_S)
-    assert (said["turn_s"], said["turns_waiting"]) == (user.LEAST_S, user.MOST_ENDS)
+    assert (said["turn_s"], said["turns_waiting"]) == (user.LEAST_S, ends.MOST_ENDS)
     assert said["replies_waiting"] == assistant.MOST_ASKS
     assert said["history_items"] == SessionConfig().history_items
     assert said["message_bytes"] == peer.MESSAGE_BYTES
