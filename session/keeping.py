@@ -219,15 +219,19 @@ class Keeping:
 
         Raises `StoreFailed` when something of them may be left.
         """
+        forgotten: set[str] = set()
         live = self.disown(user)
-        await self._writing.idle()
-        unsaved = [one.session for one in self._writing.parked() if one.user == user]
-        for session in (*unsaved, *live):
-            self._writing.drop(session)
-        sessions = [one.session for one in await self._store.of_user(user)]
-        await self._store.forget_user(user)
+        while True:
+            await self._writing.idle()
+            unsaved = [one.session for one in self._writing.parked() if one.user == user]
+            for session in (*unsaved, *live):
+                self._writing.drop(session)
+            forgotten.update(unsaved, [one.session for one in await self._store.of_user(user)])
+            await self._store.forget_user(user)
+            if not (live := self.disown(user)):  # who came back meanwhile
+                break
         await self._recount()
-        return {*sessions, *unsaved}
+        return forgotten
 
     def disown(self, user: str) -> list[str]:
         """Nothing more is stored of a user's sessions that are still here; which those are."""

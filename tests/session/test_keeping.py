@@ -189,6 +189,19 @@ async def test_of_a_session_that_outlasts_its_users_being_forgotten_nothing_is_s
         assert keeping.parked == 0
 
 
+async def test_who_comes_back_as_its_user_is_forgotten_is_not_stored_again(tmp_path: Path) -> None:
+    async with kept_in(tmp_path) as (keeping, _, _):
+        keeping.park(lease := keeping.begin("s_1", "anna"), as_kept(lease))
+        bens = keeping.begin("s_2", "ben")
+        forgetting = asyncio.ensure_future(keeping.forget_user("anna"))
+        await asyncio.sleep(0)  # it waits for what is on its way into the store
+        back = await keeping.take(lease.token, "anna")
+        assert back is not None
+        assert await forgetting == {"s_1"}
+        assert (await saved(keeping, back), await saved(keeping, bens)) == ("taken", "saved")
+        assert not await keeping.of_user("anna")
+
+
 async def test_a_lost_session_is_not_brought_back_by_its_clients_answer(tmp_path: Path) -> None:
     async with kept_in(tmp_path) as (keeping, _, _):
         keeping.park(lease := keeping.begin("s_1", "anna"), as_kept(lease))
