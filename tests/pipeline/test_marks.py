@@ -13,6 +13,7 @@ from pipeline.marks import (
     is_solid,
     is_wide,
     last_word,
+    leans,
     strength_of,
     verdict_on,
 )
@@ -122,3 +123,13 @@ def test_characters_by_their_kind() -> None:
     assert [is_solid(ch) for ch in ("a", "/", "é", "中", "—")] == [True, True, True, False, False]
     assert strength_of("？") is Strength.SENTENCE
     assert strength_of("、") is Strength.CLAUSE
+
+
+@pytest.mark.parametrize("word", ["the", "(The", "“of", "mio", "10", "で", "は", "и", "और"])
+def test_what_is_said_in_one_breath_with_the_next_word_leans_on_it(word: str) -> None:
+    assert leans(word)
+
+
+@pytest.mark.parametrize("word", ["cat", "Sun", "map", "1867", "時計", "город"])
+def test_a_word_of_its_own_does_not_lean(word: str) -> None:
+    assert not leans(word)
