@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 import structlog
@@ -80,12 +81,14 @@ class RealtimeTalk(Talk):
             session_config(house.settings),
             holds=False, follows_playback=False, comes_back=False, greeting="",
         )  # fmt: skip
-        if self.user is not None:  # nobody else could ever ask for it
-            self.lease = await house.sessions.lease(self.id, self.user, None)
         await house.gate.passes.began(key, self.id)
         identity = Identity(self.id, "realtime", self.connection.remote, self.user)
-        session = self.make_session(identity, settings, config, PCM_HZ)
-        async with house.sessions.registered(session):
+        async with AsyncExitStack() as stack:
+            if self.user is not None:  # nobody else could ever ask for it
+                lease = house.sessions.lease(self.id, self.user, None)
+                self.lease = await stack.enter_async_context(lease)
+            session = self.make_session(identity, settings, config, PCM_HZ)
+            await stack.enter_async_context(house.sessions.registered(session))
             await self.run(session)
 
     async def read(self, session: Session) -> None:

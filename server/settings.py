@@ -150,7 +150,8 @@ class Settings(BaseModel):
     record_dir: Path | None = Field(
         None,
         description="a folder for records of sessions, for `antiphon replay`: what is said is in"
-        " them, as words; empty: none are kept",
+        " them, as words; a session that is resumed goes on in `SESSION-2.jsonl`; empty: none are"
+        " kept",
     )
     pool_wait_s: float = Field(
         20, gt=0, le=600, description="the longest wait for an engine; past it: TIMEOUT"

@@ -139,8 +139,7 @@ class NativeTalk(Talk):
         self.connection.frames = ReplyFrames(hello.audio)
         sessions = self.house.sessions
         async with AsyncExitStack() as stack:
-            async with sessions.one_by_one(hello.resume):
-                self.lease = await sessions.lease(self.id, self.user, hello.resume)
+            async with sessions.lease(self.id, self.user, hello.resume) as self.lease:
                 if self.lease is not None:
                     self.id = self.lease.session
                 if back:  # whose conversation is not refused for it

@@ -267,6 +267,13 @@ class Keeping:
         elif told is not None:
             told("taken")
 
+    def give_up(self, lease: Lease) -> None:
+        """It was taken, or begun, and then no session could be made of it."""
+        if lease.kept is not None:
+            self.park(lease, lease.kept)
+        else:
+            self._leave(lease)
+
     def park(self, lease: Lease, kept: Kept) -> None:
         """Its client is gone, and may come back."""
         if self._leave(lease):

@@ -171,28 +171,39 @@ class SessionManager:
             await self._make_way(self.keeping, token, user)
 
     @asynccontextmanager
-    async def one_by_one(self, token: str | None) -> AsyncIterator[None]:
-        """Of those who come back to one session at once each has the scope for itself, in order of
-        arrival: until its session is registered, it could not make way for the next."""
+    async def lease(
+        self, session: str, user: str | None, token: str | None
+    ) -> AsyncIterator[Lease | None]:
+        """By what a session is kept: the one that the token resumes, or else a new one of this id.
+        In the scope it is registered: until then it cannot make way for others, so that of those
+        who come back to one session at once each waits for the one before. If that fails, it can
+        be resumed as before.
+
+        None: none is kept.
+        """
+        if (keeping := self.keeping) is None:
+            yield None
+            return
+        async with self._one_by_one(token):
+            lease = None
+            if token is not None:
+                await self._make_way(keeping, token, user)
+                lease = await keeping.take(token, user)
+            lease = lease or keeping.begin(session, user)
+            try:
+                yield lease
+            except BaseException:
+                keeping.give_up(lease)
+                raise
+
+    @asynccontextmanager
+    async def _one_by_one(self, token: str | None) -> AsyncIterator[None]:
         if token is None:
             yield
             return
         named = session_of(token) or token
         async with self._coming_back.setdefault(named, asyncio.Lock()):
             yield
-
-    async def lease(self, session: str, user: str | None, token: str | None) -> Lease | None:
-        """By what a session is kept: the one that the token resumes, or else a new one of this id.
-
-        None: none is kept.
-        """
-        if self.keeping is None:
-            return None
-        if token is not None:
-            await self._make_way(self.keeping, token, user)
-            if (lease := await self.keeping.take(token, user)) is not None:
-                return lease
-        return self.keeping.begin(session, user)
 
     async def _make_way(self, keeping: Keeping, token: str, user: str | None) -> None:
         """The newest connection wins: one that has the session by now ends, and leaves it."""

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from pipeline.engines import scripted
+from server.voice_socket import NativeTalk
 from session import writing
 from session.manager import Ticket
 from session.sqlite_store import FILE
@@ -283,6 +284,25 @@ async def test_a_reply_that_the_loss_cut_ends_at_what_was_heard() -> None:
         assert (cut["role"], cut["status"]) == ("assistant", "interrupted")
         assert "never" not in cut["text"]
         assert "This was heard.".startswith(cut["text"])
+
+
+async def test_a_fault_before_it_goes_on_costs_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    async with live_server() as server:
+        async with call(server.ws_url, {}) as caller:
+            token = welcome(caller)["resume"]
+            await asked(caller, "My name is Anna.")
+        await parked(server)
+        with monkeypatch.context() as fault:
+            fault.setattr(NativeTalk, "_make_session", broken)
+            async with call(server.ws_url) as caller:
+                await caller.say("hello", resume=token)
+                await caller.closed()
+        await parked(server)
+        async with call(server.ws_url, {"resume": token}) as caller:
+            assert welcome(caller)["history"][0]["text"] == "My name is Anna."
 
 
 async def test_a_typed_turn_sent_again_after_the_loss_is_not_answered_twice() -> None:
