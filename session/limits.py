@@ -27,15 +27,18 @@ FRAME_BYTES = 65_536
 """The largest audio frame."""
 MOST_DEPTH = 100
 """Objects and lists within one another, in what is kept, shown or sent on of a message."""
+_WHOLES = (dict, list)
 
 
 def is_too_deep(value: object) -> bool:
     """Whether JSON is that was read. It is looked at layer by layer: what goes down into it may end
     by `RecursionError` somewhere before 1,000, and where depends on who called it."""
     layer: list[Any] = [[value]]
-    for _ in range(MOST_DEPTH + 1):
+    depth = 0
+    while layer and depth <= MOST_DEPTH:
         inner = (whole.values() if isinstance(whole, dict) else whole for whole in layer)
-        layer = [part for parts in inner for part in parts if isinstance(part, dict | list)]
+        layer = [part for parts in inner for part in parts if isinstance(part, _WHOLES)]
+        depth += 1
     return bool(layer)
 
 

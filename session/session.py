@@ -144,8 +144,10 @@ class Session:
         return asyncio.Event()
 
     async def caught_up(self) -> None:
-        """Wait until the command that was told last is obeyed: what answers it is sent then."""
-        await self._inbox.drained()
+        """Wait until the command that was told last is obeyed, and what answers it is sent: not
+        while that waits behind a turn that is being stored."""
+        saving = self._saving
+        await self._inbox.drained(lambda: saving is not None and saving.holds)
 
     @property
     def has_room(self) -> bool:

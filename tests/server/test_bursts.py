@@ -37,6 +37,17 @@ async def test_many_changes_of_settings_at_once_are_each_answered() -> None:
         assert len(caller.of("configured")) == MANY
 
 
+async def test_they_are_also_answered_where_a_turn_is_stored_before_them() -> None:
+    async with live_server() as server, call(server.ws_url, {"instructions": LONG}) as caller:
+        await caller.say("text", text="Hello.")
+        end = await caller.until("reply_audio_end")
+        heard = {"type": "playback", "reply": 1, "played_ms": end["audio_ms"], "done": True}
+        at_once(caller.socket, heard, *[{"type": "configure", "speed": 1.1}] * MANY)
+        await caller.until("reply_done")
+        for _ in range(MANY):
+            await caller.until("configured")
+
+
 async def test_many_updates_of_a_long_session_at_once_are_each_answered() -> None:
     async with live_server() as server, connected(server.url.replace("http", "ws")) as client:
         await client.update(instructions=LONG)
