@@ -201,7 +201,9 @@ class Utterance:
         """Words of a window before the latest, which is still under way: the best so far."""
         last = len(self.segments) - 1
         segment = self.segments[last]
-        if (answer.key, answer.segment) == (self.key, last) and answer.end > segment.answered_to:
+        earlier = (answer.key, answer.segment) == (self.key, last)
+        # One of the same end is no answer to the latest, which was asked for with more care.
+        if earlier and segment.answered_to < answer.end < segment.asked_to:
             segment.text, segment.answered_to = _said(answer.text), answer.end
 
     def _look_again(self, index: int, over: Over) -> Look:

@@ -166,7 +166,7 @@ class Conversation:
         if (draft := self._draft(which)) is None:
             return
         work, samples = self.referee.works[draft], ms * RATE // 1000
-        if self.machine.config.silent or (work.reply and self.referee.replies[work.reply].silent):
+        if work.silent:
             return  # nobody speaks it
         self.step(DraftClause(draft, work.spoken, work.written))
         if self._draft(which) == draft and not work.whole:

@@ -39,6 +39,7 @@ class Work:
     """A draft, as its stages know it."""
 
     aside: bool = False
+    silent: bool = False
     reply: int | None = None
     made: int = 0
     text: str = ""
@@ -151,7 +152,7 @@ class Referee:
             case Draft() as begun:
                 others = [work for work in self.works.values() if work.aside == begun.aside]
                 assert len(others) < (MOST_ASIDES if begun.aside else 1), "the last was dropped"
-                self.works[begun.draft] = Work(begun.aside)
+                self.works[begun.draft] = Work(begun.aside, begun.silent)
                 if not begun.aside:
                     self.guess = begun.draft if begun.speculative else None
             case Confirm(draft):

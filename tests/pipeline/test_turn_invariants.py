@@ -36,6 +36,15 @@ A_SHORT_CUT_IN = [
     ("make", "It is noon. ", 300),
 ]
 
+ENDED_WHERE_IT_WAS_LOOKED_AT = [
+    *OVER_A_REPLY[:1],
+    ("sound", 13, 0.95, -20.0),
+    ("end",),
+    ("sound", 12, 0.95, -20.0),
+    ("answer", 1, ""),
+    ("vote", 0.1),
+]
+
 
 def test_every_kind_of_event_has_its_move() -> None:
     assert set(ALPHABET) == set(get_args(Event))
@@ -54,6 +63,7 @@ def test_the_rules_hold_in_any_conversation(moves: list[Move], config: TurnConfi
 @settings(max_examples=50, deadline=None)
 @example(OVER_A_REPLY)
 @example(WHILE_WORDS_ARE_AWAITED)
+@example(ENDED_WHERE_IT_WAS_LOOKED_AT)
 @given(conversations(EndTurn, DropTurn, besides=False, and_also=[END_NOW]))
 def test_no_voice_goes_unheard(moves: list[Move]) -> None:
     """Whatever is said, while whatever goes on, lies in a window that is listened to."""
