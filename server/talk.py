@@ -38,12 +38,29 @@ from server.sound import Sound
 from session.budgets import Budget
 from session.keeping import Lease
 from session.manager import Ticket
-from session.messages import Closing, Command, Event, Settings, Warned, Welcome, characters_of
+from session.messages import (
+    Bye,
+    CancelReply,
+    ClearAudio,
+    Closing,
+    Command,
+    Commit,
+    Event,
+    Mute,
+    PlaybackReport,
+    Settings,
+    Unmute,
+    Warned,
+    Welcome,
+    characters_of,
+)
 from session.records import Identity, SessionConfig
 from session.session import Session
 
 log = structlog.get_logger(__name__)
 
+_BRIEF = (PlaybackReport, Mute, Unmute, Commit, ClearAudio, CancelReply, Bye)
+"""What nothing long answers."""
 MOST_PINGS = 20
 """A peer that answers none of them, one after the other, is found to be gone elsewhere."""
 
@@ -163,9 +180,12 @@ class Talk(ABC):
         )
 
     async def ask(self, session: Session, command: Command) -> None:
-        """Hand over a command; waits until it is obeyed, and its answers are on their way."""
+        """Hand over a command; of those that may be answered at length waits until it is obeyed,
+        and the answers are on their way. What is said behind the others is heard meanwhile, also
+        while a turn is stored."""
         await session.tell(command)
-        await session.caught_up()
+        if not isinstance(command, _BRIEF):
+            await session.caught_up()
 
     async def receive(self) -> tuple[str | None, bytes | None]:
         """The next frame, as `Connection.receive`; none while much waits to be sent. A client that

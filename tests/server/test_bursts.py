@@ -14,8 +14,10 @@ from server.outbox import MAX_TEXT_BYTES
 from server.wire.realtime import Realtime
 from session import limits
 from session.messages import Event
+from session.sqlite_store import SqliteStore
+from session.store import Record
 from tests.realtime.client import connected
-from tests.support import call, live_server
+from tests.support import call, live_server, murmur
 
 LONG = "x" * (MAX_TEXT_BYTES // 5)
 MANY = 20
@@ -46,6 +48,34 @@ async def test_they_are_also_answered_where_a_turn_is_stored_before_them() -> No
         await caller.until("reply_done")
         for _ in range(MANY):
             await caller.until("configured")
+
+
+async def test_who_speaks_is_heard_though_a_turn_is_just_being_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    saving, stored, save = asyncio.Event(), asyncio.Event(), SqliteStore.save
+
+    async def slowly(self: SqliteStore, record: Record) -> None:
+        saving.set()
+        await stored.wait()
+        await save(self, record)
+
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        await caller.say("text", text="Hello.")
+        end = await caller.until("reply_audio_end")
+        (session,) = server.house.sessions
+        monkeypatch.setattr(SqliteStore, "save", slowly)
+        await caller.say("playback", reply=1, played_ms=end["audio_ms"], done=True)
+        await saving.wait()
+        await caller.say("playback", reply=1, played_ms=end["audio_ms"], done=True)
+        before = session.figures.bytes_in
+        await caller.speak(murmur(0.5))
+        async with asyncio.timeout(10):
+            while session.figures.bytes_in < before + 16_000:
+                await asyncio.sleep(0.01)
+        stored.set()
+        await caller.until("reply_done")
+        await caller.until("speech_started")
 
 
 async def test_many_updates_of_a_long_session_at_once_are_each_answered() -> None:
