@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from pipeline.bell import Bell
@@ -68,11 +67,10 @@ class Inbox(Generic[M]):
             self._drained.ring()
         return message
 
-    async def drained(self, held: Callable[[], bool] = lambda: False) -> None:
-        """Wait until all that is in here was read, and followed as far as that needs no wait; and
-        while what it led to is `held` until another message comes. For one sender."""
-        while self._messages or held():
-            await self._drained.wait()
+    async def drained(self) -> None:
+        """Wait until the last message in here is read, and followed as far as that needs no wait;
+        of an empty one, until that of the next. For one sender."""
+        await self._drained.wait()
 
     def _has_room(self, size: int) -> bool:
         text = self.text_bytes

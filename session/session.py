@@ -147,7 +147,8 @@ class Session:
         """Wait until the command that was told last is obeyed, and what answers it is sent: not
         while that waits behind a turn that is being stored."""
         saving = self._saving
-        await self._inbox.drained(lambda: saving is not None and saving.holds)
+        while not self._inbox.empty() or (saving is not None and saving.holds):
+            await self._inbox.drained()
 
     @property
     def has_room(self) -> bool:
