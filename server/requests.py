@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,8 @@ Outcome = Literal["completed", "cancelled", "failed"]
 KEPT = 200
 """Requests that are over and still shown."""
 MOST_SKIPPED = 50
-"""Skipped stretches that are kept of a request, the first ones; of the others only how many."""
+"""Skipped stretches that are quoted of a request, the first ones; of the others where they stand,
+while it is at work, and then only how many."""
 RETRY_S = 5.0
 """When to come back where too many are at work."""
 QUOTED = 80
@@ -78,6 +80,8 @@ class Tracked:
     """The error's, if it failed."""
     skipped: list[Skipped] = field(default_factory=list)
     skipped_count: int = 0
+    skipped_spans: array[int] = field(default_factory=lambda: array("I"))
+    """Where every stretch that was skipped starts and ends, in turn; empty when it is over."""
     _last_skipped: Skipped | None = None
 
     def elapsed_s(self) -> float:
@@ -101,13 +105,17 @@ class Tracked:
         if last is not None and joins:
             start, text = last.start, last.text + text
         self._last_skipped = Skipped(start, end, text[:QUOTED], reason)
-        self.skipped_count += not joins
+        if joins:
+            self.skipped_spans[-1] = end
+        else:
+            self.skipped_count += 1
+            self.skipped_spans.extend((start, end))
         if self.skipped_count <= MOST_SKIPPED:
             self.skipped[self.skipped_count - 1 :] = [self._last_skipped]
 
     @property
     def skipped_more(self) -> int:
-        """Stretches that were skipped besides those that are kept."""
+        """Stretches that were skipped besides those that are quoted."""
         return self.skipped_count - len(self.skipped)
 
 
@@ -195,6 +203,7 @@ class Requests:
         self._active.pop(tracked.owner, None)
         if not self._active:
             self._idle.set()
+        tracked.skipped_spans = array("I")
         self._over.append(tracked)
         self._tell(tracked)
         shown = describe(tracked)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from tempfile import SpooledTemporaryFile
 
@@ -28,7 +28,7 @@ from server.endpoint import EVENTS, LATER_WAITS, Endpoint, event, failure_event,
 from server.exchange import Exchange
 from server.gate import Visitor
 from server.house import House
-from server.requests import Skipped, Tracked
+from server.requests import Tracked
 from server.scratch import Share
 from server.sharing import request_counts
 from server.speech_ask import Offer, SpeechAsk, read_ask
@@ -41,6 +41,8 @@ SLICE_BYTES = REPLY_HZ // 5 * 2
 SPOOL_BYTES = 1_000_000
 """A body that is sent whole is kept in memory up to this, else in a file that has no name."""
 BLOCK_BYTES = 65_536
+SPANS_CHARACTERS = 4_000
+"""The longest `x-skipped`: clients take 8 kB of headers, and more are there."""
 
 
 async def speech(exchange: Exchange, house: House, tracked: Tracked, visitor: Visitor) -> None:
@@ -142,7 +144,12 @@ async def _send_events(exchange: Exchange, tracked: Tracked, pieces: AsyncIterat
         {"start": s.start, "end": s.end, "text": s.text, "reason": s.reason}
         for s in tracked.skipped
     ]
-    done = {"usage": usage, "skipped": skipped, "skipped_more": tracked.skipped_more}
+    done = {
+        "usage": usage,
+        "skipped": skipped,
+        "skipped_more": tracked.skipped_more,
+        "skipped_spans": list(in_pairs(tracked.skipped_spans)),
+    }
     await exchange.finish(event({"type": "speech.audio.done", **done}))
 
 
@@ -170,7 +177,7 @@ async def _send_whole(
                 **timing(tracked, whole=True),
             }
             if tracked.skipped:
-                headers["x-skipped"] = spans(tracked.skipped, tracked.skipped_more)
+                headers["x-skipped"] = spans(tracked.skipped_spans)
             await exchange.start(headers)
             while data := spool.read(BLOCK_BYTES):
                 await exchange.send(data)
@@ -182,10 +189,21 @@ async def _send_whole(
     await exchange.finish()
 
 
-def spans(skipped: list[Skipped], more: int = 0) -> str:
-    """Stretches of the text as "12-15,40-52", and how many others there are: ",and 7 more"."""
-    shown = [f"{one.start}-{one.end}" for one in skipped]
-    return ",".join([*shown, f"and {more} more"] if more else shown)
+def spans(skipped: Sequence[int]) -> str:
+    """Stretches of the text, where each starts and ends in turn, as "12-15,40-52"; where they are
+    too many for a header, how many others there are: ",and 7 more"."""
+    shown, size, pairs = list[str](), 0, list(in_pairs(skipped))
+    for start, end in pairs:
+        size += len(one := f"{start}-{end}") + 1
+        if size > SPANS_CHARACTERS:
+            return ",".join([*shown, f"and {len(pairs) - len(shown)} more"])
+        shown.append(one)
+    return ",".join(shown)
+
+
+def in_pairs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(1, 2, 3, 4) as (1, 2), (3, 4)."""
+    return zip(numbers[::2], numbers[1::2], strict=True)
 
 
 # --- what can be asked for ------------------------------------------------------------------------

@@ -105,10 +105,12 @@ def test_what_is_remembered_is_bounded() -> None:
                 tracked.skip(2 * place, 2 * place + 1, "x" * 1_000, "why")
             assert len(tracked.skipped) == MOST_SKIPPED  # while it is at work too
             assert tracked.skipped_more == 5
+            assert len(tracked.skipped_spans) == 2 * (MOST_SKIPPED + 5)
     kept = list(requests)
     assert len(kept) == KEPT
     assert kept[0].id == str(KEPT + 9)
     assert requests.total == KEPT + 10
+    assert not any(one.skipped_spans for one in kept)
     shown = describe(kept[0])
     assert len(shown["skipped"]) == MOST_SKIPPED
     assert shown["skipped_count"] == MOST_SKIPPED + 5

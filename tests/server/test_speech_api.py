@@ -9,6 +9,7 @@ import json
 import re
 import wave
 from collections.abc import AsyncIterator
+from itertools import count
 from typing import Any
 
 import httpx
@@ -16,9 +17,13 @@ import numpy as np
 import openai
 import pytest
 
-from pipeline.errors import GoingAway
+from pipeline.engines.ports import Float32, SpeechRequest, Stop
+from pipeline.engines.scripted import ScriptedSynthesizer
+from pipeline.errors import GoingAway, Unspeakable
+from server import requests
 from server.encoding import CONTENT_TYPES, Format
 from server.requests import Tracked
+from server.speech_api import SPANS_CHARACTERS, spans
 from tests.server.speech_client import SPEECH, Stage, claimed, client, until
 from tests.server.test_encoding import FORMATS, decoded
 from tests.support import LiveServer, live_server
@@ -103,6 +108,38 @@ async def test_server_sent_events_carry_the_same_audio_and_what_was_skipped(
         each["text"] for each in done["skipped"]
     ]
     assert "🎉" in "".join(each["text"] for each in done["skipped"])
+
+
+async def test_all_that_was_skipped_is_listed_however_much_that_is(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say, calls = ScriptedSynthesizer.synthesize, count()
+
+    async def picky(
+        self: ScriptedSynthesizer, request: SpeechRequest, stop: Stop
+    ) -> AsyncIterator[Float32]:
+        if next(calls) % 2:
+            raise Unspeakable("not this")
+        async for chunk in say(self, request, stop):
+            yield chunk
+
+    monkeypatch.setattr(ScriptedSynthesizer, "synthesize", picky)
+    monkeypatch.setattr(requests, "MOST_SKIPPED", 3)
+    text = "This is a sentence of its own, and it is not short at all, for nobody is in a hurry. "
+    body = {"input": text * 20, "response_format": "pcm", "stream_format": "sse", "speed": 4.0}
+    answer = await http.post(SPEECH, json=body)
+    done = json.loads(answer.text.split("\n\n")[-2][6:])
+    listed = done["skipped_spans"]
+    assert len(listed) > 5
+    assert [[each["start"], each["end"]] for each in done["skipped"]] == listed[:3]
+    assert done["skipped_more"] == len(listed) - 3
+
+
+def test_a_header_lists_as_many_as_fit_and_says_how_many_others_there_are() -> None:
+    assert spans([12, 15, 40, 52]) == "12-15,40-52"
+    listed = spans(range(10_000, 12_000)).split(",")
+    assert len(",".join(listed)) <= SPANS_CHARACTERS + 30
+    assert listed[-1] == f"and {1_000 - len(listed) + 1} more"
 
 
 async def test_the_header_of_a_whole_answer_lists_what_was_skipped(
