@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterable
 
@@ -94,6 +95,20 @@ def test_with_any_room_every_character_is_in_one_clause(
     text: str, policy: ClausePolicy, room: int
 ) -> None:
     assert "".join(cut_with_room(text, room, policy)) == text
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts, policies, st.lists(st.none() | st.integers(0, 300), min_size=1, max_size=20))
+def test_so_it_is_where_the_room_is_another_after_each_clause(
+    text: str, policy: ClausePolicy, rooms: list[int | None]
+) -> None:
+    cutter, room, said = ClauseCutter(policy), itertools.cycle(rooms), ""
+    for ch in text:
+        for clause in cutter.feed(ch):
+            assert (clause.start, clause.end) == (len(said), len(said) + len(clause.text))
+            said += clause.text
+            cutter.room = next(room)
+    assert said + "".join(clause.text for clause in cutter.finish()) == text
 
 
 # --- Nothing is lost ----------------------------------------------------------------------------
