@@ -11,7 +11,7 @@ import structlog
 from starlette.websockets import WebSocket
 
 from pipeline.assistant import MOST_ASKS
-from pipeline.ends import MOST_ENDS
+from pipeline.ends import MOST_ENDS, MOST_TYPED
 from pipeline.errors import BadMessage, NotFound, RateLimited
 from pipeline.events import Failed
 from pipeline.user import LEAST_S
@@ -64,6 +64,7 @@ LIMITS: dict[str, float] = {
     "stuck_s": STUCK_S,
     "turn_s": LEAST_S,
     "turns_waiting": MOST_ENDS,
+    "typed_waiting": MOST_TYPED,
     "replies_waiting": MOST_ASKS,
     "tools": limits.MOST_TOOLS,
     "tools_bytes": limits.TOOLS_BYTES,

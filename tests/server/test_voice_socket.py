@@ -573,6 +573,7 @@ async def test_what_welcome_says_of_limits_is_what_holds() -> None:
     assert (said["mistakes"], said["mistakes_s"]) == (limits.MISTAKES, limits.MISTAKES_WINDOW_S)
     assert (said["hello_s"], said["token_s"]) == (lobby.HELLO_S, doorstep.TOKEN_S)
     assert (said["turn_s"], said["turns_waiting"]) == (user.LEAST_S, ends.MOST_ENDS)
+    assert said["typed_waiting"] == ends.MOST_TYPED
     assert said["replies_waiting"] == assistant.MOST_ASKS
     assert said["history_items"] == SessionConfig().history_items
     assert said["message_bytes"] == peer.MESSAGE_BYTES
