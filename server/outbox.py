@@ -62,8 +62,9 @@ _OVERTAKES = (
     Failed,
     GoingAway,
 )
-_STEPS = (ReplyStarted, ReplyPaused, ReplyResumed, Interrupted, Failed)
-"""What a client follows step by step: the beginning of a reply, and what overtakes its audio."""
+_STEPS = (Welcome, ReplyStarted, ReplyPaused, ReplyResumed, Interrupted, Failed)
+"""What a client follows step by step: the beginning of a session, or of a reply, and what overtakes
+its audio."""
 
 
 class _Held(NamedTuple):
@@ -98,7 +99,7 @@ class Outbox:
         self._dropping = False
         self._steps: Counter[int] = Counter()
         """By reply, what it began, paused and the like with that is still in the ordered lane: what
-        is told of it keeps that order, or a pause could come after its end."""
+        is told of it keeps that order, or a pause could come after its end. 0: the session."""
         self._text_bytes = 0
         self.audio_bytes = 0
         self.stuck = False

@@ -30,7 +30,7 @@ from pipeline.events import (
 from server.outbox import EVENT_BYTES, LATE_S, MAX_TEXT_BYTES, READ_ON_BYTES, STUCK_S, Outbox
 from server.sound import ReplyFrames
 from server.wire.tagged import AudioForm
-from session.messages import Configured, Event, Settings, Warned
+from session.messages import Configured, Event, GoingAway, Settings, Warned, Welcome
 
 
 class Clock:
@@ -212,6 +212,17 @@ async def test_the_steps_of_a_reply_keep_their_order_however_the_client_reads() 
     box.put(ReplyPaused(3))
     assert isinstance(await box.next(), ReplyPaused)  # again before the audio
     assert not box._steps
+
+
+async def test_nothing_overtakes_the_welcome() -> None:
+    box, going = Outbox(), GoingAway(100)
+    welcome = Welcome("s_1", Settings("tone", ""), 1, 1, 16_000, 24_000)
+    for event in (welcome, SpeechStarted(1, 0), going):
+        box.put(event)
+    assert await drain(box) == [welcome, SpeechStarted(1, 0), going]
+    box.put(audio(1))
+    box.put(going)
+    assert await box.next() == going
 
 
 @given(st.data())
