@@ -162,7 +162,10 @@ function notice(problem, about = "") {
 }
 
 function dismiss(about) {
-  if (about === undefined || page.notice.dataset.about === about) page.notice.hidden = true;
+  if (about !== undefined && page.notice.dataset.about !== about) return;
+  const focused = page.notice.contains(document.activeElement);
+  page.notice.hidden = true;
+  if (focused) page.talk.focus(); // or who uses the keyboard would begin at the top again
 }
 
 let failures = 0;

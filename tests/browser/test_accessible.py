@@ -68,6 +68,28 @@ async def test_anybody_can_begin_and_wait_and_be_asked_for_a_token(
     assert await serious(visitor.page) == []
 
 
+async def test_who_closes_a_notice_by_keyboard_stays_where_the_page_is_used(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit)
+    await stage.until("text")
+    stage.tell("error", code="TIMEOUT", message="")
+    close = visitor.part("notice").locator(".dismiss")
+    await close.focus()
+    await close.press("Enter")
+    await api.expect(visitor.part("notice")).to_be_hidden()
+    await api.expect(visitor.part("talk")).to_be_focused()
+
+
+async def test_in_colours_of_the_readers_own_what_is_spoken_is_still_seen(visit: Visitor) -> None:
+    visitor, stage = await on_stage(visit, forced_colors="active")
+    text = await stage.until("text")
+    stage.tell("transcript", turn=1, text="Hello.", final=True, ref=text["id"])
+    stage.tell("reply_started", reply=1, turn=1)
+    stage.tell("reply_text", reply=1, text="One, two, three, four.")
+    spoken = visitor.said_by("assistant").locator(".spoken")
+    await api.expect(spoken).to_have_css("text-decoration-line", "underline")
+    await api.expect(visitor.part("level")).to_have_css("forced-color-adjust", "none")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_anybody_can_talk_and_be_muted(visit: Visitor, scheme: str) -> None:
     visitor, stage = await on_stage(visit, color_scheme=scheme)
