@@ -41,11 +41,16 @@ class Instances(Generic[E]):
         for place, engine in enumerate(self.supply.engines):
             self._add(engine, place)
         least = len(self.supply.engines)
-        self.sizing = Sizing(least, max(least, self.supply.most))
+        rest_s = self.supply.rest_s if self.supply.make is not None else None
+        self.sizing = Sizing(least, max(least, self.supply.most), rest_after_s=rest_s)
         self._slots = self.sizing.most * self.supply.seats
         self._replaced = False
         self._missing: int | None = None
         """The place of the one that is to be replaced."""
+        self._resting = False
+        """All were closed, for nobody needed any."""
+        self._needed = False
+        """While they rest: somebody has come."""
         self._news = asyncio.Event()
 
     def settle(self) -> None:
@@ -54,6 +59,7 @@ class Instances(Generic[E]):
             instance.seats = instance.seats[: self._seats_of(instance.engine)]
         if self.present:
             self._slots = self.sizing.most * max(len(one.seats) for one in self.present)
+        self.sizing.seen(full=True, now=self.clock())  # from here on nobody needs any
 
     @property
     def slots(self) -> int:
@@ -73,7 +79,7 @@ class Instances(Generic[E]):
     @property
     def hopeless(self) -> bool:
         """No instance can take a call, and none is being made."""
-        return not self.usable and self._missing is None
+        return not self.usable and self._missing is None and not self._resting
 
     @property
     def trouble(self) -> str | None:
@@ -96,6 +102,12 @@ class Instances(Generic[E]):
                 if seat.free:
                     return seat
         return None
+
+    def wake(self) -> None:
+        """Somebody comes who will need one."""
+        if self._resting and not self._needed:
+            self._needed = True
+            self._news.set()
 
     def served(self, late_s: float) -> None:
         """A request was given a seat so long after it was due; negative: before."""
@@ -192,6 +204,7 @@ class Instances(Generic[E]):
             self._news.clear()
             await self._close_retired()
             await self._replace()
+            await self._come_back()
             await self._resize()
             look_at = self.sizing.next_look(len(self.present))
             with suppress(TimeoutError):
@@ -204,10 +217,30 @@ class Instances(Generic[E]):
             self._missing = None
             self.changed()
 
+    async def _come_back(self) -> None:
+        if self._needed:
+            for place in range(self.sizing.least):
+                if not await self._make("loaded_again", place):
+                    break
+                self.changed()
+            self._resting = self._needed = False
+            self.sizing.changed(self.clock())
+            self.changed()  # if none could be made, whoever waits is told so
+
+    def _rest(self) -> None:
+        if all(instance.idle and instance.healthy for instance in self.present):
+            log.info("engine_unloaded", kind=self.kind.name)
+            self._resting = True
+            for instance in self.present.copy():
+                self._retire(instance)
+        self.sizing.changed(self.clock())
+
     async def _resize(self) -> None:
         count = len(self.present)
         wanted = self.sizing.wanted(count, self.clock())
-        if wanted > count and self.supply.make is not None:
+        if count and not wanted:
+            self._rest()
+        elif wanted > count and self.supply.make is not None:
             if not await self._make("added", count):
                 self.sizing.most = count  # it cannot be had: do not try for ever
             self.sizing.changed(self.clock())

@@ -337,6 +337,11 @@ class ResourcePool:
         """A snapshot of every kind, by name."""
         return {kind.name: station.status() for kind, station in self._stations.items()}
 
+    def wake(self) -> None:
+        """Somebody has come: engines that rest are loaded again before they are asked."""
+        for station in self._stations.values():
+            station.instances.wake()
+
     def trouble(self) -> str | None:
         """An engine that failed for good, in words; None when there is none."""
         for station in self._stations.values():

@@ -32,6 +32,9 @@ class Supply(Generic[E]):
     probe: Callable[[E, Stop], AsyncIterator[object]] | None = None
     """What an instance in doubt is asked, to tell a broken one from somebody's poisoned input.
     None: the doubt is enough."""
+    rest_s: float | None = None
+    """Nobody needs any for so long, and all are closed; whoever comes next waits until one is made.
+    None: they stay."""
     guesses: int | None = None
     """Seats that speculation may take at once, where it takes one for the whole of its work. None:
     all of them, for it leaves each after a small piece."""

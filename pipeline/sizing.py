@@ -3,7 +3,8 @@
 A standing queue is told from a burst as CoDel does (Nichols and Jacobson 2012, RFC 8289): not by
 the longest wait, but by the shortest one staying long. One more instance is wanted when for a
 second every request that was due came late; one less when for a minute they were never all in use.
-That the two ask for different things, and for different lengths of time, is the hysteresis.
+That the two ask for different things, and for different lengths of time, is the hysteresis. None at
+all when for long enough nobody needed any, if the operator says so.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ class Sizing:
     late_s: float = LATE_S
     grow_after_s: float = GROW_AFTER_S
     shrink_after_s: float = SHRINK_AFTER_S
+    rest_after_s: float | None = None
+    """So long nobody needs any before the last ones go; None: they stay."""
     _late_at: float = float("-inf")
     """When somebody was last served late."""
     _standing_since: float | None = None
     """Since when nobody has been served promptly."""
     _last_full: float | None = None
     """When all instances were last seen in use; None: never yet."""
+    _last_needed: float | None = None
+    """When anybody last was given one, or they were ready for the first time."""
 
     def served(self, late_s: float, now: float) -> None:
         """A request has got its seat so long after it was due.
@@ -48,27 +53,34 @@ class Sizing:
             self._late_at = now
 
     def seen(self, *, full: bool, now: float) -> None:
-        """Whether all instances are in use now."""
+        """Whether all instances are in use now, as somebody is given one."""
+        self._last_needed = now
         if full or self._last_full is None:
             self._last_full = now
 
     def wanted(self, count: int, now: float) -> int:
-        """How many there should be, when there are `count`: one more, one less, or as many."""
+        """How many there should be, when there are `count`: one more or less, as many, or none."""
         standing = self._standing_since if now - self._late_at <= STALE_S else None
         full = self._last_full
         if count < self.most and standing is not None and now - standing >= self.grow_after_s:
             return count + 1
         if count > self.least and full is not None and now - full >= self.shrink_after_s:
             return count - 1
-        return count
+        return 0 if count <= self.least and self._unneeded(now) else count
 
     def changed(self, now: float) -> None:
         """The number has changed: judge anew."""
         self._standing_since = None
-        self._last_full = now
+        self._last_full = self._last_needed = now
 
     def next_look(self, count: int) -> float | None:
-        """When `wanted` may say one less, if nothing happens before; None: it will not."""
+        """When `wanted` may say fewer, if nothing happens before; None: it will not."""
         if count > self.least and self._last_full is not None:
             return self._last_full + self.shrink_after_s
+        if count and self.rest_after_s is not None and self._last_needed is not None:
+            return self._last_needed + self.rest_after_s
         return None
+
+    def _unneeded(self, now: float) -> bool:
+        needed, rest_s = self._last_needed, self.rest_after_s
+        return rest_s is not None and needed is not None and now - needed >= rest_s

@@ -63,6 +63,7 @@ class Station(Generic[E]):
             self._refuse(replaced, Superseded("a newer request took its place"))
         future: asyncio.Future[Seat[E]] = asyncio.get_running_loop().create_future()
         self.granted[request] = future
+        self.instances.wake()
         self.hand_out()
         if not future.done():
             request.position = self.queue.position(request, self.clock())

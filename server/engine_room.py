@@ -14,7 +14,13 @@ import structlog
 
 from pipeline import probes
 from pipeline.engines.engine_set import Engines
-from pipeline.engines.ports import Engine, HasSeats, Stop, VoiceActivityModel
+from pipeline.engines.ports import (
+    Engine,
+    HasSeats,
+    OpensRecognisers,
+    Stop,
+    VoiceActivityModel,
+)
 from pipeline.pool import EOT, LLM, STT, TTS, Kind, Supply
 from server.settings import Settings
 
@@ -69,15 +75,18 @@ class EngineRoom:
             probe: Callable[[E, Stop], AsyncIterator[object]],
             seats: int = 1,
             most: int = 1,
+            rests: bool = True,
         ) -> Supply[E]:
             if make is None:  # it runs elsewhere, and its failures are told apart there
                 return Supply(there, seats)
-            return Supply(there, seats, most, self._ready(make), self._close, hang_s, probe)
+            rest_s = settings.unload_s if rests and settings.unload_s else None
+            return Supply(there, seats, most, self._ready(make), self._close, hang_s, probe, rest_s)
 
         return {
             STT: supply(
                 engines.transcriber, make=makers.transcriber, probe=probes.transcriber,
                 seats=windows_at_once, most=settings.stt_instances,
+                rests=not isinstance(ear, OpensRecognisers),  # whose sessions hold on to it
             ),
             EOT: supply(
                 engines.end_of_turn, make=_alike(makers.end_of_turn), probe=probes.end_of_turn,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import structlog
 
 from pipeline.engines.engine_set import Engines
+from pipeline.engines.ports import RunsElsewhere
 from pipeline.errors import SettingsError
 from session.catalogue import Catalogue
 
@@ -37,6 +38,8 @@ class Repertoire:
     def now(self) -> Catalogue:
         """What a client may choose from."""
         engines, known = self._engines, self._known
+        if known is not None and not isinstance(engines.synthesizers[0], RunsElsewhere):
+            return known  # what runs here stays what it is, loaded or not
         voices = {voice.name: voice.language for voice in engines.synthesizers[0].voices}
         languages = engines.transcriber.languages
         if known is not None and (known.voices, known.languages) == (voices, languages):

@@ -228,6 +228,11 @@ class Settings(BaseModel):
         0, ge=0, le=10_000,
         description="GiB of a GPU's memory that the voice may take; 0: all of it",
     )  # fmt: skip
+    unload_s: float = Field(
+        0, ge=0, le=86_400,
+        description="the models in this process leave the memory when nobody has needed them for so"
+        " long, and are loaded again as a session begins, or a request comes; 0: they stay",
+    )  # fmt: skip
     tts_unload_s: float = Field(
         0, ge=0, le=86_400,
         description="voices (Piper: all but the first; Kokoro: what tells one from another) are"

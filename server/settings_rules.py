@@ -53,6 +53,12 @@ def check(settings: Settings) -> None:
             "tts_slots_least",
             f"{settings.tts_slots_least} is more than ANTIPHON_TTS_SLOTS={settings.tts_slots}",
         )
+    if settings.unload_s and (settings.stt_gpu_memory or settings.tts_gpu_memory):
+        raise _wrong(
+            "unload_s",
+            "a share of a GPU's memory is measured at the start, when nothing else is at work: it"
+            " does not go with ANTIPHON_STT_GPU_MEMORY or ANTIPHON_TTS_GPU_MEMORY",
+        )
     if settings.scratch_mb < settings.transcription_mb + FORM_MB:
         raise _wrong(
             "scratch_mb",

@@ -141,14 +141,14 @@ def _file(form: FormData, most_bytes: int) -> BinaryIO:
 
 def ear_of(house: House) -> Ear:
     """What can be asked of this server's recogniser."""
-    engine = house.engines.transcriber
-    own = {engine.info.model, engine.info.name}
-    return Ear(frozenset({*own, *names.TRANSCRIPTION_MODELS}), engine.languages)
+    info = house.engines.transcriber.info
+    own = {info.model, info.name}
+    return Ear(frozenset({*own, *names.TRANSCRIPTION_MODELS}), house.catalogue.languages)
 
 
 def _only(house: House) -> str | None:
     """The recogniser's language, if it has only one."""
-    languages = house.engines.transcriber.languages
+    languages = house.catalogue.languages
     return next(iter(languages)) if len(languages) == 1 else None
 
 

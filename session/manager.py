@@ -129,6 +129,7 @@ class SessionManager:
         after the others were told that the server goes is told, too."""
         self._sessions[session.identity.session] = session
         self.served += 1
+        self._pool.wake()
         try:
             if self.going_away is not None:
                 await session.drain(self.going_away())

@@ -102,3 +102,22 @@ def test_the_number_moves_by_one_between_its_bounds_and_not_to_and_fro(
     for (before, grew), (after, shrank) in pairwise(changes):
         if grew > 0 > shrank:
             assert after - before >= SHRINK_AFTER_S
+
+
+def test_none_at_all_when_nobody_needed_any_for_long_enough() -> None:
+    sizing = Sizing(2, 3, rest_after_s=600.0)
+    assert sizing.next_look(2) is None
+    sizing.seen(full=True, now=0.0)
+    assert sizing.next_look(2) == 600.0
+    sizing.seen(full=False, now=500.0)  # one of them was needed
+    assert (sizing.wanted(2, 1_099.0), sizing.wanted(2, 1_100.0)) == (2, 0)
+    assert sizing.wanted(3, 1_100.0) == 2  # one after the other
+    assert sizing.next_look(0) is None
+    sizing.changed(1_200.0)
+    assert (sizing.next_look(2), sizing.wanted(2, 1_300.0)) == (1_800.0, 2)
+
+
+def test_the_last_stay_unless_the_operator_says_so() -> None:
+    sizing = Sizing(1, 1)
+    sizing.seen(full=True, now=0.0)
+    assert (sizing.wanted(1, 1e9), sizing.next_look(1)) == (1, None)
