@@ -81,12 +81,17 @@ async def test_a_lost_connection_parks_the_session_and_its_token_brings_it_back(
         assert said == ["My name is Anna.", "Hello, you.", "What is my name?"]
 
 
+async def answers(_: object) -> None:
+    """What an engine elsewhere does that is there."""
+
+
 @pytest.mark.parametrize("before", [True, False], ids=["comes back", "is here"])
 async def test_whose_voice_was_taken_away_is_answered_by_another(
     before: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine is another one now: of a server that is started anew, or on Ray of a running
-    one."""
+    """The engine runs elsewhere, as on Ray, and was deployed anew with other voices."""
+    monkeypatch.setattr(scripted.ScriptedSynthesizer, "away", False, raising=False)
+    monkeypatch.setattr(scripted.ScriptedSynthesizer, "look", answers, raising=False)
     async with served() as (server, _), httpx.AsyncClient(base_url=server.url) as http:
         async with call(server.ws_url, {"voice": "tone-low"}) as caller:
             await asked(caller, "Hello.")
