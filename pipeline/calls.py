@@ -65,10 +65,10 @@ class Call(Generic[E, T]):
         self,
         kind: Kind[Any],
         hang_s: float | None = None,
-        on_hang: Callable[[], None] | None = None,
+        on_hang: Callable[[Call[E, T]], None] | None = None,
         measure: Callable[[T], float] | None = None,
     ) -> None:
-        """`on_hang` is called once when the engine has given no sign of life for `hang_s`;
+        """`on_hang` is told of it once when the engine has given no sign of life for `hang_s`;
         `measure` says how many seconds of audio are in a result, or went into it."""
         self.stop = Stop()
         self._kind = kind
@@ -233,4 +233,4 @@ class Call(Generic[E, T]):
         self.hung = True
         self.fail(self._kind.failed(f"{self._kind.title} does not answer"))
         if self._on_hang is not None:
-            self._on_hang()
+            self._on_hang(self)

@@ -163,6 +163,10 @@ class Listening:
             if self._judging is not None:
                 self._judging.cancel()
 
+    def close(self) -> None:
+        """It is over: whom it asked and told is let go."""
+        del self._expects_frames, self._peer_answers, self._post, self._feed_on
+
     async def _fill_gaps(self) -> None:
         wait_s, filled_s = GAP_S, 0.0
         while True:

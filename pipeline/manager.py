@@ -29,6 +29,7 @@ from .listening import Listening
 from .pool import EOT, LLM, STT, Purpose, ResourcePool
 from .signals import Draft, DraftMade, Event, Heard, Look, Looked, LookFailed, Voted
 from .speaking import Speaking
+from .task_group import TaskGroup
 from .thinking import Thinking
 from .vad import VadBatcher
 from .voicing import REPLY_HZ, VoiceChoice
@@ -89,13 +90,17 @@ class SpeechPipelineManager:
     async def __aenter__(self) -> SpeechPipelineManager:
         if self._ears is not None:
             self._recogniser = await self._open_ear(self._ears)
-        self._tasks = asyncio.TaskGroup()
+        self._tasks = TaskGroup()
         await self._tasks.__aenter__()
         self._ear = self._tasks.create_task(self.listening.run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Cancel the stages; their engines are told to stop, and leave at their next chunk."""
+        """Cancel the stages; their engines are told to stop, and leave at their next chunk.
+
+        Nothing is kept of them: a task that has ended holds on to all that it did, and whoever has
+        gone is to be gone at once, not when the collector comes by.
+        """
         self._ear.cancel()
         for looks in self._looks.values():
             for look in looks:
@@ -107,6 +112,11 @@ class SpeechPipelineManager:
         try:
             await self._tasks.__aexit__(None, None, None)
         finally:
+            del self._tasks, self._ear
+            self._looks.clear()
+            self._drafts.clear()
+            self._reading = None
+            self.listening.close()
             if self._recogniser is not None:
                 await self._recogniser.close()
 
@@ -133,7 +143,7 @@ class SpeechPipelineManager:
             del self._looks[place]
 
     async def _look(self, look: Look, audio: Float32, language: str | None) -> None:
-        async with asyncio.TaskGroup() as both:
+        async with TaskGroup() as both:
             # Beside the words, on the core that the recogniser leaves: what comes after them is
             # the language model's time, and on two cores each would make the other one late.
             vote = both.create_task(self._vote(audio)) if look.final else None
@@ -277,7 +287,7 @@ class SpeechPipelineManager:
         error: Exception | None = None
         say, clauses = draft.say, thinking.clauses()
         try:
-            async with asyncio.TaskGroup() as both:
+            async with TaskGroup() as both:
                 both.create_task(thinking.run(prompt) if say is None else thinking.say(say))
                 both.create_task(_read(clauses) if draft.silent else speaking.run(clauses))
         except* AntiphonError as group:

@@ -124,7 +124,7 @@ class Slot(Generic[E]):
         """
         instances, seat = self._station.instances, self._seat
 
-        def hang() -> None:
+        def hang(call: Call[E, T]) -> None:
             self._tell(call, "hung")
             instances.hang(seat)
 
@@ -161,7 +161,7 @@ class Slot(Generic[E]):
         ask = instances.supply.probe
         assert ask is not None
         hang_s = instances.supply.hang_s
-        call = Call[E, object](self._station.kind, hang_s, lambda: instances.hang(seat))
+        call = Call[E, object](self._station.kind, hang_s, lambda _: instances.hang(seat))
         seat.instance.probing = True
         try:
             error = await call.run(self.engine, ask, seat.turn)
@@ -178,6 +178,7 @@ class Slot(Generic[E]):
     def _leave(self) -> None:
         for call in self._calls:
             call.abandon()
+        self._calls.clear()  # each of them knows us
         self._station.left(self._request.owner, self._seat)
 
 

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from pipeline.errors import SlowClient, TooLarge, first_error
+from pipeline.task_group import TaskGroup
 from server.peer import cut
 
 BODY_S = 30.0
@@ -50,7 +51,7 @@ class Exchange:
         Raises what the work raises, or `ClientDisconnect`.
         """
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 watch = tasks.create_task(self._watch())
                 doing = tasks.create_task(_done(work))
                 doing.add_done_callback(lambda _: watch.cancel())

@@ -20,6 +20,7 @@ from pipeline.errors import (
     first_error,
 )
 from pipeline.events import Failed
+from pipeline.task_group import TaskGroup
 from server.connection import Connection
 from server.intake import Fatal, Intake
 from server.outbox import STUCK_S
@@ -65,7 +66,7 @@ class Lobby(ABC):
         Raises `Left`, `Fatal`, or `WebSocketDisconnect`.
         """
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 reading = tasks.create_task(self._read())
                 await self._wait()
                 reading.cancel()

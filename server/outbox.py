@@ -80,7 +80,7 @@ class Outbox:
         self,
         clock: Callable[[], float] = time.monotonic,
         dropped: Callable[[Literal["outbox_audio", "outbox_text"]], None] = lambda _: None,
-        cut: Callable[[], None] = lambda: None,
+        cut: Callable[[int], None] = lambda waiting: None,
         *,
         overtakes: bool = True,
     ) -> None:
@@ -114,7 +114,7 @@ class Outbox:
             self._dropped("outbox_text")
             if not self.stuck:
                 self.stuck = True
-                self._cut()
+                self._cut(len(self))
             return
         match event:
             case ReplyAudio() if self._too_late():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -56,11 +57,11 @@ class HttpPeer(H11Protocol):
         inner = self.app
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            scope.setdefault("extensions", {})[_KEY] = {"protocol": self}
-            if _of_two_lengths(scope):
-                await self._refuse(send)
-            else:
-                await inner(scope, receive, send)
+            with _known_in(scope, self):
+                if _of_two_lengths(scope):
+                    await self._refuse(send)
+                else:
+                    await inner(scope, receive, send)
 
         self.app = app
 
@@ -86,6 +87,15 @@ class HttpPeer(H11Protocol):
         """It is over."""
         self._forget_head()
         super().connection_lost(exc)
+        self._let_go()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """From here on `PeerProtocol` has the connection."""
+        super().handle_websocket_upgrade(event)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self.app = self.config.loaded_app  # ours has us in it: we would keep each other
 
     def send_400_response(self, msg: str) -> None:
         """What came is not HTTP, or its head is larger than is read."""
@@ -170,8 +180,8 @@ class PeerProtocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         """Hand ourselves over with the scope."""
         self._asked = {}
-        self.scope.setdefault("extensions", {})[_KEY] = {"protocol": self}
-        await super().run_asgi()
+        with _known_in(self.scope, self):
+            await super().run_asgi()
 
     def keepalive_timeout(self) -> None:
         """No pong came: the peer is gone, whatever it has not read."""
@@ -269,6 +279,18 @@ def cut(scope: Scope) -> None:
     peer = scope.get("extensions", {}).get(_KEY)
     if peer is not None:
         peer["protocol"].cut()
+
+
+@contextmanager
+def _known_in(scope: Any, protocol: asyncio.Protocol) -> Iterator[None]:
+    """Within the block an application's scope has its protocol, which has the scope: after it they
+    would keep each other, and with them all that the connection was."""
+    extensions = scope.setdefault("extensions", {})
+    extensions[_KEY] = {"protocol": protocol}
+    try:
+        yield
+    finally:
+        del extensions[_KEY]
 
 
 def _protocol(socket: WebSocket) -> PeerProtocol | None:

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import structlog
 from starlette.websockets import WebSocketDisconnect
@@ -27,6 +27,7 @@ from pipeline.errors import (
     Unavailable,
 )
 from pipeline.events import Failed
+from pipeline.task_group import TaskGroup
 from server.connection import Connection
 from server.failures import failure_of
 from server.gate import Visitor
@@ -128,7 +129,10 @@ class Talk(ABC):
         """By what its session is kept; None: it is not."""
         self.identity: Identity | None = None
         """Of the session, once there is one."""
-        self.outbox = Outbox(dropped=house.metrics.dropped, cut=self._cut, overtakes=overtakes)
+        self.outbox = Outbox(
+            dropped=house.metrics.dropped, cut=partial(_cut, connection, self.id),
+            overtakes=overtakes,
+        )  # fmt: skip
 
     @abstractmethod
     async def read(self, session: Session) -> None:
@@ -229,7 +233,7 @@ class Talk(ABC):
     # --- the three parts -------------------------------------------------------------------------
 
     async def _converse(self, session: Session) -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             talk = tasks.create_task(self._talk(session))
             read = tasks.create_task(self._read(session))
             write = tasks.create_task(self._write(session))
@@ -289,10 +293,11 @@ class Talk(ABC):
         except WebSocketDisconnect as gone:
             log.debug("socket_gone", error=repr(gone))
 
-    def _cut(self) -> None:
-        """Cut the connection of a client for whom more waits than the outbox holds."""
-        log.warning("slow_client_cut", session=self.id, waiting=len(self.outbox))
-        self.connection.abort()
+
+def _cut(connection: Connection, session: str, waiting: int) -> None:
+    """Cut the connection of a client for whom more waits than the outbox holds."""
+    log.warning("slow_client_cut", session=session, waiting=waiting)
+    connection.abort()
 
 
 def _figures(session: Session) -> dict[str, object]:

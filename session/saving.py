@@ -125,6 +125,7 @@ class Saving:
         """The client is gone; unless for good, it may come back."""
         leave = self._keeping.end if for_good else self._keeping.park
         leave(self.lease, self._now())
+        del self._now  # nobody asks again, and it would keep its session
 
     def _save(self, *, told: bool = False) -> None:
         """`told`: a reply waits for it."""
