@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from server import logs
+from server import collector, logs
 from server.serve import bound, running
 from server.settings import load
 
@@ -71,6 +71,7 @@ async def antiphon() -> AsyncIterator[int]:
     logs.configure(chosen.log_level, chosen.log_format)
     with bound("127.0.0.1", 0) as listener:
         async with running(chosen, listener):
+            collector.settle()
             yield int(listener.getsockname()[1])
 
 

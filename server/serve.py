@@ -15,7 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from pipeline.errors import GoingAway, StartError, first_error
-from server import logs, peer, settings, settings_help
+from server import collector, logs, peer, settings, settings_help
 from server.app import build_house, create_app
 from server.drain import drain
 from server.house import House
@@ -61,6 +61,7 @@ async def serve(chosen: settings.Settings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
     async with running(chosen, listener) as (house, stopped):
+        collector.settle()
         if not chosen.authenticates and not chosen.on_loopback:
             log.warning("anybody_may_enter", host=chosen.host, mend="ANTIPHON_AUTH_SECRET")
         if house.stage == "ready":  # and was not told to stop while it loaded
