@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator
+from functools import cache
 
 import numpy as np
 
@@ -214,9 +215,18 @@ def _is_loud(frames: Float32) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 def _tone(hz: float, length_s: float) -> Float32:
     """A sine that swells and fades at its ends, so that no clause clicks."""
-    time_s = np.arange(max(1, round(length_s * TONE_RATE_HZ))) / TONE_RATE_HZ
-    edge = np.minimum(time_s, time_s[-1] - time_s) / FADE_S
-    tone: Float32 = (TONE_PEAK * np.sin(2 * np.pi * hz * time_s) * np.clip(edge, 0, 1)).astype(
-        np.float32
-    )
+    size = max(1, round(length_s * TONE_RATE_HZ))
+    tone = np.resize(_second_of(hz), size)
+    fade = np.arange(min(size, round(FADE_S * TONE_RATE_HZ)), dtype=np.float32)
+    fade /= round(FADE_S * TONE_RATE_HZ)
+    tone[: len(fade)] *= fade
+    tone[size - len(fade) :] *= fade[::-1]
     return tone
+
+
+@cache
+def _second_of(hz: float) -> Float32:
+    """Whole periods, to be repeated. Made once: in a load run it is the server that is measured."""
+    time_s = np.arange(TONE_RATE_HZ) / TONE_RATE_HZ
+    second: Float32 = (TONE_PEAK * np.sin(2 * np.pi * hz * time_s)).astype(np.float32)
+    return second
