@@ -245,6 +245,11 @@ class Session:
         """Message after message, until one ends it all."""
         while not (self._draining and self._turns.at_rest):
             match await self._next():
+                case Heard() as frame:  # the most common by far
+                    self._turns.step(frame)
+                    self._pipeline.listening.hear_on()
+                    if frame.deaf:
+                        self._telling.tell(Failed(SttFailed(DEAF)))
                 case None:
                     if (closing := self._patience.look_up()) is not None:
                         return closing
@@ -264,11 +269,6 @@ class Session:
                     self._telling.tell(notice)
                 case AudioCleared() as cleared:
                     self._telling.tell(cleared)
-                case Heard() as frame:
-                    self._turns.step(frame)
-                    self._pipeline.listening.hear_on()
-                    if frame.deaf:
-                        self._telling.tell(Failed(SttFailed(DEAF)))
                 case PlaybackReport() as report:
                     self._orders.obey(report)
                     if self._saving is not None:
