@@ -116,13 +116,13 @@ class AudioRing:
         """The position of the oldest sample still held; `end` when none is."""
         return max(0, self._end - len(self._ring))
 
-    def append(self, samples: Float32) -> int:
-        """Write samples; give how many old (or, of a chunk too long, new) ones fell out."""
-        return self.append_pcm(_to_int16(samples[-len(self._ring) :]), len(samples))
+    def append(self, samples: Float32) -> None:
+        """Write samples; as many old (or, of a chunk too long, new) ones fall out."""
+        self.append_pcm(_to_int16(samples[-len(self._ring) :]), len(samples))
 
-    def append_pcm(self, kept: NDArray[np.int16], came: int | None = None) -> int:
+    def append_pcm(self, kept: NDArray[np.int16], came: int | None = None) -> None:
         """The same for samples that are 16-bit already; of `came` in all, these are the last."""
-        ring, before = self._ring, self.start
+        ring = self._ring
         self._end += len(kept) if came is None else came
         if len(kept) > len(ring):
             kept = kept[-len(ring) :]
@@ -133,7 +133,6 @@ class AudioRing:
         else:
             ring[place:] = kept[:first]
             ring[: len(kept) - first] = kept[first:]
-        return self.start - before
 
     def read(self, a: int, b: int) -> Float32:
         """Copy [a, b), clipped to what is held: shape (m,), m <= b - a."""

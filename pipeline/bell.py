@@ -17,6 +17,11 @@ class Bell:
     def __init__(self) -> None:
         self._waiting: asyncio.Future[None] | None = None
 
+    @property
+    def awaited(self) -> bool:
+        """Somebody waits, and was not woken yet."""
+        return self._waiting is not None and not self._waiting.done()
+
     def ring(self) -> None:
         """Wake the one that waits."""
         if self._waiting is not None and not self._waiting.done():

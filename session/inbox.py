@@ -32,6 +32,11 @@ class Inbox(Generic[M]):
     def empty(self) -> bool:
         return not self._messages
 
+    @property
+    def awaited(self) -> bool:
+        """Its reader waits, and nothing is on its way to it."""
+        return self._more.awaited and not self._messages
+
     async def put(self, message: M) -> None:
         """Add a message; wait while there is no room."""
         size = _text_bytes(message)

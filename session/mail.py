@@ -23,7 +23,14 @@ class End:
     reason: str
 
 
-Mail = Order | AudioCleared | Bye | TurnSignal | GoingAway | End | Stored | Reached | Lost
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A frame that was taken past the inbox: this came of it."""
+
+    error: Exception
+
+
+Mail = Broken | Order | AudioCleared | Bye | TurnSignal | GoingAway | End | Stored | Reached | Lost
 
 
 async def deliver(command: Command, inbox: Inbox[Mail], listening: Listening) -> None:

@@ -4,7 +4,7 @@ One inbox; one task reads it and hands each message to the room where it belongs
 speaks, and what follows), `orders` (the client's commands), `patience` (nothing has happened for
 too long). What they have to say goes through `telling`. Commands come from the client's codec,
 everything else from the session's own stages. Audio goes past the inbox, into the ring of
-`pipeline.listening`.
+`pipeline.listening`; so do the frames heard of it, while nothing else is to be done.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .inbox import Inbox
 from .keeping import Keeping, Lease
 from .kept import Kept, nothing
 from .lulls import Lulls
-from .mail import End, Mail, deliver
+from .mail import Broken, End, Mail, deliver
 from .messages import (
     AudioCleared,
     Bye,
@@ -102,7 +102,7 @@ class Session:
         self._inbox: Inbox[Mail] = Inbox()
         self._alarm = Alarm(self._inbox.wake, clock)
         self._pipeline = SpeechPipelineManager(
-            identity.session, pool, vad, self._inbox.put, hear=self._inbox.put_one_more,
+            identity.session, pool, vad, self._inbox.put, hear=self._hear,
             microphone_hz=microphone_hz, expects_frames=self._expects_frames,
             peer_answers=peer_answers, ears=ears,
         )  # fmt: skip
@@ -245,11 +245,6 @@ class Session:
         """Message after message, until one ends it all."""
         while not (self._draining and self._turns.at_rest):
             match await self._next():
-                case Heard() as frame:  # the most common by far
-                    self._turns.step(frame)
-                    self._pipeline.listening.hear_on()
-                    if frame.deaf:
-                        self._telling.tell(Failed(SttFailed(DEAF)))
                 case None:
                     if (closing := self._patience.look_up()) is not None:
                         return closing
@@ -269,6 +264,10 @@ class Session:
                     self._telling.tell(notice)
                 case AudioCleared() as cleared:
                     self._telling.tell(cleared)
+                case Heard() as frame:
+                    self._take(frame)
+                case Broken(error):
+                    raise error
                 case PlaybackReport() as report:
                     self._orders.obey(report)
                     if self._saving is not None:
@@ -288,10 +287,31 @@ class Session:
     async def _next(self) -> Mail | None:
         """The next message, or None when the machine, or a lull, wants to be looked at."""
         if self._inbox.empty():
-            wake = self._turns.machine.next_wake(self._clock())
-            due = self._lulls.due
-            self._alarm.set(due if wake is None else min(wake, due))
+            self._set_alarm()
         return await self._inbox.get()
+
+    def _set_alarm(self) -> None:
+        wake = self._turns.machine.next_wake(self._clock())
+        due = self._lulls.due
+        self._alarm.set(due if wake is None else min(wake, due))
+
+    def _hear(self, frame: Heard) -> None:
+        """A frame was judged. Where the task waits, and for nothing that came before, it is taken
+        here: to wake the task for it, 31 times a second, costs as much as what it then does."""
+        if not self._inbox.awaited or self._draining:  # which ends with the first step at rest
+            self._inbox.put_one_more(frame)
+            return
+        try:
+            self._take(frame)
+            self._set_alarm()
+        except Exception as error:
+            self._inbox.put_one_more(Broken(error))
+
+    def _take(self, frame: Heard) -> None:
+        self._turns.step(frame)
+        self._pipeline.listening.hear_on()
+        if frame.deaf:
+            self._telling.tell(Failed(SttFailed(DEAF)))
 
     def _welcome(self) -> Welcome:
         token = self._saving.lease.token if self._saving is not None else None

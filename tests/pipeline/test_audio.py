@@ -116,10 +116,8 @@ def test_the_ring_gives_back_what_was_written_at_its_place(
     written = np.arange(sum(chunks), dtype=np.float32) / np.float32(32768)
     ring, at = AudioRing(capacity), 0
     for chunk in chunks:
-        held_before = ring.start
-        dropped = ring.append(written[at : at + chunk])
+        ring.append(written[at : at + chunk])
         at += chunk
-        assert dropped == ring.start - held_before
     assert (ring.start, ring.end) == (max(0, at - capacity), at)
     expected = written[max(a, ring.start) : max(b, 0)]
     assert ring.read(a, b).tolist() == expected.tolist()

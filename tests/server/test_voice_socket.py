@@ -19,11 +19,13 @@ from pipeline import assistant, ends, user
 from pipeline.events import UserTranscript
 from pipeline.kinds import STT
 from pipeline.scheduling import Purpose
+from pipeline.user import User
 from server import doorstep, lobby, outbox, peer
 from server.sound import ReplyFrames
 from server.voice_socket import NativeTalk
 from session import limits
 from session.catalogue import Catalogue
+from session.inbox import Inbox
 from session.messages import Event
 from session.records import SessionConfig
 from tests.support import call, live_server, murmur, silence
@@ -89,6 +91,29 @@ async def test_a_fault_of_ours_is_told_and_closes_1011(
         monkeypatch.undo()
         await bystander.say("text", text="hello")
         assert (await bystander.play())["status"] == "completed"
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["at once", "out of the inbox"])
+async def test_a_fault_in_what_is_heard_is_told_and_closes_1011(
+    busy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame is taken where it was judged, or, while there is more to do, by the session's task:
+    it is the same to whoever sent it."""
+    monkeypatch.setattr(User, "hear", lambda *_, **__: 1 // 0)
+    if busy:
+        monkeypatch.setattr(Inbox, "awaited", False)
+    async with live_server() as server:
+        async with call(server.ws_url, {}) as caller:
+            with structlog.testing.capture_logs() as logged:
+                await caller.speak(silence(0.5))
+                assert await caller.closed() == 1011
+            assert [error["code"] for error in caller.of("error")] == ["INTERNAL"]
+            errors = [entry for entry in logged if entry["log_level"] == "error"]
+            assert [entry["event"] for entry in errors] == ["session_failed"]
+        monkeypatch.undo()
+        async with call(server.ws_url, {}) as caller:
+            await caller.speak(murmur(1.0) + silence(1.5))
+            assert (await caller.play())["status"] == "completed"
 
 
 async def test_push_to_talk_commits_what_was_said() -> None:
