@@ -81,8 +81,6 @@ class Bucket:
 
         More than the bucket ever holds wants a full one, and leaves a debt.
         """
-        if amount <= self._earned and amount <= self._left:
-            return  # whatever was refilled since: this was there before, and is its own
         refilled = (now - self._as_of) * self._most / MINUTE_S
         self._left = min(self._most, self._left + refilled)
         self._earned = min(self._most, self._earned + refilled)

@@ -194,7 +194,7 @@ def test_those_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(house._resting) <= 22
 
 
-@given(st.lists(st.floats(0, 30), min_size=1, max_size=100))
+@given(st.lists(st.sampled_from([0.0, 0.0, 60.0]) | st.floats(0, 30), min_size=1, max_size=100))
 def test_over_any_stretch_no_more_is_taken_than_the_minute_allows(pauses_s: list[float]) -> None:
     budget = Budget(Allowance(turns_per_minute=10), 0.0)
     now, times = 0.0, []
