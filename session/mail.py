@@ -25,7 +25,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A frame that was taken past the inbox: this came of it."""
+    """A fault of ours in taking a frame past the inbox, for the session's task to raise."""
 
     error: Exception
 

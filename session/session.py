@@ -102,7 +102,7 @@ class Session:
         self._inbox: Inbox[Mail] = Inbox()
         self._alarm = Alarm(self._inbox.wake, clock)
         self._pipeline = SpeechPipelineManager(
-            identity.session, pool, vad, self._inbox.put, hear=self._hear,
+            identity.session, pool, vad, self._inbox.put, hear=self._judged,
             microphone_hz=microphone_hz, expects_frames=self._expects_frames,
             peer_answers=peer_answers, ears=ears,
         )  # fmt: skip
@@ -129,6 +129,8 @@ class Session:
         )
         self._patience = Patience(lulls, turns, telling, self._pipeline.listening, clock)
         self._draining = False
+        self._at_leisure = False
+        """It converses, and its task waits for the next message."""
         self._ended = False
         self._for_good = False
 
@@ -266,8 +268,11 @@ class Session:
                     self._telling.tell(cleared)
                 case Heard() as frame:
                     self._take(frame)
-                case Broken(error):
-                    raise error
+                case Broken(fault):
+                    try:
+                        raise fault
+                    finally:
+                        del fault  # its traceback has this frame, and with it the session
                 case PlaybackReport() as report:
                     self._orders.obey(report)
                     if self._saving is not None:
@@ -288,17 +293,22 @@ class Session:
         """The next message, or None when the machine, or a lull, wants to be looked at."""
         if self._inbox.empty():
             self._set_alarm()
-        return await self._inbox.get()
+        self._at_leisure = True
+        try:
+            return await self._inbox.get()
+        finally:
+            self._at_leisure = False
 
     def _set_alarm(self) -> None:
         wake = self._turns.machine.next_wake(self._clock())
         due = self._lulls.due
         self._alarm.set(due if wake is None else min(wake, due))
 
-    def _hear(self, frame: Heard) -> None:
+    def _judged(self, frame: Heard) -> None:
         """A frame was judged. Where the task waits, and for nothing that came before, it is taken
         here: to wake the task for it, 31 times a second, costs as much as what it then does."""
-        if not self._inbox.awaited or self._draining:  # which ends with the first step at rest
+        # In a drain the task looks after each step whether the session is at rest.
+        if not (self._at_leisure and self._inbox.awaited) or self._draining:
             self._inbox.put_one_more(frame)
             return
         try:

@@ -116,6 +116,29 @@ async def test_a_fault_in_what_is_heard_is_told_and_closes_1011(
             assert (await caller.play())["status"] == "completed"
 
 
+async def test_what_is_heard_after_a_goodbye_begins_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The session waits for its last turn to be stored: nobody is answered any more."""
+    async with live_server() as server, call(server.ws_url, {}) as caller:
+        keeping = server.house.keeping
+        assert keeping is not None
+        save, loop = keeping.save, asyncio.get_running_loop()
+        await caller.say("text", text="Hello.")
+        await caller.until("reply_started")
+        monkeypatch.setattr(keeping, "save", lambda *saved: loop.call_later(0.9, save, *saved))
+        await caller.speak(murmur(1.0) + silence(0.13))
+        await asyncio.sleep(0.25)
+        await caller.say("bye")
+        await asyncio.sleep(0.05)
+        before = len(caller.of("reply_started"))
+        await caller.speak(silence(2.0))
+        assert await caller.closed() == 1000
+        ended = [message["reply"] for message in caller.of("reply_done")]
+        assert [message["reply"] for message in caller.of("reply_started")] == ended
+        assert len(ended) == before
+
+
 async def test_push_to_talk_commits_what_was_said() -> None:
     async with (
         live_server() as server,
