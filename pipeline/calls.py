@@ -98,9 +98,14 @@ class Call(Generic[E, T]):
             while True:
                 item = await self._items.get()
                 if isinstance(item, _End):
-                    if item.error is not None:
-                        raise item.error
-                    return
+                    error = item.error
+                    del item
+                    if error is None:
+                        return
+                    try:
+                        raise error
+                    finally:
+                        del error  # its traceback has this frame: they would keep each other
                 self._note_read(item)
                 yield item
         finally:
@@ -134,6 +139,12 @@ class Call(Generic[E, T]):
                     await self._run(engine, function)
         except Exception as error:
             return error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled this call: something in the engine was, and its reader waits.
+            return RuntimeError("the engine gave the call up")
         finally:
             if self._timer is not None:
                 self._timer.cancel()

@@ -89,7 +89,11 @@ class SpeechPipelineManager:
 
     async def __aenter__(self) -> SpeechPipelineManager:
         if self._ears is not None:
-            self._recogniser = await self._open_ear(self._ears)
+            try:
+                self._recogniser = await self._open_ear(self._ears)
+            except BaseException:
+                self.listening.close()
+                raise
         self._tasks = TaskGroup()
         await self._tasks.__aenter__()
         self._ear = self._tasks.create_task(self.listening.run())
@@ -118,7 +122,8 @@ class SpeechPipelineManager:
             self._reading = None
             self.listening.close()
             if self._recogniser is not None:
-                await self._recogniser.close()
+                recogniser, self._recogniser = self._recogniser, None
+                await recogniser.close()
 
     # --- understanding ---------------------------------------------------------------------------
 
@@ -156,19 +161,15 @@ class SpeechPipelineManager:
         await self._post(Voted(look.key, look.segment, look.attempt, probability))
 
     async def _words(self, look: Look, audio: Float32, language: str | None) -> Looked | LookFailed:
-        error: AntiphonError
         try:
             words = await self._transcribe(look, audio, language)
-        except AntiphonError as why:
-            error = why
+        except AntiphonError as error:
+            return LookFailed(look.key, look.segment, look.attempt, error)
         except Exception:
             log.exception("look_failed", session=self._owner)
-            error = EngineError("the transcription failed")
-        else:
-            return Looked(
-                look.key, look.segment, look.attempt, words or "", words is None, look.end
-            )
-        return LookFailed(look.key, look.segment, look.attempt, error)
+            failed = EngineError("the transcription failed")
+            return LookFailed(look.key, look.segment, look.attempt, failed)
+        return Looked(look.key, look.segment, look.attempt, words or "", words is None, look.end)
 
     async def _transcribe(self, look: Look, audio: Float32, language: str | None) -> str | None:
         """The words of a window; None when it is the reply itself that was heard."""

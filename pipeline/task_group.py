@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from types import TracebackType
+
+from .errors import first_error
 
 
 class TaskGroup(asyncio.TaskGroup):
@@ -29,3 +32,19 @@ class TaskGroup(asyncio.TaskGroup):
             raise
         finally:
             self._parent_task = None  # it has no more to do with us
+
+
+async def unwrapped(work: Awaitable[None]) -> None:
+    """Await what has a group in it; what that failed of is raised without the group.
+
+    The group is left behind first: as the error's context it would hold the error that holds it.
+    """
+    try:
+        await work
+        return
+    except ExceptionGroup as group:
+        error = first_error(group)
+    try:
+        raise error
+    finally:
+        del error

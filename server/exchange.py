@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Mapping
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from pipeline.errors import SlowClient, TooLarge, first_error
-from pipeline.task_group import TaskGroup
+from pipeline.errors import SlowClient, TooLarge
+from pipeline.task_group import TaskGroup, unwrapped
 from server.peer import cut
 
 BODY_S = 30.0
@@ -50,13 +50,13 @@ class Exchange:
 
         Raises what the work raises, or `ClientDisconnect`.
         """
-        try:
-            async with TaskGroup() as tasks:
-                watch = tasks.create_task(self._watch())
-                doing = tasks.create_task(_done(work))
-                doing.add_done_callback(lambda _: watch.cancel())
-        except ExceptionGroup as group:
-            raise first_error(group) from None
+        await unwrapped(self._watched(work))
+
+    async def _watched(self, work: Awaitable[None]) -> None:
+        async with TaskGroup() as tasks:
+            watch = tasks.create_task(self._watch())
+            doing = tasks.create_task(_done(work))
+            doing.add_done_callback(lambda _: watch.cancel())
 
     async def start(self, headers: Mapping[str, str], status: int = 200) -> None:
         """Send the head: from here on it is too late for an HTTP error."""

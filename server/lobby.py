@@ -17,16 +17,16 @@ from pipeline.errors import (
     NotFound,
     SlowClient,
     TooManyMessages,
-    first_error,
 )
 from pipeline.events import Failed
-from pipeline.task_group import TaskGroup
+from pipeline.task_group import TaskGroup, unwrapped
 from server.connection import Connection
 from server.intake import Fatal, Intake
 from server.outbox import STUCK_S
 from server.wire import native
 from server.wire.realtime_in import is_append
 from session.catalogue import Catalogue
+from session.limits import utf8_bytes
 from session.manager import Ticket
 from session.messages import Bye, Configure, Event
 
@@ -36,6 +36,10 @@ MOST_EARLY, MOST_EARLY_BYTES = 256, 1_000_000
 """What a client may send before its session is there, where that is kept."""
 REPEAT_S = 10.0
 """How often one that waits is told of its ETA, though its position is the same."""
+
+
+SILENT_S = 10.0
+"""The longest wait of whoever cannot be told that it waits: it would take the server for dead."""
 
 
 class Left(Exception):
@@ -65,13 +69,13 @@ class Lobby(ABC):
 
         Raises `Left`, `Fatal`, or `WebSocketDisconnect`.
         """
-        try:
-            async with TaskGroup() as tasks:
-                reading = tasks.create_task(self._read())
-                await self._wait()
-                reading.cancel()
-        except ExceptionGroup as group:
-            raise first_error(group) from None
+        await unwrapped(self._read_and_wait())
+
+    async def _read_and_wait(self) -> None:
+        async with TaskGroup() as tasks:
+            reading = tasks.create_task(self._read())
+            await self._wait()
+            reading.cancel()
 
     async def _wait(self) -> None:
         told: int | None = None
@@ -110,8 +114,15 @@ class RealtimeLobby(Lobby):
         self._first: list[str] = []
 
     async def enter(self) -> list[str]:
-        """Wait for a place; the frames that came meanwhile. Raises as `_pass` does."""
-        await self._pass()
+        """Wait for a place; the frames that came meanwhile. Raises as `_pass` does, and
+        `AtCapacity`."""
+        try:
+            async with asyncio.timeout(SILENT_S):
+                await self._pass()
+        except TimeoutError:
+            standing = self._ticket.waiting
+            eta_s = standing.eta_s if standing is not None else None
+            raise AtCapacity("every place is taken", retry_after_s=eta_s) from None
         return self._first
 
     async def _read(self) -> None:
@@ -125,7 +136,7 @@ class RealtimeLobby(Lobby):
             if text is None:
                 await self._tell(Failed(BadMessage("events are sent as text frames")))
                 continue
-            size += len(text)
+            size += utf8_bytes(text)
             if len(self._first) == MOST_EARLY or size > MOST_EARLY_BYTES:
                 raise Fatal(TooManyMessages("too much was sent before the session was created"))
             self._first.append(text)

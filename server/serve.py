@@ -61,7 +61,7 @@ async def serve(chosen: settings.Settings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
     async with running(chosen, listener) as (house, stopped):
-        collector.settle()
+        collector.freeze()
         if not chosen.authenticates and not chosen.on_loopback:
             log.warning("anybody_may_enter", host=chosen.host, mend="ANTIPHON_AUTH_SECRET")
         if house.stage == "ready":  # and was not told to stop while it loaded

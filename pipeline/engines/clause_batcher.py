@@ -136,6 +136,7 @@ class ClauseBatcher(Generic[C, R]):
     async def _serve(self, batch: list[Waiting[C, R]]) -> None:
         try:
             results = await self._render([one.clause for one in batch])
+            rendered = list(zip(batch, results, strict=True))
         except Exception as error:
             for one in batch:
                 if not one.result.done():
@@ -145,7 +146,7 @@ class ClauseBatcher(Generic[C, R]):
             for one in batch:
                 one.result.cancel()
             raise
-        for one, result in zip(batch, results, strict=True):
+        for one, result in rendered:
             if one.result.done():
                 continue
             if isinstance(result, Exception):

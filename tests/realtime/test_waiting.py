@@ -7,6 +7,7 @@ import json
 import os
 import signal
 
+import pytest
 import websockets
 
 from tests.realtime.client import Client, connected
@@ -46,6 +47,17 @@ async def test_where_nobody_more_can_wait_one_is_told_and_closed() -> None:
             refused = Client(socket)
             assert (await refused.error())["code"] == "server_overloaded"
             assert await refused.closed() == 1013
+
+
+async def test_nobody_waits_long_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.lobby.SILENT_S", 0.3)
+    async with live_server(ANTIPHON_MAX_SESSIONS="1", ANTIPHON_WAITING_ROOM="1") as server:
+        address = f"{url_of(server)}/v1/realtime?model=m"
+        async with connected(url_of(server)), websockets.connect(address) as socket:
+            waiting = Client(socket)
+            assert (await waiting.error())["code"] == "server_overloaded"
+            assert await waiting.closed() == 1013
+            assert not server.house.sessions.admission.waiting
 
 
 async def test_who_waits_at_a_server_that_stops_is_told_and_closed() -> None:

@@ -196,6 +196,21 @@ async def test_a_batch_that_fails_fails_those_in_it_and_no_other() -> None:
         assert await batcher.submit("b", 20, 0.0) == "B"
 
 
+async def test_a_batch_with_too_few_answers_fails_and_the_next_is_made() -> None:
+    mouth = Mouth()
+    mouth.may.set()
+    render = mouth.render
+
+    async def forgets_one(clauses: list[str]) -> list[str]:
+        return (await render(clauses))[len(mouth.batches) == 1 :]
+
+    mouth.render = forgets_one  # type: ignore[method-assign]
+    async with batching(mouth, 1) as batcher, asyncio.timeout(10):
+        with pytest.raises(ValueError, match="shorter"):
+            await batcher.submit("a", 20, 0.0)
+        assert await batcher.submit("b", 20, 0.0) == "B"
+
+
 async def test_when_it_ends_nobody_waits_for_ever() -> None:
     mouth = Mouth()
     async with batching(mouth, 1) as batcher:
