@@ -20,6 +20,9 @@ E = TypeVar("E")
 
 log = structlog.get_logger(__name__)
 
+LOAD_S = 300.0
+"""An instance that is not loaded by then never will be: a device that hangs holds the next one up
+as well."""
 FAILURES_IN_ROW = 3
 """So many calls in a row that fail of themselves, and the instance is probed."""
 
@@ -83,11 +86,15 @@ class Instances(Generic[E]):
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong that will not be mended in this process; None: nothing."""
+        """What is wrong, and will be until an operator looks or another instance is loaded; None:
+        nothing."""
         for instance in self.present:
             if instance.trouble is not None and not self._can_replace:
                 return f"{self.kind.title} {instance.trouble}"
-        return f"{self.kind.title} is down" if self.hopeless else None
+        if self.hopeless:
+            return f"{self.kind.title} is down"
+        replacing = self._missing is not None and not self.usable
+        return f"{self.kind.title} is being replaced" if replacing else None
 
     def free_seat(self) -> Seat[E] | None:
         """A free seat of the first instance that has one: the one for a lone caller.
@@ -263,7 +270,9 @@ class Instances(Generic[E]):
     async def _make(self, why: str, place: int) -> bool:
         assert self.supply.make is not None
         try:
-            self._add(await self.supply.make(place), place)
+            async with asyncio.timeout(LOAD_S):
+                engine = await self.supply.make(place)
+            self._add(engine, place)
         except Exception as error:
             log.error("engine_instance_failed", kind=self.kind.name, error=repr(error))
             return False

@@ -40,6 +40,8 @@ CLOSE_S = 5.0
 """How long closing waits for a call to leave; a thread that hangs is left behind."""
 AGAIN_S = 5.0
 """A model in trouble that nobody asks is asked so often whether it has come back."""
+LOAD_S = 10.0
+"""Another model is loaded in a tenth of a second, or never."""
 TELL_S = 10.0
 """Failed frames are logged once in so long: there may be 31 a second of each session."""
 
@@ -243,13 +245,16 @@ class VadBatcher:
         event = "engine_breaks" if how == "fails" else "engine_hangs"
         log.error(event, kind="vad", replaced=make is not None)
         if make is not None:
+            self.trouble = "voice activity detection is being replaced"
             try:
-                self._model = await make()
+                async with asyncio.timeout(LOAD_S):
+                    self._model = await make()
             except Exception as error:
                 log.error("engine_instance_failed", kind="vad", error=repr(error))
             else:
                 self._tasks.create_task(self._threads.close())  # waits until it comes back
                 self._threads, self._hung = _thread(), None
+                self.trouble = None
                 log.info("engine_instance_replaced", kind="vad", instances=1)
                 return
         self.trouble = f"voice activity detection {how}"

@@ -440,6 +440,52 @@ async def test_when_no_other_can_be_made_that_is_told() -> None:
         assert pool.trouble() == "speech synthesis is down"
 
 
+async def test_while_the_only_one_is_being_replaced_that_is_told() -> None:
+    first, loaded = Engine(), asyncio.Event()
+    first.hang = asyncio.Event()
+    shop = Shop(first)
+    make = shop.make
+
+    async def slowly(place: int) -> Engine:
+        await loaded.wait()
+        return await make(place)
+
+    shop.make = slowly  # type: ignore[method-assign]
+    async with shop.pool() as pool:
+        with pytest.raises(TtsFailed):
+            await ask(pool)
+        assert pool.trouble() == "speech synthesis is being replaced"
+        loaded.set()
+        assert await ask(pool, "ben") == [0, 1, 2]
+        assert pool.trouble() is None
+
+
+async def test_one_that_cannot_be_loaded_in_time_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.instances.LOAD_S", 0.05)
+    first = Engine()
+    first.hang = asyncio.Event()
+    shop = Shop(first)
+    monkeypatch.setattr(shop, "make", lambda place: asyncio.Event().wait())
+    async with shop.pool() as pool:
+        asked = await asyncio.gather(ask(pool), ask(pool, "ben"), return_exceptions=True)
+        assert [type(error) for error in asked] == [TtsFailed, TtsFailed]
+        assert pool.trouble() == "speech synthesis is down"
+
+
+async def test_a_call_that_something_in_the_engine_cancels_fails_as_any_other() -> None:
+    class GivesUp(Engine):
+        async def count(self, to: int, stop: Stop) -> AsyncIterator[int]:
+            raise asyncio.CancelledError
+            yield 0
+
+    async with ResourcePool({TTS: [GivesUp()]}) as pool:
+        async with asyncio.timeout(10):
+            with pytest.raises(TtsFailed):
+                await ask(pool)
+
+
 async def test_instances_are_added_while_requests_wait_and_given_up_when_idle() -> None:
     now = 0.0
     first = Engine()

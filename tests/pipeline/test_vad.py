@@ -330,6 +330,28 @@ async def test_a_model_that_cannot_be_made_is_trouble() -> None:
         first.go.set()
 
 
+async def test_a_model_that_hangs_while_it_is_made_is_trouble(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.vad.LOAD_S", 0.05)
+    never = asyncio.Event()
+
+    async def make() -> Counter:
+        await never.wait()
+        raise AssertionError("never")
+
+    first = Hanging()
+    async with VadBatcher(first, hang_s=0.05, make=make) as vad:
+        assert await fails(vad)
+        async with asyncio.timeout(10):
+            while vad.trouble != "voice activity detection is being replaced":
+                await asyncio.sleep(0.001)
+            while vad.trouble != "voice activity detection does not answer":
+                await asyncio.sleep(0.001)
+            assert await fails(vad)
+        first.go.set()
+
+
 async def test_frames_on_which_the_model_fails_do_not_make_it_look_broken() -> None:
     async def make() -> Counter:
         raise AssertionError("it is whole")

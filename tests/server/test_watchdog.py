@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
 import structlog
 from structlog.testing import capture_logs
 
-from server.watchdog import Pulse, Watchdog
+from server.watchdog import BLOCKED_S, Pulse, Watchdog
+from tests.support import live_server
 
 
 def test_a_blockage_is_told_once_and_its_end_once() -> None:
@@ -58,3 +60,12 @@ def test_a_loop_that_is_not_blocked_brings_no_log() -> None:
     with capture_logs() as logs, Watchdog(5.0):
         time.sleep(0)
     assert logs == []
+
+
+async def test_a_servers_loop_that_stands_still_is_told_of() -> None:
+    async with live_server():
+        with capture_logs() as logged:
+            time.sleep(BLOCKED_S + 0.5)  # noqa: ASYNC251 - that is what it is there for
+            await asyncio.sleep(0)
+        (told,) = [entry for entry in logged if entry["event"] == "event_loop_blocked"]
+        assert "test_a_servers_loop_that_stands_still" in str(told["stacks"])
