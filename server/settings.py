@@ -16,6 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline import cores
 from pipeline.models import default_models_dir
 from server.settings_rules import check
 from server.settings_source import read, told
@@ -25,7 +26,7 @@ DEFAULT_PROMPT = (
     "You are Antiphon, a friendly voice assistant. Answer in one or two short, plain sentences."
 )
 DEFAULT_APOLOGY = "Sorry, I cannot answer just now. Please try again."
-CORES = os.cpu_count() or 2
+CORES = cores.usable()
 
 
 def default_data_dir() -> Path:

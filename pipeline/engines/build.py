@@ -6,10 +6,10 @@ none of them.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pipeline import cores
 from pipeline.config import EngineConfig
 from pipeline.engines import g2p_east
 from pipeline.engines.choosing import choose_ear, choose_voice
@@ -138,7 +138,7 @@ def _threads(config: EngineConfig, others: int) -> int:
 
 def _share(threads: int, of: int) -> int:
     """Threads of one of so many calls that may be at work at once."""
-    return max(1, min(threads, (os.cpu_count() or 2) // of))
+    return max(1, min(threads, cores.usable() // of))
 
 
 def _transcriber(config: EngineConfig, others: int = 0) -> Transcriber:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 from rich.table import Table
 
+from pipeline import cores
 from pipeline.config import EngineConfig
 from pipeline.engines.build import build
 from pipeline.engines.ports import EngineInfo
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 def examine() -> Iterator[Finding]:
     """Look at everything, in the order in which a start would need it."""
     yield Finding("python", platform.python_version())
-    yield Finding("machine", f"{os.cpu_count()} cores, {_memory_gb():.0f} GB of memory")
+    yield Finding("machine", f"{cores.usable()} cores, {_memory_gb():.0f} GB of memory")
     for name in PACKAGES:
         yield _package(name)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from pipeline.pool import LLM, ResourcePool, Supply
 def test_the_first_voice_has_what_a_lone_caller_can_use_and_those_beside_it_their_share(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cores: int, slots: int, threads: list[int]
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr("pipeline.cores.usable", lambda: cores)
     engines = build(
         EngineConfig(
             tmp_path, stt_engine="scripted", vad_engine="scripted", llm_engine="scripted",
