@@ -65,6 +65,9 @@ class Client(asyncio.Protocol):
         self.replies = 0
         self.audio_s = 0.0
         self.dry_s: list[float] = []
+        self._asked_at = 0.0
+        self.waits_s: list[float] = []
+        """From each typed turn to the first of its audio."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -112,6 +115,7 @@ class Client(asyncio.Protocol):
         now = self._loop.time()
         if not self._received:
             self._ends_at = now
+            self.waits_s.append(now - self._asked_at)
             self._loop.call_later(REPORT_S, self._report, self._reply)
         elif now > self._ends_at:
             self.dry_s.append(now - self._ends_at)
@@ -139,6 +143,7 @@ class Client(asyncio.Protocol):
     def ask(self) -> None:
         """A typed turn."""
         if not self.lost:
+            self._asked_at = self._loop.time()
             self.transport.write(text(type="text", text="go on"))
 
     def _report(self, reply: int) -> None:
@@ -192,6 +197,7 @@ async def main(port: int, kind: str, count: int, seconds: float) -> None:
         await microphones(clients, seconds, late_ms)
     took_s = time.monotonic() - began
     dry = sorted(dry for client in clients for dry in client.dry_s)
+    waits = sorted(wait for client in clients for wait in client.waits_s)
     print(
         json.dumps(
             {
@@ -201,6 +207,8 @@ async def main(port: int, kind: str, count: int, seconds: float) -> None:
                 "lost": sum(client.lost for client in clients),
                 "replies": sum(client.replies for client in clients),
                 "audio_s": sum(client.audio_s for client in clients),
+                "waits_p50_s": waits[len(waits) // 2] if waits else 0.0,
+                "waits_p95_s": waits[int(len(waits) * 0.95)] if waits else 0.0,
                 "dry": len(dry),
                 "dry_most_s": dry[-1] if dry else 0.0,
             }

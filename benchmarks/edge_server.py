@@ -15,18 +15,27 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from pipeline.config import ScriptConfig
+from pipeline.engines.build import build
 from server import collector, logs
+from server.configs import engine_config
+from server.house import House
 from server.serve import bound, running
 from server.settings import load
 
 LOOK_S = 0.005
 """The loop is asked to come back after so long; how much later it does is its lag."""
+
+
+REPLY = " ".join(f"This is sentence {number} of a reply that takes a while." for number in range(5))
+"""Some 14 s of speech: most of the time whoever has asked is hearing."""
 
 
 async def echo(socket: WebSocket) -> None:
@@ -70,8 +79,9 @@ async def antiphon() -> AsyncIterator[int]:
     chosen = load(env_file=None)
     logs.configure(chosen.log_level, chosen.log_format)
     with bound("127.0.0.1", 0) as listener:
-        async with running(chosen, listener):
-            collector.settle()
+        engines = build(replace(engine_config(chosen), script=ScriptConfig(llm_text=REPLY)))
+        async with running(chosen, listener, House(chosen, engines)):
+            collector.freeze()
             yield int(listener.getsockname()[1])
 
 
