@@ -27,7 +27,7 @@ noise at {NOISE_DBFS:g} dBFS in 20 ms frames. Listening: {HERE} sessions for {LI
 than the 30 s of audio that are kept; CPU time of the server's process by session and second,
 resident memory against that without sessions. Fewer, {FEWER}, take more each: of what comes in at
 the same moment less is done together. Hearing: {HERE} sessions with open microphones for {HEAR_S:g}
-s, each typing a turn whenever its last reply has been played; replies of some 14 s. Lag: how late a
+s, each typing a turn whenever its last reply has been played; replies of some 7 s. Lag: how late a
 5 ms sleep in the server's loop returns. The echo is a bare Starlette app on the same uvicorn, loop
 and WebSocket layer, for the same frames. In echoes: what a listening session takes, divided by what
 the echo of the same run takes; the goal in ms was set where an echo took 0.9 ms, and on a slower

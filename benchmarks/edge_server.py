@@ -34,8 +34,13 @@ LOOK_S = 0.005
 """The loop is asked to come back after so long; how much later it does is its lag."""
 
 
-REPLY = " ".join(f"This is sentence {number} of a reply that takes a while." for number in range(5))
-"""Some 14 s of speech: most of the time whoever has asked is hearing."""
+REPLY = (
+    "This is the first sentence of what is said in reply. "
+    "And this is the second one, which takes a little longer."
+)
+"""Some 7 s of speech, as an assistant's answers are: most of the time whoever has asked hears."""
+CLAUSE_S = 20.0
+"""Each clause in one piece, as the real voices give it."""
 
 
 async def echo(socket: WebSocket) -> None:
@@ -79,7 +84,8 @@ async def antiphon() -> AsyncIterator[int]:
     chosen = load(env_file=None)
     logs.configure(chosen.log_level, chosen.log_format)
     with bound("127.0.0.1", 0) as listener:
-        engines = build(replace(engine_config(chosen), script=ScriptConfig(llm_text=REPLY)))
+        script = ScriptConfig(llm_text=REPLY, tts_chunk_s=CLAUSE_S)
+        engines = build(replace(engine_config(chosen), script=script))
         async with running(chosen, listener, House(chosen, engines)):
             collector.freeze()
             yield int(listener.getsockname()[1])

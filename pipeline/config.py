@@ -108,6 +108,8 @@ class ScriptConfig:
     """Time to a clause's first chunk."""
     tts_rtf: float = 0.05
     """Seconds of work per second of audio after the first chunk."""
+    tts_chunk_s: float = 0.1
+    """Audio seconds of a chunk. Kokoro and Piper give a clause in one."""
     tts_s_per_char: float = 0.06
     """Audio seconds per character: about a person's speaking rate."""
 

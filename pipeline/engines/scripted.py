@@ -36,7 +36,6 @@ SPEECH_RMS = 0.01
 TONE_HZ = {"tone": 220.0, "tone-low": 110.0}
 TONE_RATE_HZ = 24_000
 TONE_PEAK = 0.3
-CHUNK_S = 0.1
 FADE_S = 0.005
 
 
@@ -114,14 +113,14 @@ class ScriptedSynthesizer(_Scripted):
             raise Unspeakable("nothing to voice in this text")
         length_s = len(request.text) * self._script.tts_s_per_char / request.speed
         audio = _tone(TONE_HZ[request.voice], length_s)
-        chunk = round(CHUNK_S * TONE_RATE_HZ)
+        chunk = round(self._script.tts_chunk_s * TONE_RATE_HZ)
         wait_s = self._script.tts_first_s
         for begin in range(0, len(audio), chunk):
             await asyncio.sleep(wait_s)
             if stop.is_set:
                 return
             yield audio[begin : begin + chunk]
-            wait_s = CHUNK_S * self._script.tts_rtf
+            wait_s = self._script.tts_chunk_s * self._script.tts_rtf
 
 
 class ScriptedLanguageModel(_Scripted):
