@@ -16,6 +16,9 @@ TURNS = 8
 TOO_LATE_MS = 1_500.0
 """The p95 at which a curve ends: the level that passes it is its last."""
 
+GOALS_MS = {("piper", 4): (600.0, 1_300.0), ("piper", 8): (700.0, 1_500.0)}
+"""Of a voice and so many users: the p50 and the p95, without a stall."""
+
 METHOD = f"""More and more callers at once, each for {TURNS} turns (a lone one for {2 * TURNS}),
 until the p95 of voice-to-voice latency passes {TOO_LATE_MS:.0f} ms. They arrive at random within
 {ARRIVAL_S:g} s and say the clips of tests/speech without pauses inside, each in another order. Each
@@ -50,6 +53,11 @@ def curve(engine: str, levels_of: Sequence[int], turns: int) -> list[dict[str, o
                 f"{level['stalls']} stalls (longest {level['longest_stall_s']} s)",
                 flush=True,
             )
+            if (goal := GOALS_MS.get((engine, users))) is not None:
+                p50, p95 = goal
+                good = quantiles.p50 <= p50 and quantiles.p95 <= p95 and not level["stalls"]
+                verdict = "reached" if good else "MISSED"
+                print(f"  goal p50 {p50:.0f} ms, p95 {p95:.0f} ms, no stall: {verdict}", flush=True)
             if quantiles.p95 > TOO_LATE_MS:
                 break
     return levels

@@ -22,7 +22,7 @@ from server.gate import Visitor
 from server.house import House
 from server.intake import Intake
 from server.lobby import HELLO_S, NativeLobby
-from server.outbox import LATE_S, STUCK_S
+from server.outbox import LATE_S, MAX_TEXT_BYTES, STUCK_S
 from server.peer import MESSAGE_BYTES
 from server.sharing import session_counts
 from server.sound import ReplyFrames, microphone
@@ -62,6 +62,7 @@ LIMITS: dict[str, float] = {
     "token_s": TOKEN_S,
     "late_s": LATE_S,
     "stuck_s": STUCK_S,
+    "unread_bytes": MAX_TEXT_BYTES,
     "turn_s": LEAST_S,
     "turns_waiting": MOST_ENDS,
     "typed_waiting": MOST_TYPED,

@@ -544,6 +544,34 @@ def test_among_a_million_requests_nobody_starves() -> None:
     assert jain([owner.got_s for owner in simulation.owners[16:]]) > 0.999
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_of_more_than_can_be_served_what_waits_stays_within_both_bounds(seed: int) -> None:
+    """They come twice as fast as they are served, whoever waits already, and some leave again."""
+    chance, queue, now = random.Random(seed), Queue(max_waiting=32, max_per_owner=5), 0.0
+    waiting: list[Request] = []
+    refused, most = Counter[type[Exception]](), Counter[str]()
+    for _ in range(20_000):
+        now += chance.expovariate(2.0)
+        request = Request(f"owner {int(16 * chance.random() ** 2)}", chance.choice(list(Purpose)))
+        try:
+            replaced = queue.add(request, now)
+        except (AtCapacity, RateLimited) as error:
+            refused[type(error)] += 1
+        else:
+            waiting = [*(one for one in waiting if one is not replaced), request]
+        if waiting and chance.random() < 0.05:
+            queue.discard(waiting.pop(chance.randrange(len(waiting))))
+        if chance.random() < 0.5 and (chosen := queue.take(now)) is not None:
+            waiting.remove(chosen)
+            queue.left(chosen.owner, now)
+        assert len(queue) == len(waiting)
+        most["all"] = max(most["all"], len(waiting))
+        most["one"] = max(most["one"], *Counter(one.owner for one in waiting).values(), 0)
+    assert (most["all"], most["one"]) == (32, 5)
+    assert refused[AtCapacity] > 1_000
+    assert refused[RateLimited] > 100
+
+
 SEATS = pytest.mark.parametrize("seats", [1, 2, 3, 4])
 
 

@@ -618,6 +618,7 @@ async def test_what_welcome_says_of_limits_is_what_holds() -> None:
     async with live_server() as server, call(server.ws_url, {}) as caller:
         said = caller.of("welcome")[0]["limits"]
     assert (said["late_s"], said["stuck_s"]) == (outbox.LATE_S, outbox.STUCK_S)
+    assert said["unread_bytes"] == outbox.MAX_TEXT_BYTES
     assert (said["mistakes"], said["mistakes_s"]) == (limits.MISTAKES, limits.MISTAKES_WINDOW_S)
     assert (said["hello_s"], said["token_s"]) == (lobby.HELLO_S, doorstep.TOKEN_S)
     assert (said["turn_s"], said["turns_waiting"]) == (user.LEAST_S, ends.MOST_ENDS)

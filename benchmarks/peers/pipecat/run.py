@@ -28,7 +28,7 @@ from pipeline.models import locate
 from server.configs import engine_config
 from server.settings import load
 
-CALLERS = (1, 2, 4)
+CALLERS = (1, 2, 4, 8)
 TURNS = 8
 """Of each of several callers; a lone one has those of benchmarks/latency.py."""
 WHISPER = "whisper-tiny.en"
@@ -140,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--turns", type=int, help=f"default: {latency.TURNS} of one, {TURNS} each")
     made.add_argument("--tts", nargs="+", choices=TTS, default=TTS, help="default: all")
     made.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="default: both")
-    made.add_argument("--callers", nargs="+", type=int, default=CALLERS, help="default: 1 2 4")
+    made.add_argument("--callers", nargs="+", type=int, default=CALLERS, help="default: 1 2 4 8")
     made.add_argument("--seed", type=int, default=0, help="of the arrivals")
     return made
 

@@ -40,7 +40,7 @@ def test_numbers_are_written_if_a_file_was_named(tmp_path: Path) -> None:
 
 def test_pipecat_is_called_by_one_and_by_several_with_its_models_loaded_in_both_ways() -> None:
     everything = run.runs(run.parser().parse_args([]))
-    ways = product(["kokoro", "piper"], ["per-session", "shared"], [1, 2, 4])
+    ways = product(["kokoro", "piper"], ["per-session", "shared"], [1, 2, 4, 8])
     assert {(one.tts, one.models, one.callers) for one in everything} == set(ways)
     assert {one.turns for one in everything if one.callers == 1} == {TURNS}
     assert {one.turns for one in everything if one.callers > 1} == {run.TURNS}
