@@ -20,6 +20,7 @@ E = TypeVar("E")
 
 log = structlog.get_logger(__name__)
 
+REPLACING = "is being replaced"
 LOAD_S = 300.0
 """An instance that is not loaded by then never will be: a device that hangs holds the next one up
 as well."""
@@ -94,7 +95,7 @@ class Instances(Generic[E]):
         if self.hopeless:
             return f"{self.kind.title} is down"
         replacing = self._missing is not None and not self.usable
-        return f"{self.kind.title} is being replaced" if replacing else None
+        return f"{self.kind.title} {REPLACING}" if replacing else None
 
     def free_seat(self) -> Seat[E] | None:
         """A free seat of the first instance that has one: the one for a lone caller.

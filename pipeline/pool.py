@@ -344,7 +344,7 @@ class ResourcePool:
             station.instances.wake()
 
     def trouble(self) -> str | None:
-        """An engine that failed for good, in words; None when there is none."""
+        """What is wrong with an engine, in words; None when nothing is."""
         for station in self._stations.values():
             if (trouble := station.instances.trouble) is not None:
                 return trouble

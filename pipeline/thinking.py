@@ -109,7 +109,7 @@ class Thinking:
             if not self._text and not self._calls:
                 raise LlmFailed("the language model gave an empty answer")
         except AntiphonError as error:
-            self.error = error
+            self.error = error.with_traceback(None)  # which has us in it
             if not self._text and self._apology:
                 await self._take(self._apology, apology=True)
         await self._finish()

@@ -22,7 +22,7 @@ import structlog
 from .engines.ports import Float32, VoiceActivityModel
 from .engines.threads import EngineThreads
 from .errors import SttFailed
-from .instances import FAILURES_IN_ROW
+from .instances import FAILURES_IN_ROW, REPLACING
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +96,7 @@ class VadBatcher:
     ) -> None:
         """A call that takes `hang_s` has failed; `make` gives another model, started."""
         self.trouble: str | None = None
-        """What is wrong that will not be mended in this process; None: nothing."""
+        """What is wrong: until another model is loaded, or an operator looks; None: nothing."""
         self._hang_s = hang_s
         self._make = make
         self._failures = 0
@@ -245,7 +245,7 @@ class VadBatcher:
         event = "engine_breaks" if how == "fails" else "engine_hangs"
         log.error(event, kind="vad", replaced=make is not None)
         if make is not None:
-            self.trouble = "voice activity detection is being replaced"
+            self.trouble = f"voice activity detection {REPLACING}"
             try:
                 async with asyncio.timeout(LOAD_S):
                     self._model = await make()

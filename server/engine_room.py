@@ -39,6 +39,8 @@ class EngineRoom:
         self._all = engines
         self._settings = settings
         self._open: list[Engine] = []
+        self._late: set[asyncio.Task[None]] = set()
+        """Those that were given up while they were loaded: closed when that has come to its end."""
 
     @property
     def engines(self) -> list[Engine]:
@@ -59,6 +61,9 @@ class EngineRoom:
         """All that were begun, whether they were loaded or not."""
         for engine in reversed(self._open.copy()):
             await self._close(engine)
+        for closing in self._late:
+            closing.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
 
     def supplies(self) -> dict[Kind[Any], Supply[Any]]:
         """Where the pool gets each kind from."""
@@ -122,7 +127,14 @@ class EngineRoom:
     def _ready(self, make: Callable[[int], E]) -> Callable[[int], Awaitable[E]]:
         async def made(others: int) -> E:
             engine = make(others)
-            await self._load(engine)
+            try:
+                await self._load(engine)
+            except BaseException:
+                self._open.remove(engine)
+                closing = asyncio.create_task(_close_late(engine))
+                self._late.add(closing)
+                closing.add_done_callback(self._late.discard)
+                raise
             return engine
 
         return made
@@ -144,6 +156,13 @@ class EngineRoom:
         except TimeoutError:
             log.error("engine_not_closed", engine=engine.info.name)
         self._open.remove(engine)
+
+
+async def _close_late(engine: Engine) -> None:
+    try:
+        await engine.close()
+    except Exception as error:
+        log.warning("engine_not_closed", engine=engine.info.name, error=repr(error))
 
 
 def _alike(make: Callable[[], E] | None) -> Callable[[int], E] | None:

@@ -120,6 +120,8 @@ class RealtimeLobby(Lobby):
             async with asyncio.timeout(SILENT_S):
                 await self._pass()
         except TimeoutError:
+            if self._ticket.admitted:  # in this very moment
+                return self._first
             standing = self._ticket.waiting
             eta_s = standing.eta_s if standing is not None else None
             raise AtCapacity("every place is taken", retry_after_s=eta_s) from None

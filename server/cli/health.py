@@ -1,6 +1,7 @@
 """`antiphon health`: is the server of this machine well? For a container's health check.
 
-One that is full, overloaded or draining is busy, not ill: to be started anew would not help it.
+One that is full, overloaded or draining is busy, not ill, and one that replaces an engine is about
+to be well: to be started anew would not help it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import httpx
 
 from pipeline.errors import StartError
+from pipeline.instances import REPLACING
 from server import settings
 
 BUSY = frozenset({"full", "overloaded", "draining"})
@@ -35,4 +37,4 @@ def run(args: argparse.Namespace) -> int:
         print(f"antiphon: no answer: {error}", file=sys.stderr)
         return 1
     print(status)
-    return 0 if answer.is_success or status in BUSY else 1
+    return 0 if answer.is_success or status in BUSY or status.endswith(REPLACING) else 1

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from redis import Redis
 
+from pipeline.instances import REPLACING
 from server.configs import audit_path
 from server.settings import load
 from session.shedding import Level
@@ -176,15 +177,20 @@ def test_a_full_house_is_busy_and_not_ill() -> None:
     assert asyncio.run(full()) == (0, "overloaded")
 
 
-def test_an_engine_that_is_down_for_good_is_ill() -> None:
+@pytest.mark.parametrize(
+    ("trouble", "exits"), [("speech synthesis is down", 1), (f"speech synthesis {REPLACING}", 0)]
+)
+def test_an_engine_that_is_down_for_good_is_ill_not_while_it_is_replaced(
+    trouble: str, exits: int
+) -> None:
     import asyncio
 
     async def down() -> tuple[int, str]:
         async with live_server() as server:
-            server.house.pool.trouble = lambda: "speech synthesis is down"  # type: ignore[method-assign]
+            server.house.pool.trouble = lambda: trouble  # type: ignore[method-assign]
             return await asyncio.to_thread(health, "--url", server.url)
 
-    assert asyncio.run(down()) == (1, "speech synthesis is down")
+    assert asyncio.run(down()) == (exits, trouble)
 
 
 # --- compose --------------------------------------------------------------------------------------

@@ -87,7 +87,9 @@ async def test_a_hung_engine_is_replaced_once_and_then_readyz_says_so() -> None:
         httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
     ):
         assert await fails(house)
-        assert (await http.get("/readyz")).status_code == 200
+        async with asyncio.timeout(10):
+            while (await http.get("/readyz")).status_code != 200:
+                await asyncio.sleep(0.001)
         assert (await http.get("/status")).json()["pool"]["tts"]["stopping"] == 1
 
         second.go.set()
@@ -104,6 +106,59 @@ async def test_a_hung_engine_is_replaced_once_and_then_readyz_says_so() -> None:
                 await asyncio.sleep(0.001)
         second.go.set()
     assert second.closed
+
+
+class Late(Stuck):
+    """Takes its time to load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded = asyncio.Event()
+        self.go.set()
+
+    async def start(self) -> None:
+        await asyncio.shield(self.loaded.wait())
+
+    async def close(self) -> None:
+        await self.loaded.wait()
+        await super().close()
+
+
+async def test_while_the_only_voice_is_being_replaced_readyz_says_so() -> None:
+    stuck, late = Stuck(), Late()
+    house = house_with(stuck, late)
+    transport = httpx.ASGITransport(create_app(house))
+    async with (
+        house.open(),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+    ):
+        assert await fails(house)
+        answer = await http.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["status"] == "speech synthesis is being replaced"
+        late.loaded.set()
+        assert not await fails(house)
+        assert (await http.get("/readyz")).status_code == 200
+        stuck.go.set()
+
+
+async def test_one_that_is_loaded_too_late_is_closed_when_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.instances.LOAD_S", 0.05)
+    stuck, late = Stuck(), Late()
+    house = house_with(stuck, late)
+    async with house.open():
+        assert await fails(house)
+        async with asyncio.timeout(10):
+            while house.why_not_ready() != "speech synthesis is down":
+                await asyncio.sleep(0.001)
+        assert not late.closed
+        late.loaded.set()
+        async with asyncio.timeout(10):
+            while not late.closed:
+                await asyncio.sleep(0.001)
+        stuck.go.set()
 
 
 async def test_one_synthesizer_at_the_start_and_more_while_requests_wait() -> None:

@@ -13,8 +13,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from pipeline.engines.ports import Transcript
-from pipeline.engines.scripted import ScriptedEndOfTurn, ScriptedSynthesizer, ScriptedTranscriber
+from pipeline.engines.scripted import (
+    ScriptedEndOfTurn,
+    ScriptedLanguageModel,
+    ScriptedSynthesizer,
+    ScriptedTranscriber,
+)
 from pipeline.errors import SttFailed
+from pipeline.pool import Slot
+from pipeline.speaking import Speaking
+from pipeline.thinking import Thinking
 from pipeline.user import User
 from server.exchange import Exchange
 from server.house import House
@@ -103,11 +111,14 @@ async def test_nothing_of_a_realtime_session_does() -> None:
         await let_go(gone)
 
 
-@pytest.mark.parametrize("engine", [ScriptedTranscriber, ScriptedEndOfTurn, ScriptedSynthesizer])
+@pytest.mark.parametrize(
+    "engine",
+    [ScriptedTranscriber, ScriptedEndOfTurn, ScriptedLanguageModel, ScriptedSynthesizer],
+)
 async def test_nothing_does_of_one_whose_engines_fail(
     engine: type[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for call_of_it in ("transcribe", "probability", "synthesize"):
+    for call_of_it in ("transcribe", "probability", "generate", "synthesize"):
         if hasattr(engine, call_of_it):
             monkeypatch.setattr(engine, call_of_it, lambda *_, **__: 1 // 0)
     async with live_server() as server:
@@ -117,6 +128,9 @@ async def test_nothing_does_of_one_whose_engines_fail(
             await asyncio.sleep(0.5)
             caller.socket.transport.abort()
         await let_go(gone)
+        async with asyncio.timeout(5):
+            while there(Thinking, Speaking, Slot):
+                await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["at once", "out of the inbox"])
@@ -175,9 +189,9 @@ async def test_nothing_of_a_connection_does_over_http_or_a_socket() -> None:
             (await http.get("/status")).raise_for_status()
             spoken = await http.post("/v1/audio/speech", json={"model": "tts-1", "input": "Hello."})
             spoken.raise_for_status()
-            assert protocols()
+            assert there(HttpPeer, PeerProtocol, Exchange)
         async with call(server.ws_url, {}):
-            assert protocols()
+            assert there(HttpPeer, PeerProtocol, Exchange)
         async with call(server.ws_url):
             pass  # gone before its hello
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -187,10 +201,9 @@ async def test_nothing_of_a_connection_does_over_http_or_a_socket() -> None:
         await reader.read(100)
         writer.transport.abort()  # in the middle of its answer
         async with asyncio.timeout(5):
-            while protocols():
+            while there(HttpPeer, PeerProtocol, Exchange):
                 await asyncio.sleep(0.05)
 
 
-def protocols() -> list[object]:
-    kinds = (HttpPeer, PeerProtocol, Exchange)
+def there(*kinds: type[object]) -> list[object]:
     return [one for one in gc.get_objects() if issubclass(type(one), kinds)]
