@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import sys
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from benchmarks import (
 )
 from benchmarks.pauses import report as pauses
 from benchmarks.serving import ServerFailed, serving
+from pipeline import cores
 
 PACKAGES = ("antiphon", "faster-whisper", "ctranslate2", "onnxruntime", "kokoro-onnx", "xllamacpp")
 
@@ -65,14 +65,13 @@ def machine() -> dict[str, object]:
     if info.exists():
         models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = models[0].partition(":")[2].strip() if models else cpu
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {"cpu": cpu, "cores": usable, "versions": versions}
+    return {"cpu": cpu, "cores": cores.usable(), "versions": versions}
 
 
 def main() -> int:

@@ -2,10 +2,9 @@
 
 A session, a call or a connection that has ended is gone at once, also where an engine or a client
 failed (tests/server/test_gone.py); the collector is there for what libraries tie into rings, and
-tracebacks that are logged with their locals. It looks
-through every object there is, on the event loop's thread: with the engines' libraries loaded that
-took 65 ms, in which nobody was heard or answered, and with 200 people talking 150
-(docs/decisions/0010-the-edge.md).
+tracebacks that are logged with their locals. It looks through every object there is, on the event
+loop's thread: with the engines' libraries loaded that took 65 ms, in which nobody was heard or
+answered, and with 200 people talking 150 (docs/decisions/0010-the-edge.md).
 """
 
 import gc

@@ -61,9 +61,10 @@ class EngineRoom:
         """All that were begun, whether they were loaded or not."""
         for engine in reversed(self._open.copy()):
             await self._close(engine)
-        for closing in self._late:
-            closing.cancel()
-        await asyncio.gather(*self._late, return_exceptions=True)
+        if self._late:
+            _, hanging = await asyncio.wait(self._late, timeout=CLOSE_S)
+            for closing in hanging:
+                closing.cancel()
 
     def supplies(self) -> dict[Kind[Any], Supply[Any]]:
         """Where the pool gets each kind from."""

@@ -36,8 +36,6 @@ MOST_EARLY, MOST_EARLY_BYTES = 256, 1_000_000
 """What a client may send before its session is there, where that is kept."""
 REPEAT_S = 10.0
 """How often one that waits is told of its ETA, though its position is the same."""
-
-
 SILENT_S = 10.0
 """The longest wait of whoever cannot be told that it waits: it would take the server for dead."""
 
