@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from unicodedata import decomposition
 
+from pipeline.engines.english import read_out
 from pipeline.engines.money import spoken_money
 from pipeline.engines.sign_words import EAST, NUMBER, SIGN_WORDS, SignWords
 
@@ -64,6 +65,8 @@ def spoken_signs(text: str, language: str) -> str:
     if primary in EAST:
         text = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text)
         text = _DATE.sub(lambda day: f"{day[1]}年{int(day[3])}月{int(day[4])}日", text)
+    if primary == "en":
+        text = read_out(text, day_first=language.startswith("en-gb"))
     text = spoken_money(text, primary)
     if words.minus:
         text = _RANGE.sub(rf"\1{words.to}\2", text)

@@ -42,7 +42,6 @@ def test_no_sign_is_lost(language: str) -> None:
         ("en-us", "the $ sign, US$5", "the dollar sign, US 5 dollars"),
         ("en-us", "5<10, a <b> tag, a->b", "5 less than 10, a <b> tag, a->b"),
         ("en-us", "1⅞, ¾, ⅐", "1 and 7 eighths, 3 quarters, 1 seventh"),
-        ("en-us", "10-15, 555-1234", "10-15, 555-1234"),
         ("es", "1½ tazas, ⅔", "1 y medio tazas, 2 tercios"),
         ("es", "$5 millones, $5 mil", "5 millones de dólares, 5 mil dólares"),
         ("es", "3-5 días a -5°C", "3 a 5 días a menos 5°C"),
@@ -83,9 +82,9 @@ _ONE_BY_ONE = str.maketrans("一五九", "159")
 """Japanese decimals are said so."""
 
 
-@given(st.text(alphabet="0159.,:-/$€R¥%°C< a円", max_size=30), st.sampled_from(LANGUAGES))
+@given(st.text(alphabet="0159.,:-/$€R¥%°C< a円", max_size=30), st.sampled_from(LANGUAGES[2:]))
 def test_no_digit_is_lost(text: str, language: str) -> None:
-    """But zeros that nobody says, as in 9:00."""
+    """But zeros that nobody says, as in 9:00. English has words for some: test_english.py."""
 
     def digits(words: str) -> list[str]:
         return [digit for digit in words.translate(_ONE_BY_ONE) if digit in "159"]
