@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import onnxruntime
 from pipeline.engines.onnx import load_session
 from pipeline.engines.ports import EngineInfo, Float32
 from pipeline.engines.silero_graph import batched
+from pipeline.engines.threads import EngineThreads
 from pipeline.models import locate
 
 MODEL = "silero-vad"
@@ -39,8 +39,11 @@ class SileroVoiceActivity:
     async def start(self) -> None:
         """Load and run once. One thread: more cost more than they save on so small a model."""
         file = locate(self._models_dir, MODEL) / "silero_vad.onnx"
-        model = await asyncio.to_thread(batched, file)
-        self._session = await asyncio.to_thread(load_session, model, threads=1)
+        loader = EngineThreads("silero-load", 1)
+        try:
+            self._session = await loader.run(lambda: load_session(batched(file), threads=1))
+        finally:
+            loader.end()
         self.score(np.zeros((1, FRAME_SAMPLES), np.float32), self.initial_state()[np.newaxis])
 
     async def close(self) -> None:

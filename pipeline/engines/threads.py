@@ -61,6 +61,12 @@ class EngineThreads:
 
         Waits as long as a call hangs; cancelled, it leaves that thread behind.
         """
+        self.end()
+        for end in self._ends:
+            await asyncio.wrap_future(end)
+
+    def end(self) -> None:
+        """As `close`, and wait for nothing: each thread ends when its call does."""
         self._closed = True
         with suppress(Empty):
             while True:
@@ -68,8 +74,6 @@ class EngineThreads:
                     job[0].cancel()
         for _ in self._ends:
             self._jobs.put(None)
-        for end in self._ends:
-            await asyncio.wrap_future(end)
 
     def _start_thread(self) -> None:
         end: Future[None] = Future()

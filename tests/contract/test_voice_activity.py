@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from pipeline.engines import silero
 from pipeline.engines.ports import Float32, VoiceActivityModel
 from pipeline.engines.scripted import ScriptedVoiceActivity
 from pipeline.engines.silero import SileroVoiceActivity
@@ -126,3 +129,27 @@ async def test_silero_rewritten_for_batches_says_what_silero_says(
 async def test_a_missing_model_is_named_with_the_mend(tmp_path: Path) -> None:
     with pytest.raises(ModelMissing, match="antiphon models pull silero-vad"):
         await SileroVoiceActivity(tmp_path).start()
+
+
+@pytest.mark.models
+async def test_a_load_that_hangs_holds_up_no_process_that_ends(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def hang(_: Path) -> bytes:
+        begun.set()
+        goes_on.wait(10)
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(silero, "batched", hang)
+    loading = asyncio.create_task(SileroVoiceActivity(models_dir).start())
+    assert await asyncio.to_thread(begun.wait, 5)
+    (thread,) = (one for one in threading.enumerate() if one.name.startswith("silero-load"))
+    assert thread.daemon
+    loading.cancel()
+    await asyncio.wait([loading], timeout=5)
+    assert loading.cancelled()
+    goes_on.set()
+    await asyncio.to_thread(thread.join, 5)
+    assert not thread.is_alive()
