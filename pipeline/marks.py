@@ -52,6 +52,7 @@ def _words(text: str) -> frozenset[str]:
 # Titles need their capital: "5 ms." ends a sentence, "Ms." does not.
 _TITLES = _words(
     "Dr Mr Mrs Ms Mx Prof St Mt Ft Gen Col Sgt Capt Lt Maj Rev Hon Gov Sen Rep Pres Messrs"
+    " Sr Sra Srta Dra Dña Mme Mlle Dott Sig Avv Hr"
 )
 _NEVER_LAST = _words("e.g i.e eg ie cf vs viz approx")
 _NUMBERED = _words("no nos nr vol fig pp est jan feb apr aug sep sept oct nov dec")
@@ -89,13 +90,15 @@ def leans(word: str) -> bool:
 def verdict_on(word: str, *, opens_line: bool) -> Verdict:
     """Judge the full stop after `word` (without it), once white space has followed."""
     lower = word.lower()
+    if word in _TITLES:
+        return Verdict.INSIDE
     if word in _SOMETIMES_LAST or lower in _SOMETIMES_LAST:
         return Verdict.UNLESS_LOWER
     if lower in _NUMBERED:
         return Verdict.UNLESS_DIGIT
     initial = len(word) == 1 and word.isupper()
     list_number = opens_line and word.isdigit()
-    if initial or list_number or word in _TITLES or lower in _NEVER_LAST:
+    if initial or list_number or lower in _NEVER_LAST:
         return Verdict.INSIDE
     # "U.S." may end a sentence too, but a pause in "the U.S. Army" is worse than none after it.
     return Verdict.INSIDE if _LETTERS_AND_DOTS.fullmatch(word) else Verdict.ENDS

@@ -17,6 +17,7 @@ from phonemizer.backend.espeak.wrapper import EspeakWrapper
 from pipeline.engines import g2p_east
 from pipeline.engines.plain_forms import plain_forms
 from pipeline.engines.signs import spoken_signs
+from pipeline.marks import Verdict, verdict_on
 
 TOKENS: dict[str, int] = dict(DEFAULT_VOCAB)
 """Kokoro v1.0's alphabet: a phoneme, stress, punctuation mark or space -> its token."""
@@ -36,6 +37,7 @@ _MARKS = re.compile(rf"[{_MARK}]+(?=\s|$)|(?<![^\s])[{_MARK}]+")
 
 # What a language model uses to mark up its text is not a word: *bold*, `code`, # heading.
 _MARKUP = re.compile(r"(?<!\w)[*_`~|]+|[*_`~|]+(?!\w)|(?<!\S)#+(?!\S)")
+_POINTED = re.compile(r"\b([A-Z][\w.]*)\.(?=\s+\w)")
 _SPACES = re.compile(r"\s+")
 _JOINERS = "\u200c\u200d"  # they shape letters in Hindi
 
@@ -83,11 +85,18 @@ TONES = "→↓↗↘"
 
 
 def speakable(text: str, language: str) -> str:
-    """The text without what nobody would read out: emoji, markup, control characters; and what
-    would be read only in another form in that one. `language` is espeak's name of it."""
+    """The text without what nobody would read out: emoji, markup, control characters, full stops
+    that are none ("Dr. Smith", "the U.S. Army"); and what would be read only in another form in
+    that one. `language` is espeak's name of it."""
     plain = plain_forms(unicodedata.normalize("NFC", text), language)
     kept = "".join(map(_spoken, plain))
-    return _SPACES.sub(" ", spoken_signs(_MARKUP.sub(" ", kept), language)).strip()
+    said = spoken_signs(_MARKUP.sub(" ", kept), language)
+    return _SPACES.sub(" ", _POINTED.sub(_without_point, said)).strip()
+
+
+def _without_point(match: re.Match[str]) -> str:
+    inside = verdict_on(match[1], opens_line=False) is Verdict.INSIDE
+    return match[1] if inside else match[0]
 
 
 def _spoken(char: str) -> str:

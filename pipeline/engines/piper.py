@@ -24,7 +24,6 @@ from pipeline.engines.piper_voices import LoadedVoice, VoiceFile, find_voices
 from pipeline.engines.ports import EngineInfo, Float32, SpeechRequest, Stop, Voice
 from pipeline.engines.threads import EngineThreads
 from pipeline.errors import NotFound, StartError, TtsFailed, Unspeakable
-from pipeline.marks import Verdict, verdict_on
 from pipeline.models import locate
 from pipeline.resampling import Resampler
 from pipeline.seams import SENTENCE_PAUSE_S, ClauseShaper
@@ -54,7 +53,6 @@ Phonemizer = Callable[[str, str], str]
 
 # What espeak reads without a pause, and a person with one.
 _PAUSES = re.compile(r"\s*(?:\.{2,}|…|—|\s[-–]{1,2}(?=\s))\s*")
-_DOTTED = re.compile(r"\b([A-Z][\w.]*)\.(?=\s+\w)")
 _LOCKED = re.compile(r"\[\[(.*?)\]\]")
 
 
@@ -207,15 +205,8 @@ class PiperSynthesizer:
 
 
 def readable(text: str, language: str) -> str:
-    """The text as espeak reads it best: no markup or emoji, a comma where a person would pause, no
-    full stop that is not one ("Dr. Smith", "J. R. Jones", "the U.S. Army")."""
-    text = _PAUSES.sub(", ", g2p.speakable(text, language))
-    return _DOTTED.sub(_without_dot, text).lstrip(" ,").rstrip()
-
-
-def _without_dot(match: re.Match[str]) -> str:
-    inside = verdict_on(match[1], opens_line=False) is Verdict.INSIDE
-    return match[1] if inside else match[0]
+    """The text as espeak reads it best: no markup or emoji, a comma where a person would pause."""
+    return _PAUSES.sub(", ", g2p.speakable(text, language)).lstrip(" ,").rstrip()
 
 
 def _phonemizer() -> Phonemizer:

@@ -8,6 +8,7 @@ from unicodedata import decomposition
 
 from pipeline.engines.english import read_out
 from pipeline.engines.money import spoken_money
+from pipeline.engines.short_forms import written_out
 from pipeline.engines.sign_words import EAST, NUMBER, SIGN_WORDS, SignWords
 
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
@@ -25,6 +26,8 @@ _MINUS = re.compile(r"(?<![\w)\].,%°℃-])[-−](?=\d)", re.ASCII)
 _COMPARED = re.compile(r"(?<=\d)\s*([<>])\s*(?=\d)")
 _JOINED = re.compile(r"(?<=\d)[-–](?=\d)")
 _SPACED_SIGN = re.compile(r"(?<=\d)\s+(?=[%‰])")
+_FRACTION = re.compile(r"(?<![\d.,:/-])(?:(\d{1,3}) )?(\d)/(\d{1,2})(?![\d/%]|[.,]\d)")
+"""3/4, 1 1/2; no date with a year."""
 _PER_MILLE = re.compile(rf"({NUMBER})‰")
 _BY_ONE = str.maketrans("0123456789", "零一二三四五六七八九")
 
@@ -56,10 +59,21 @@ def _fraction(above: int, below: int, language: str, words: SignWords) -> str:
     return words.halves[at] if above == 1 else f"{above} {words.parts[at]}"
 
 
+def _written_fraction(found: re.Match[str], language: str, words: SignWords) -> str:
+    whole, above, below = found[1] or "", int(found[2]), int(found[3])
+    if not 0 < above < below <= 10:
+        return found[0]
+    said = _fraction(above, below, language, words)
+    if not whole:
+        return said
+    return f"{whole}{words.and_}{said}" if language in EAST else f"{whole} {words.and_} {said}"
+
+
 def spoken_signs(text: str, language: str) -> str:
     """The text with words for money, and for the signs that the language's reader has none for; of
     Japanese and Mandarin also the forms of a number that their readers take for several."""
-    words = SIGN_WORDS.get(primary := language.split("-")[0])
+    text = written_out(text, primary := language.split("-")[0])
+    words = SIGN_WORDS.get(primary)
     if words is None:
         return text
     if primary in EAST:
@@ -67,6 +81,8 @@ def spoken_signs(text: str, language: str) -> str:
         text = _DATE.sub(lambda day: f"{day[1]}年{int(day[3])}月{int(day[4])}日", text)
     if primary == "en":
         text = read_out(text, day_first=language.startswith("en-gb"))
+    elif words.parts or primary in (*EAST, "hi"):
+        text = _FRACTION.sub(lambda part: _written_fraction(part, primary, words), text)
     text = spoken_money(text, primary)
     if words.minus:
         text = _RANGE.sub(rf"\1{words.to}\2", text)

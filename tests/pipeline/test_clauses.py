@@ -265,6 +265,7 @@ def test_a_policy_that_could_not_be_kept_is_refused(wrong: dict[str, tuple[int, 
     [
         "It is 3.14 and 1,000 at 10:30, or .5 of it.",
         "I met Dr. Smith and Mr. Jones, e.g. at St. Paul's.",
+        "El Sr. López y la Sra. Ruiz, con Mme. Dupont e il Dott. Rossi.",
         "The U.S. Army met J. R. R. Tolkien at No. 5 Main St. today.",
         "Open Antiphon.com or https://a.example/b.c?d=e,f now.",
         "Write to first.last@mail.example now.",

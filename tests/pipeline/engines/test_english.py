@@ -46,7 +46,7 @@ from pipeline.engines.english import read_out
         ("2 x 3, 1920x1080, 0x10, 2^3", "2 times 3, 19 20 by 1080, 0x10, 2 to the power of 3"),
         ("5'10\", #1, No. 5, C#", "5 foot 10, number 1, number 5, C sharp"),
         ("Dr. Lee of St. Paul on Wall St.", "Doctor Lee of Saint Paul on Wall Street."),
-        ("Ms Lee vs. John F. Kennedy", "Miz Lee versus John F Kennedy"),
+        ("Ms Lee vs. Mt. Fuji vs the sea", "Miz Lee versus Mount Fuji versus the sea"),
         ("e.g. this, etc., i.e. no, etc.", "for example this, et cetera, that is no, et cetera."),
         ("in the U.S. or the U.K.", "in the US or the UK."),
         ("Jan. 5, Sept 12, in Jan.", "January 5, September 12, in Jan."),

@@ -61,6 +61,10 @@ def test_no_sign_is_lost(language: str) -> None:
         ("zh", "1⅞，5‰", "1又8分之7，千分之5"),
         ("zh", "138-1234-5678", "138 1234 5678"),
         ("de", "$5, 3-5, ±2", "$5, 3-5, ±2"),
+        ("es", "3/4, 1 1/2, 3/4/2025", "3 cuartos, 1 y medio, 3/4/2025"),
+        ("ja", "3/4、1 1/2", "4分の3、1と2分の1"),
+        ("zh", "3/4", "4分之3"),
+        ("fr-fr", "1/2, 11/12", "demi, 11/12"),
     ],
 )  # fmt: skip
 def test_is_said_as_a_person_would(language: str, written: str, said: str) -> None:
@@ -82,7 +86,7 @@ _ONE_BY_ONE = str.maketrans("一五九", "159")
 """Japanese decimals are said so."""
 
 
-@given(st.text(alphabet="0159.,:-/$€R¥%°C< a円", max_size=30), st.sampled_from(LANGUAGES[2:]))
+@given(st.text(alphabet="0159.,:-$€R¥%°C< a円km", max_size=30), st.sampled_from(LANGUAGES[2:]))
 def test_no_digit_is_lost(text: str, language: str) -> None:
     """But zeros that nobody says, as in 9:00. English has words for some: test_english.py."""
 
