@@ -170,9 +170,21 @@ def untracked(answers: list[Answer], register: list[dict[str, Any]]) -> list[str
     return complaints
 
 
+async def register_of(client: httpx.AsyncClient) -> httpx.Response:
+    """The server's register of requests. Who has just read an answer's end may be sooner there than
+    the server has noted that it was sent: such a one is waited for, a few seconds."""
+    until = time.monotonic() + 5
+    while True:
+        answer = await client.get("/admin/requests")
+        active = answer.is_success and any(one["outcome"] == "active" for one in answer.json())
+        if not active or time.monotonic() > until:
+            return answer
+        await asyncio.sleep(0.05)
+
+
 async def _tracked(client: httpx.AsyncClient, answers: list[Answer]) -> dict[str, object]:
     """Hold the server's register against what came, and print. A peer may have none."""
-    register = await client.get("/admin/requests")
+    register = await register_of(client)
     if register.status_code != 200:
         return {}
     complaints = untracked(answers, register.json())

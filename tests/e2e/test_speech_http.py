@@ -10,7 +10,7 @@ import numpy as np
 import openai
 import pytest
 
-from benchmarks.speech import MOST_WER, ROW, Answer, ask, errors_in, untracked
+from benchmarks.speech import MOST_WER, ROW, Answer, ask, errors_in, register_of, untracked
 from pipeline.voicing import REPLY_HZ
 from server.encoding import Format
 from tests.server.speech_client import SPEECH
@@ -47,7 +47,7 @@ async def test_what_is_asked_for_one_after_the_other_and_at_once_is_heard(
         row = [await ask(http, text, "af_heart") for text in ROW[:4]]
         crowd = await asyncio.gather(*(ask(http, text, "af_heart") for text in ROW[:4]))
         after = (await http.get("/status")).json()["requests"]
-        register = (await http.get("/admin/requests")).json()
+        register = (await register_of(http)).json()
     assert after["total"] == before + 8
     assert untracked([*row, *crowd], register) == []
     for alone, beside in zip(row, crowd, strict=True):
