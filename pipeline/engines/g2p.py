@@ -33,7 +33,8 @@ _quiet.setLevel(logging.CRITICAL)
 _MARK = r";:,.!?¡¿—…\"«»“”(){}\[\]"
 # A mark counts only at the edge of a word, so that "3.14", "10:30", "U.S.A." and "example.com"
 # reach espeak whole and are read as they should be.
-_MARKS = re.compile(rf"[{_MARK}]+(?=\s|$)|(?<![^\s])[{_MARK}]+")
+_MARKS = re.compile(rf"([{_MARK}]+(?=\s|$)|(?<![^\s])[{_MARK}]+)")
+_NONE = re.compile(r"(?!)")
 
 # What a language model uses to mark up its text is not a word: *bold*, `code`, # heading.
 _MARKUP = re.compile(r"(?<!\w)[*_`~|]+|[*_`~|]+(?!\w)|(?<!\S)#+(?!\S)")
@@ -131,11 +132,20 @@ def phonemes(text: str, language: str) -> str:
 
 
 def _raw(words: str, language: str) -> str:
-    raw = "".join(_backend(language).phonemize([words]))
+    parts = _MARKS.split(words)
+    parts[::2] = (_unmarked(part, _backend(language)) for part in parts[::2])
+    raw = "".join(parts)
     spelling = _EVERYWHERE | _SPELLING.get(language, {})
     for sound in sorted(spelling, key=len, reverse=True):
         raw = raw.replace(sound, spelling[sound])
     return raw
+
+
+def _unmarked(part: str, backend: EspeakBackend) -> str:
+    """What is between two marks, at once: a word alone is stressed, and "a" a letter. phonemizer
+    itself parts words at each space, and "3.14." at its first point."""
+    words = part.strip()
+    return part.replace(words, "".join(backend.phonemize([words], strip=True))) if words else part
 
 
 def _east(words: str, read: g2p_east.Reader) -> str:
@@ -154,8 +164,7 @@ def _backend(language: str) -> EspeakBackend:
     if language not in _backends:
         _backends[language] = EspeakBackend(
             language,
-            punctuation_marks=_MARKS,
-            preserve_punctuation=True,
+            punctuation_marks=_NONE,
             with_stress=True,
             tie="^",
             language_switch="remove-flags",

@@ -15,7 +15,20 @@ SIGNS = st.text(alphabet="abc ,.!?ˈː", max_size=80)
 
 
 def test_a_diphthong_and_an_affricate_are_one_sign() -> None:
-    assert g2p.phonemes("My choice.", "en-us") == "mˈI ʧˈYs."
+    assert g2p.phonemes("My choice.", "en-us") == "mI ʧˈYs."
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "said"),
+    [
+        ("en-us", "he lives in a house", "hi lˈɪvz ɪn ə hˈWs"),  # "a" is no letter
+        ("en-us", "to record a record", "tə ɹᵻkˈɔɹd ə ɹˈɛkəɹd"),
+        ("en-us", '"A dog," he said.', '"ə dˈɑɡ," hi sˈɛd.'),
+        ("fr-fr", "les amis", "lez amˈi"),
+    ],
+)
+def test_a_word_is_read_by_its_neighbours(language: str, text: str, said: str) -> None:
+    assert g2p.phonemes(text, language) == said
 
 
 def test_american_and_british_differ() -> None:
@@ -27,8 +40,10 @@ def test_american_and_british_differ() -> None:
     ("written", "read"),
     [
         ("3.14", "three point one four"),
+        ("Pi is 3.14.", "Pi is three point one four."),
         ("at 10:30", "at ten thirty"),
         ("1,000", "one thousand"),
+        ("1,000,", "one thousand,"),
         ("**bold** and `code`", "bold and code"),
         ("# Title", "Title"),
         ("Great! 🎉", "Great!"),

@@ -71,10 +71,10 @@ def test_the_british_name_the_day_first() -> None:
     [
         ("9 AM", "ˌAˈɛm", "æm"),  # not the verb
         ("1/2", "hˈæf", "slˈæʃ"),
-        ("10-15", " tu ", "dˈæʃ"),
+        ("10-15", " tə ", "dˈæʃ"),
         ("Dr. Smith", "dˈɑktəɹ smˈɪθ", "."),  # no pause
         ("the U.S. is", "jˌuˈɛs ɪz", "."),
-        ("Henry VIII", "ðə ˈAtθ", "ɹˌOmən"),
+        ("Henry VIII", "ðɪ ˈAtθ", "ɹˌOmən"),
     ],
 )
 def test_is_heard_so(written: str, sound: str, otherwise: str) -> None:
