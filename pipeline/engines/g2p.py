@@ -40,6 +40,9 @@ _NONE = re.compile(r"(?!)")
 _MARKUP = re.compile(r"(?<!\w)[*_`~|]+|[*_`~|]+(?!\w)|(?<!\S)#+(?!\S)")
 _POINTED = re.compile(r"\b([A-Z][\w.]*)\.(?=\s+\w)")
 _SPACES = re.compile(r"\s+")
+_POINT = re.compile(r"(?<=[^\W\d_])\.(?=\S)")
+_MOST_POINTS = 20
+"""Of "a.a.a." or, in Spanish, "A.+A.+" without end espeak aborts, and the process with it."""
 _JOINERS = "\u200c\u200d"  # they shape letters in Hindi
 
 # espeak (with "^" as the tie between two signs of one sound) to the alphabet that Kokoro was
@@ -92,7 +95,10 @@ def speakable(text: str, language: str) -> str:
     plain = plain_forms(unicodedata.normalize("NFC", text), language)
     kept = "".join(map(_spoken, plain))
     said = spoken_signs(_MARKUP.sub(" ", kept), language)
-    return _SPACES.sub(" ", _POINTED.sub(_without_point, said)).strip()
+    said = _POINTED.sub(_without_point, said)
+    if len(_POINT.findall(said)) > _MOST_POINTS:
+        said = _POINT.sub(" ", said)
+    return _SPACES.sub(" ", said).strip()
 
 
 def _without_point(match: re.Match[str]) -> str:

@@ -119,6 +119,12 @@ def test_nothing_to_voice_is_an_empty_string(text: str) -> None:
     assert g2p.phonemes(text, "en-us") == ""
 
 
+@pytest.mark.parametrize("language", ["en-us", "es"])
+@pytest.mark.parametrize("unit", ["a.", "A.+", "ñ.!", "a"])
+def test_a_word_without_end_ends_no_process(unit: str, language: str) -> None:
+    assert g2p.phonemes(unit * 2000, language)
+
+
 @given(st.text(max_size=60))
 def test_any_text_gives_signs_that_the_model_knows(text: str) -> None:
     assert set(g2p.phonemes(text, "en-us")) <= set(g2p.TOKENS)
