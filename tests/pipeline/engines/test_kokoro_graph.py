@@ -56,7 +56,7 @@ def test_what_is_left_out_is_silence(renders: list[tuple[Float32, Float32]]) -> 
         assert len(cut) < len(whole) - 0.3 * RATE_HZ
         assert 0 < cut_lead < lead
         assert 0 < cut_tail < tail
-        assert cut_sound == pytest.approx(sound, abs=0.08)
+        assert cut_sound == pytest.approx(sound, abs=0.12)  # a vowel at the end is drawn out less
 
 
 def test_the_voice_is_as_loud_as_before(renders: list[tuple[Float32, Float32]]) -> None:
