@@ -40,9 +40,10 @@ _NONE = re.compile(r"(?!)")
 _MARKUP = re.compile(r"(?<!\w)[*_`~|]+|[*_`~|]+(?!\w)|(?<!\S)#+(?!\S)")
 _POINTED = re.compile(r"\b([A-Z][\w.]*)\.(?=\s+\w)")
 _SPACES = re.compile(r"\s+")
-_POINT = re.compile(r"(?<=[^\W\d_])\.(?=\S)")
-_MOST_POINTS = 20
-"""Of "a.a.a." or, in Spanish, "A.+A.+" without end espeak aborts, and the process with it."""
+_SIGN = re.compile(r"[^\w\s'’-]|_")
+_MOST_SIGNS = 12
+"""Besides the marks of a sentence; more than an address has. Of "A.+A.+" without end espeak overruns a buffer of
+its own, and the process ends; so do other crowds of signs. These are not read at all."""
 _JOINERS = "\u200c\u200d"  # they shape letters in Hindi
 
 # espeak (with "^" as the tie between two signs of one sound) to the alphabet that Kokoro was
@@ -95,10 +96,14 @@ def speakable(text: str, language: str) -> str:
     plain = plain_forms(unicodedata.normalize("NFC", text), language)
     kept = "".join(map(_spoken, plain))
     said = spoken_signs(_MARKUP.sub(" ", kept), language)
-    said = _POINTED.sub(_without_point, said)
-    if len(_POINT.findall(said)) > _MOST_POINTS:
-        said = _POINT.sub(" ", said)
-    return _SPACES.sub(" ", said).strip()
+    return _SPACES.sub(" ", _thinned(_POINTED.sub(_without_point, said))).strip()
+
+
+def _thinned(text: str) -> str:
+    parts = _MARKS.split(text)
+    if sum(len(_SIGN.findall(part)) for part in parts[::2]) > _MOST_SIGNS:
+        parts[::2] = [_SIGN.sub(" ", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _without_point(match: re.Match[str]) -> str:
