@@ -15,6 +15,7 @@ from phonemizer.backend import EspeakBackend
 from phonemizer.backend.espeak.wrapper import EspeakWrapper
 
 from pipeline.engines import g2p_east
+from pipeline.engines.english_words import OPENERS
 from pipeline.engines.plain_forms import plain_forms
 from pipeline.engines.signs import spoken_signs
 from pipeline.marks import Verdict, verdict_on
@@ -38,7 +39,7 @@ _NONE = re.compile(r"(?!)")
 
 # What a language model uses to mark up its text is not a word: *bold*, `code`, # heading.
 _MARKUP = re.compile(r"(?<!\w)[*_`~|]+|[*_`~|]+(?!\w)|(?<!\S)#+(?!\S)")
-_POINTED = re.compile(r"\b([A-Z][\w.]*)\.(?=\s+\w)")
+_POINTED = re.compile(rf"\b([A-Z][\w.]*)\.(?=\s+(?!(?:{'|'.join(OPENERS)})\b)\w)")
 _SPACES = re.compile(r"\s+")
 _SIGN = re.compile(r"[^\w\s'’-]|_")
 _MOST_SIGNS = 12
