@@ -43,8 +43,8 @@ _POINTED = re.compile(rf"\b([A-Z][\w.]*)\.(?=\s+(?!(?:{'|'.join(OPENERS)})\b)\w)
 _SPACES = re.compile(r"\s+")
 _SIGN = re.compile(r"[^\w\s'’-]|_")
 _MOST_SIGNS = 12
-"""Besides the marks of a sentence; more than an address has. Of "A.+A.+" without end espeak overruns a buffer of
-its own, and the process ends; so do other crowds of signs. These are not read at all."""
+"""Besides the marks of a sentence; more than an address has. Of "A.+A.+" without end espeak writes
+past a buffer of its own, and the process ends; of other crowds, too. They are not read."""
 _JOINERS = "\u200c\u200d"  # they shape letters in Hindi
 
 # espeak (with "^" as the tie between two signs of one sound) to the alphabet that Kokoro was
