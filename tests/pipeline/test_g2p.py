@@ -119,8 +119,8 @@ def test_nothing_to_voice_is_an_empty_string(text: str) -> None:
     assert g2p.phonemes(text, "en-us") == ""
 
 
-@pytest.mark.parametrize("language", ["en-us", "es"])
-@pytest.mark.parametrize("unit", ["a.", "A.+", "ñ.!", "a"])
+@pytest.mark.parametrize("language", ["en-us", "es", "fr-fr", "hi"])
+@pytest.mark.parametrize("unit", ["a.", "A.+", "ñ.!", "a", "s'", "s’", "№№A.&", "A.=A"])
 def test_a_word_without_end_ends_no_process(unit: str, language: str) -> None:
     assert g2p.phonemes(unit * 2000, language)
 
