@@ -56,7 +56,10 @@ _TITLES = _words(
 )
 _NEVER_LAST = _words("e.g i.e eg ie cf vs viz approx")
 _NUMBERED = _words("no nos nr vol fig pp est jan feb apr aug sep sept oct nov dec")
-_SOMETIMES_LAST = _words("etc inc ltd co corp jr sr bros al a.m p.m ph.d ave blvd I")
+_SOMETIMES_LAST = _words(
+    "etc inc ltd co corp jr sr bros al a.m p.m ph.d ave blvd I"
+    " oz lb lbs tsp tbsp ft sec min mins hr hrs"
+)
 
 # Words of one to three letters, in languages with Latin ones, that are said in one breath with the
 # next: articles, prepositions, conjunctions, pronouns, auxiliaries, numerals. "map" is none.
@@ -78,13 +81,15 @@ _SHORT = 3
 
 
 def leans(word: str) -> bool:
-    """Whether a word is said in one breath with the next; of those that are not written in Latin
-    letters, and of numbers, each that is short."""
+    """Whether a word is said in one breath with the next: of those that are not written in Latin
+    letters each that is short, and a number that is no year ("9:00 AM", "$1.5 million")."""
     plain = word.lstrip(_OPENERS).lower()
     if plain in _LEANING:
         return True
-    size = sum(3 if is_wide(ch) else 1 for ch in plain)
-    return size <= _SHORT and not any("a" <= ch <= "ɏ" for ch in plain)
+    if any("a" <= ch <= "ɏ" for ch in plain):
+        return False
+    signed = plain[-1:].isdigit() and not plain.isdigit()
+    return signed or sum(3 if is_wide(ch) else 1 for ch in plain) <= _SHORT
 
 
 def verdict_on(word: str, *, opens_line: bool) -> Verdict:

@@ -199,6 +199,7 @@ def test_the_first_clause_does_not_end_in_a_word_that_leans_on_the_next() -> Non
     assert cut_texts("He asked the driver to wait.")[0] == "He asked"
     assert cut_texts("We sat in a big old car.")[0] == "We sat in a big"
     assert cut_texts("En el rincón de la casa.")[0] == "En el rincón"
+    assert cut_texts("It costs $1.5 million.") == ["It costs", " $1.5 million."]
 
 
 def test_a_short_noun_or_verb_does_not_lean() -> None:
@@ -271,6 +272,7 @@ def test_a_policy_that_could_not_be_kept_is_refused(wrong: dict[str, tuple[int, 
         "Write to first.last@mail.example now.",
         "Wait... what was it, then… no",
         "It ends at 5 p.m. or so, with cakes etc. and tea.",
+        "Mix 8 oz. of cheese with 1 lb. of butter.",
         'Is it "good."?',
         "A 2–3 minute walk - or so – is well-known.",
         "Ask Smith Inc. about vol.  3 of it.",

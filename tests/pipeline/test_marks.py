@@ -40,6 +40,7 @@ def mark(word: str = "", **given: object) -> Mark:
         ("U.S", Verdict.INSIDE),
         ("a.m", Verdict.UNLESS_LOWER),
         ("etc", Verdict.UNLESS_LOWER),
+        ("oz", Verdict.UNLESS_LOWER),
         ("No", Verdict.UNLESS_DIGIT),
         ("12", Verdict.ENDS),
     ],
@@ -125,7 +126,9 @@ def test_characters_by_their_kind() -> None:
     assert strength_of("、") is Strength.CLAUSE
 
 
-@pytest.mark.parametrize("word", ["the", "(The", "“of", "mio", "10", "で", "は", "и", "और"])
+@pytest.mark.parametrize(
+    "word", ["the", "(The", "“of", "mio", "10", "9:00", "$1.5", "で", "は", "и", "और"]
+)
 def test_what_is_said_in_one_breath_with_the_next_word_leans_on_it(word: str) -> None:
     assert leans(word)
 
