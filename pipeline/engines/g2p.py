@@ -80,6 +80,14 @@ _ENGLISH = {
 _BRITISH = {"e^ə": "ɛː", "iə": "ɪə"}
 _AMERICAN = {"ɜː^ɹ": "ɜɹ", "ɜːɹ": "ɜɹ", "ɜː": "ɜɹ", "ɪə": "iə", "ː": ""}
 
+_RUN_ON = re.compile(
+    r"\b(I|t[əʊ]|[əʌɒ]v|[ɪɔɒ]n|fəɹ{0,2}|wɪð|fɹ[ʌɒ]m|ð[æa]t|[ðn]ˌ[æaəɑɒ][nɾt]|w[ʌɒ]z|[æa][ɾt]"
+    r"|hə[vzd]|hˌ?ˈ?[æa][dz]|dɪd|dʌz|duː?|wʊd|[kʃ]ˌʊd|mˈʌst|mˌA|ˌW[ɾt]|ðɛː?\^?ɹ?)"
+    r"(ð[əɪ]|ən?|əm|h?əv|biː?n?|bɪn|n[ˌˈ]?[ɑɒ]t|tə|[ˌˈ]?ɪt|w[ˌˈ][ʌɒ]z|w[ˌˈ]ɜː?ɹ?|[ˌˈ]ɑː?\^?ɹ?)(?![\w^])"
+)
+"""Two English words that espeak makes one of: "of the", "was a", "could have". Apart again, each
+has a time of its own (`TimesWords`)."""
+
 _SPELLING = {"en-us": _ENGLISH | _AMERICAN, "en-gb": _ENGLISH | _BRITISH}
 
 _LETTER = "A-Za-z\u00c0-\u024f"
@@ -150,7 +158,7 @@ def _raw(words: str, language: str) -> str:
     spelling = _EVERYWHERE | _SPELLING.get(language, {})
     for sound in sorted(spelling, key=len, reverse=True):
         raw = raw.replace(sound, spelling[sound])
-    return raw
+    return _RUN_ON.sub(r"\1 \2", raw) if language in _SPELLING else raw
 
 
 def _unmarked(part: str, backend: EspeakBackend) -> str:

@@ -36,6 +36,20 @@ def test_american_and_british_differ() -> None:
     assert g2p.phonemes("no car", "en-gb") == "nˈQ kˈɑː"
 
 
+@pytest.mark.parametrize("language", ["en-us", "en-gb"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "In the end it was a lot of the fun that it had been for a while.",
+        "I am told that the rest of an hour with the dog could have been at a park.",
+        "They did not have to be out of it, for the others do not.",
+        "There was a bitter pill, and another one was made within the oven by her.",
+    ],
+)
+def test_there_are_as_many_words_as_are_written(text: str, language: str) -> None:
+    assert len(g2p.phonemes(text, language).split()) == len(text.split())
+
+
 @pytest.mark.parametrize(
     ("written", "read"),
     [
