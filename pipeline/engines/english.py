@@ -25,8 +25,7 @@ def read_out(text: str, *, day_first: bool) -> str:
     is a day of April, as in British English."""
     text = _short_forms(_HALF_DAY.sub(lambda m: f"{m[1].lower()}m{_stop(m)}", text))
     text = _telephones(_dates(text, day_first=day_first))
-    text = _times(_ranges(text))
-    return _powers(_units(_years(_parts(text))))
+    return _powers(_units(_years(_parts(_times(_ranges(text))))))
 
 
 _ENDS = re.compile(rf"[\"'”’)\]]*(?:\s*\Z|\s+(?:{_any(words.OPENERS)})\b)")
@@ -146,7 +145,7 @@ def _telephones(text: str) -> str:
 _POINT = r"\d{1,9}(?:\.\d{1,9}|:\d\d?)?"
 _RANGE = re.compile(
     rf"{_WHOLE}({_POINT})(%|°[CF]?|[ap]m|)(\s?)([-–])\3({_POINT})"
-    r"(?=[A-Za-z]{1,4}(?![\w-])|(?![\w/–]|-\S|[.,:]\d))"
+    r"(?=[A-Za-z]{1,4}(?![\w-])|(?![\w/–]|-[^\sa-z]|[.,:]\d))"
 )
 _RATIO = re.compile(
     rf"(?:(\b[A-Z][a-z]+ )|{_WHOLE})(\d{{1,4}}):(\d{{1,4}})(?!\d|[:.]\d|\s?[ap]m\b)"
@@ -180,6 +179,7 @@ def _ranges(text: str) -> str:
 
 _HALF_DAY = re.compile(r"(?<=\d)\s?([AaPp])(?:\.[Mm]\.|\.?[Mm]\b)")
 _WHOLE_HOUR = re.compile(rf"{_WHOLE}([01]?\d|2[0-4]):00(\s?[ap]m\b|\s?o['’]clock)?(?!\d|:\d)")
+_DOTTED = re.compile(rf"{_WHOLE}(\d{{1,2}})\.([0-5]\d)(?=[ap]m\b)")
 _FIRST_MINUTES = re.compile(rf"{_WHOLE}0?([1-9]\d?):0([1-9])(?!\d|:\d)")
 
 
@@ -192,7 +192,8 @@ def _times(text: str) -> str:
             return "midnight"
         return f"{at} o'clock" if at <= 12 else f"{at} hundred"
 
-    return _FIRST_MINUTES.sub(r"\1 oh \2", _WHOLE_HOUR.sub(hour, text))
+    text = _WHOLE_HOUR.sub(hour, _DOTTED.sub(r"\1:\2", text))
+    return _FIRST_MINUTES.sub(r"\1 oh \2", text)
 
 
 _PART = r"(\d{1,3}(?:\.\d)?)"

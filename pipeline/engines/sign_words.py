@@ -47,7 +47,9 @@ SIGN_WORDS: Mapping[str, SignWords] = {
             "¥": ("yen", "yen"), "₹": ("rupee", "rupees"), "₩": ("won", "won"),
         },
         {" < ": " less than ", " > ": " greater than ", "‰": " per mille"},
-        large="thousand|million|billion|trillion",
+        "minus ",
+        " to ",
+        "thousand|million|billion|trillion",
         halves=_list(
             "½, ⅓, ¼, 1 fifth, 1 sixth, 1 seventh, 1 eighth, 1 ninth, 1 tenth"
         ),  # espeak reads the first ones: "a half"

@@ -22,6 +22,8 @@ from pipeline.engines.english import read_out
         ("17:00, 17:00 hours, 00:00", "17 hundred, 17 hundred hours, midnight"),
         ("10:30:15, John 3:16", "10:30:15, John 3:16"),
         ("07:05, at 5 p.m. She left.", "7 oh 5, at 5pm. She left."),
+        ("9.30pm, 9.00 a.m.-5.05 p.m.", "9:30pm, 9am to 5 oh 5pm."),
+        ("a 10-15-minute walk", "a 10 to 15-minute walk"),
         ("9 AM-5 PM, 75°F – 80°F", "9am to 5pm, 75 degrees Fahrenheit to 80 degrees Fahrenheit"),
         ("10-15 minutes, 3-4pm, 5%-10%", "10 to 15 minutes, 3 to 4pm, 5% to 10%"),
         ("3 – 5 people, 5 - 3, 3 - 5 = -2", "3 to 5 people, 5 minus 3, 3 minus 5 = -2"),
@@ -102,6 +104,7 @@ def test_the_british_name_the_day_first() -> None:
         ("9 AM", "ˌAˈɛm", "æm"),  # not the verb
         ("1/2", "hˈæf", "slˈæʃ"),
         ("10-15", " tə ", "dˈæʃ"),
+        ("x = -3", "mˈInəs θɹˈi", "dˈæʃ"),
         ("Dr. Smith", "dˈɑktəɹ smˈɪθ", "."),  # no pause
         ("the U.S. is", "jˌuˈɛs ɪz", "."),
         ("Henry VIII", "ðɪ ˈAtθ", "ɹˌOmən"),

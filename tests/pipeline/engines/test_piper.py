@@ -106,7 +106,7 @@ assert "piper" not in sys.modules
         [
             ("Dr. Smith is in.", "Doctor Smith is in."),
             ("J. R. Jones", "J R Jones"),
-            ("the U.S. Army", "the US Army"),
+            ("the U.S. Army", "the U.S Army"),
             ("So do I. And you?", "So do I. And you?"),
             ("e.g. this", "for example this"),
             ("Wait... what?", "Wait, what?"),
