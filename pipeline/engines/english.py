@@ -28,7 +28,7 @@ def read_out(text: str, *, day_first: bool) -> str:
     return _powers(_units(_years(_parts(_times(_ranges(text))))))
 
 
-_ENDS = re.compile(rf"[\"'”’)\]]*(?:\s*\Z|\s+(?:{_any(words.OPENERS)})\b)")
+_ENDS = re.compile(rf"[\"'”’)\]]*(?:\s*\Z|\s+(?:{_any(words.OPENERS)})\b(?!\.))")
 _POINTED = {**words.NEVER_LAST, **words.SHORT}
 _ABBREVIATION = re.compile(rf"(?<![\w.])({_any(_POINTED)})\.(?![A-Za-z\d])")
 _UNPOINTED = re.compile(rf"\b(?:M[st](?= [A-Z])|(?:{_any(words.UNPOINTED)})\b)")

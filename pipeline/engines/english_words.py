@@ -23,17 +23,19 @@ SHORT: Mapping[str, str] = {
 """With a point that may end one, too."""
 UNPOINTED: Mapping[str, str] = {
     "vs": "versus", "World War I": "World War 1", "WWI": "World War 1", "WWII": "World War 2",
-    "CO2": "C O 2", "CO₂": "C O 2",
+    "CO2": "C O 2", "CO₂": "C O 2", "ACL": "A.C.L", "EPA": "E.P.A", "ETA": "E.T.A",
+    "FAQ": "F.A.Q", "FAQs": "F.A Q's",
 }  # fmt: skip
+"""As they stand -> said; "A" by itself would be the article."""
 ROADS: Mapping[str, str] = {
     "St": "Street", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road", "Dr": "Drive", "Ln": "Lane",
     "Ct": "Court", "Pkwy": "Parkway",
 }  # fmt: skip
 """Behind a name, with a point or without."""
 SPELT = frozenset((
-    "ACL", "EPA", "ETA", "ETF", "EV", "FAQ", "IMF", "IPO", "IQ", "LED", "NIH", "NYC", "UFC", "USPS",
+    "ETF", "EV", "IMF", "IPO", "IQ", "LED", "NIH", "NYC", "UFC", "USPS",
 ))  # fmt: skip
-"""What espeak reads as a word, or as "ick"; these letters are said one by one."""
+"""What espeak reads as a word, IQ as "ick"."""
 OPENERS = frozenset((
     "A", "After", "Also", "And", "As", "At", "Because", "Before", "But", "Did", "Do", "Does", "For",
     "From", "He", "Her", "Here", "His", "How", "However", "I", "If", "In", "Is", "It", "Its", "My",

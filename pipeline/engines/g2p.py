@@ -39,7 +39,7 @@ _NONE = re.compile(r"(?!)")
 
 # What a language model uses to mark up its text is not a word: *bold*, `code`, # heading.
 _MARKUP = re.compile(r"(?<!\w)[*_`~|]+|[*_`~|]+(?!\w)|(?<!\S)#+(?!\S)")
-_POINTED = re.compile(rf"\b([A-Z][\w.]*)\.(?=\s+(?!(?:{'|'.join(OPENERS)})\b)\w)")
+_POINTED = re.compile(rf"\b([A-Z][\w.]*)\.(?=\s+(?!(?:{'|'.join(OPENERS)})\b(?!\.))\w)")
 _SPACES = re.compile(r"\s+")
 _SIGN = re.compile(r"[^\w\s]|_")
 _MOST_SIGNS = 16
@@ -87,6 +87,9 @@ _RUN_ON = re.compile(
 )
 """Two English words that espeak makes one of: "of the", "was a", "could have". Apart again, each
 has a time of its own (`TimesWords`)."""
+
+_LETTER_A = re.compile(r"(?<=[\w)] )A(?= [a-z\d]| [A-Z]\b)|(?<=\b[A-Z] )A(?= )|\bA(?= A\b)")
+"""In an English sentence, where espeak takes it for the article: "vitamin A is", "J A Smith"."""
 
 _SPELLING = {"en-us": _ENGLISH | _AMERICAN, "en-gb": _ENGLISH | _BRITISH}
 
@@ -152,6 +155,8 @@ def phonemes(text: str, language: str) -> str:
 
 
 def _raw(words: str, language: str) -> str:
+    if language in _SPELLING:
+        words = _LETTER_A.sub("A-", words)  # with a hyphen it is the letter
     parts = _MARKS.split(words)
     parts[::2] = (_unmarked(part, _backend(language)) for part in parts[::2])
     raw = "".join(parts)

@@ -23,6 +23,9 @@ def test_a_diphthong_and_an_affricate_are_one_sign() -> None:
     [
         ("en-us", "he lives in a house", "hi lˈɪvz ɪn ə hˈWs"),  # "a" is no letter
         ("en-us", "to record a record", "tə ɹᵻkˈɔɹd ə ɹˈɛkəɹd"),
+        ("en-us", "vitamin A is", "vˈIɾəmɪn ˈA ɪz"),
+        ("en-us", "J. A. Smith", "ʤˈA ˈA smˈɪθ"),
+        ("en-us", "A dog is A Good Dog", "ə dˈɑɡ ɪz ə ɡˈʊd dˈɑɡ"),
         ("en-us", '"A dog," he said.', '"ə dˈɑɡ," hi sˈɛd.'),
         ("fr-fr", "les amis", "lez amˈi"),
     ],

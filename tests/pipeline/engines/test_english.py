@@ -74,7 +74,7 @@ from pipeline.engines.english import read_out
         ("e.g. this, etc., i.e. no, etc.", "for example this, et cetera, that is no, et cetera."),
         ("in the U.S. or the U.K.", "in the U.S or the U.K."),
         ("the U.S. It is, etc. Then", "the U.S. It is, et cetera. Then"),
-        ("L.A. is, CO2, my IQ, EVs", "L.A is, C O 2, my I Q, E V's"),
+        ("L.A. is, CO2, my IQ, EVs, FAQs", "L.A is, C O 2, my I Q, E V's, F.A Q's"),
         ("Fig. 3, pp. 4-5, (c. 1500)", "figure 3, pages 4 to 5, (circa 15 hundred)"),
         ("Mon-Fri, Jan.–Mar., Mary-Jane", "Monday to Friday, January to March, Mary-Jane"),
         ("Jan 5th, 5 Dec 2024, 1st Feb.", "January 5th, 5 December 2024, 1st February."),
@@ -108,6 +108,7 @@ def test_the_british_name_the_day_first() -> None:
         ("Dr. Smith", "dˈɑktəɹ smˈɪθ", "."),  # no pause
         ("the U.S. is", "jˌuˈɛs ɪz", "."),
         ("Henry VIII", "ðɪ ˈAtθ", "ɹˌOmən"),
+        ("the FAQs are", "ˌɛfˈA kjˈuz", "fæk"),
         ("an M.A.", "ˌɛmˈA.", "mɑ"),  # not "ma"
         ("I got a C. He did.", "sˈi. hi", "sˈi hi"),
     ],
