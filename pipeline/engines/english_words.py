@@ -24,7 +24,8 @@ SHORT: Mapping[str, str] = {
 UNPOINTED: Mapping[str, str] = {
     "vs": "versus", "World War I": "World War 1", "WWI": "World War 1", "WWII": "World War 2",
     "CO2": "C O 2", "CO₂": "C O 2", "ACL": "A.C.L", "EPA": "E.P.A", "ETA": "E.T.A",
-    "FAQ": "F.A.Q", "FAQs": "F.A Q's",
+    "FAQ": "F.A.Q", "FAQs": "F.A Q's", "CAD": "cad", "LAN": "lan", "PIN": "pin", "RAM": "ram",
+    "ROM": "rom", "SIM": "sim", "TED": "Ted", "WAN": "wan", "ZIP": "zip",
 }  # fmt: skip
 """As they stand -> said; "A" by itself would be the article."""
 ROADS: Mapping[str, str] = {
@@ -33,9 +34,10 @@ ROADS: Mapping[str, str] = {
 }  # fmt: skip
 """Behind a name, with a point or without."""
 SPELT = frozenset((
-    "ETF", "EV", "IMF", "IPO", "IQ", "LED", "NIH", "NYC", "UFC", "USPS",
+    "ETF", "EV", "IMF", "IPO", "IQ", "LED", "NIH", "NYC", "UFC", "UPS", "USPS",
 ))  # fmt: skip
-"""What espeak reads as a word, IQ as "ick"."""
+"""What espeak reads as a word, IQ as "ick", in a short clause. (Of the others it spells those of
+three letters in a longer one: RAM is in `UNPOINTED`.)"""
 OPENERS = frozenset((
     "A", "After", "Also", "And", "As", "At", "Because", "Before", "But", "Did", "Do", "Does", "For",
     "From", "He", "Her", "Here", "His", "How", "However", "I", "If", "In", "Is", "It", "Its", "My",

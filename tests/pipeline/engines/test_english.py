@@ -108,6 +108,7 @@ def test_the_british_name_the_day_first() -> None:
         ("Dr. Smith", "dˈɑktəɹ smˈɪθ", "."),  # no pause
         ("the U.S. is", "jˌuˈɛs ɪz", "."),
         ("Henry VIII", "ðɪ ˈAtθ", "ɹˌOmən"),
+        ("16 GB of RAM, no less", "ʌv ɹˈæm", "ˌAˈɛm"),
         ("the FAQs are", "ˌɛfˈA kjˈuz", "fæk"),
         ("an M.A.", "ˌɛmˈA.", "mɑ"),  # not "ma"
         ("I got a C. He did.", "sˈi. hi", "sˈi hi"),
