@@ -41,10 +41,11 @@ _NONE = re.compile(r"(?!)")
 _MARKUP = re.compile(r"(?<!\w)[*_`~|]+|[*_`~|]+(?!\w)|(?<!\S)#+(?!\S)")
 _POINTED = re.compile(rf"\b([A-Z][\w.]*)\.(?=\s+(?!(?:{'|'.join(OPENERS)})\b(?!\.))\w)")
 _SPACES = re.compile(r"\s+")
-_SIGN = re.compile(r"[^\w\s]|_")
+_SIGN = re.compile(r"(?!(?<=\d)[.,:]\d)[^\w\s]|_")
 _MOST_SIGNS = 16
-"""Besides the marks of a sentence; more than an address has. Of "A.+A.+" or "s's's" without end
-espeak writes past a buffer of its own, and the process ends. Such crowds are not read."""
+"""Besides the marks of a sentence and of a number; more than an address has. Of "A.+A.+" or
+"s's's" without end espeak writes past a buffer of its own, and the process ends. Such crowds are
+not read."""
 _JOINERS = "\u200c\u200d"  # they shape letters in Hindi
 
 # espeak (with "^" as the tie between two signs of one sound) to the alphabet that Kokoro was

@@ -142,6 +142,11 @@ def test_a_word_without_end_ends_no_process(unit: str, language: str) -> None:
     assert g2p.phonemes(unit * 2000, language)
 
 
+def test_many_numbers_are_no_crowd_of_signs() -> None:
+    text = ", ".join(f"{n}.5" for n in range(20))
+    assert g2p.speakable(text, "en-us") == text
+
+
 @given(st.text(max_size=60))
 def test_any_text_gives_signs_that_the_model_knows(text: str) -> None:
     assert set(g2p.phonemes(text, "en-us")) <= set(g2p.TOKENS)
