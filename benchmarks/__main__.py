@@ -20,6 +20,7 @@ from benchmarks import (
     interjections,
     latency,
     page,
+    phonemes,
     pool,
     speech,
     throughput,
@@ -54,6 +55,7 @@ ALONE: dict[str, Callable[..., dict[str, object]]] = {
     "speech": speech.main,
     "throughput": throughput.main,
     "instances": instances.main,
+    "phonemes": phonemes.main,
 }
 """These need no server, or start their own."""
 

@@ -32,7 +32,7 @@
     │   │   ├── LlmStalled       no token came in time
     │   │   └── PromptRefused    no backend would take this prompt: asking again is no use
     │   ├── TtsFailed
-    │   │   └── Unspeakable      this text has nothing to voice: skip it, go on with the next
+    │   │   └── Unspeakable      this text cannot be voiced: skip it, go on with the next
     │   └── GpuOutOfMemory
     ├── StoreFailed              what should be kept could not be written, or read
     │   └── StoreAway            for now: it cannot be reached
@@ -191,7 +191,8 @@ class TtsFailed(EngineError):
 
 
 class Unspeakable(TtsFailed):
-    """A text with nothing in it to voice (only symbols, say)."""
+    """A text that cannot be voiced: there is nothing to voice in it (only symbols, say), or what
+    reads it does not survive it."""
 
 
 class GpuOutOfMemory(EngineError):

@@ -1,21 +1,16 @@
-"""Text to Kokoro's phonemes, through espeak-ng; Japanese and Mandarin through `g2p_east`. One lock
-for the whole process: espeak's state is global, and concurrent calls corrupt each other without an
-error."""
+"""Text to Kokoro's phonemes, through espeak-ng; Japanese and Mandarin through `g2p_east`."""
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 import unicodedata
 
-import espeakng_loader
 from kokoro_onnx.config import DEFAULT_VOCAB
-from phonemizer.backend import EspeakBackend
-from phonemizer.backend.espeak.wrapper import EspeakWrapper
 
 from pipeline.engines import g2p_east
 from pipeline.engines.english_words import OPENERS
+from pipeline.engines.espeak import Espeak, bundled
 from pipeline.engines.plain_forms import plain_forms
 from pipeline.engines.signs import spoken_signs
 from pipeline.marks import Verdict, verdict_on
@@ -23,19 +18,19 @@ from pipeline.marks import Verdict, verdict_on
 TOKENS: dict[str, int] = dict(DEFAULT_VOCAB)
 """Kokoro v1.0's alphabet: a phoneme, stress, punctuation mark or space -> its token."""
 
-_lock = threading.Lock()
-_backends: dict[str, EspeakBackend] = {}
-"""A backend per language, kept: making one costs 10 to 40 ms, using one 0.2 ms."""
+ESPEAK = Espeak("espeak-ng", bundled)
+ESPEAK_VOICES = {"en-gb": "gmw/en", "fr-fr": "roa/fr"}
+"""espeak's files of voices, where they have another name than the language."""
 
-_quiet = logging.getLogger(__name__)
-# It warns of every word that it voices in another language, and quotes what people said.
-_quiet.setLevel(logging.CRITICAL)
+_east_lock = threading.Lock()
 
 _MARK = r";:,.!?¡¿—…\"«»“”(){}\[\]"
 # A mark counts only at the edge of a word, so that "3.14", "10:30", "U.S.A." and "example.com"
 # reach espeak whole and are read as they should be.
 _MARKS = re.compile(rf"([{_MARK}]+(?=\s|$)|(?<![^\s])[{_MARK}]+)")
-_NONE = re.compile(r"(?!)")
+
+_FLAG = re.compile(r"\([^()]*\)")
+"""In what espeak gives: "(^e^n)", before a word that it reads as another language's."""
 
 # What a language model uses to mark up its text is not a word: *bold*, `code`, # heading.
 _MARKUP = re.compile(r"(?<!\w)[*_`~|]+|[*_`~|]+(?!\w)|(?<!\S)#+(?!\S)")
@@ -44,8 +39,7 @@ _SPACES = re.compile(r"\s+")
 _SIGN = re.compile(r"(?!(?<=\d)[.,:]\d)[^\w\s]|_")
 _MOST_SIGNS = 16
 """Besides the marks of a sentence and of a number; more than an address has. Of "A.+A.+" or
-"s's's" without end espeak writes past a buffer of its own, and the process ends. Such crowds are
-not read."""
+"s's's" without end espeak writes past a buffer of its own, and ends. Such crowds are not read."""
 _JOINERS = "\u200c\u200d"  # they shape letters in Hindi
 
 # espeak (with "^" as the tie between two signs of one sound) to the alphabet that Kokoro was
@@ -139,18 +133,18 @@ def phonemes(text: str, language: str) -> str:
     """What Kokoro is given for a text: signs of `TOKENS` only; "" when nothing in it is voiced.
 
     `language` is espeak's name of it, such as "en-us" or "fr-fr"; "ja" and "zh" want packages of
-    their own (`g2p_east.is_here`). Blocks, for 0.2 ms as a rule; safe from any thread.
+    their own (`g2p_east.is_here`). Blocks, for 0.2 ms as a rule; safe from any thread. Raises
+    `Unspeakable` for a text that espeak does not survive.
     """
     words = speakable(text, language)
     if not words:
         return ""
     if language in g2p_east.PACKAGES:
         read = g2p_east.reader(language)  # its dictionary is read while others speak
-        with _lock:
+        with _east_lock:
             raw = _east(words, read)
     else:
-        with _lock:
-            raw = _raw(words, language)
+        raw = _raw(words, language)
     kept = "".join(sign for sign in _SPACES.sub(" ", raw) if sign in TOKENS).strip()
     return kept if any(map(str.isalpha, kept)) else ""
 
@@ -158,8 +152,10 @@ def phonemes(text: str, language: str) -> str:
 def _raw(words: str, language: str) -> str:
     if language in _SPELLING:
         words = _LETTER_A.sub("A-", words)  # with a hyphen it is the letter
+    # What is between two marks is read at once: a word alone is stressed, and "a" a letter.
     parts = _MARKS.split(words)
-    parts[::2] = (_unmarked(part, _backend(language)) for part in parts[::2])
+    said = ESPEAK.read(ESPEAK_VOICES.get(language, language), [part.strip() for part in parts[::2]])
+    parts[::2] = map(_between_marks, parts[::2], said)
     raw = "".join(parts)
     spelling = _EVERYWHERE | _SPELLING.get(language, {})
     for sound in sorted(spelling, key=len, reverse=True):
@@ -167,11 +163,9 @@ def _raw(words: str, language: str) -> str:
     return _RUN_ON.sub(r"\1 \2", raw) if language in _SPELLING else raw
 
 
-def _unmarked(part: str, backend: EspeakBackend) -> str:
-    """What is between two marks, at once: a word alone is stressed, and "a" a letter. phonemizer
-    itself parts words at each space, and "3.14." at its first point."""
-    words = part.strip()
-    return part.replace(words, "".join(backend.phonemize([words], strip=True))) if words else part
+def _between_marks(written: str, said: str) -> str:
+    words = written.strip()
+    return written.replace(words, _FLAG.sub("", said).strip()) if words else written
 
 
 def _east(words: str, read: g2p_east.Reader) -> str:
@@ -181,22 +175,6 @@ def _east(words: str, read: g2p_east.Reader) -> str:
         said += (read(words[at : latin.start()]), _raw(latin.group(), "en-us"))
         at = latin.end()
     return " ".join((*said, read(words[at:])))
-
-
-def _backend(language: str) -> EspeakBackend:
-    if not _backends:
-        EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
-        EspeakWrapper.set_library(espeakng_loader.get_library_path())
-    if language not in _backends:
-        _backends[language] = EspeakBackend(
-            language,
-            punctuation_marks=_NONE,
-            with_stress=True,
-            tie="^",
-            language_switch="remove-flags",
-            logger=_quiet,
-        )
-    return _backends[language]
 
 
 def pieces(text: str, longest: int) -> list[str]:

@@ -114,7 +114,9 @@ def phonemes_of(text: str, language: str) -> str:
     """Raises `Unspeakable` when nothing in the text is voiced. Blocks, for 0.2 ms as a rule."""
     try:
         found = g2p.phonemes(text, language)
-    except Exception as error:  # phonemizer raises RuntimeError, IndexError and others
+    except TtsFailed:
+        raise
+    except Exception as error:  # the readers of Japanese and Mandarin raise what they like
         raise TtsFailed("This text could not be turned into sounds.") from error
     if not found:
         raise Unspeakable("There is nothing in this text to say.")

@@ -1,24 +1,26 @@
 """Piper on onnxruntime: clauses to speech at 22,050 Hz, at a fifth of Kokoro's cost or less.
 
-Text becomes phonemes through piper-tts (GPL-3.0), an optional extra that is imported when this
-engine is started and not before; the model is run by us. Phonemes may stand in the text themselves,
-in doubled brackets: `[[həlˈoʊ]]`.
+Text becomes phonemes through piper-tts (GPL-3.0), an optional extra that is imported in a process
+of its own (`espeak.py`); the model is run by us. Phonemes may stand in the text themselves, in
+doubled brackets: `[[həlˈoʊ]]`.
 """
 
 from __future__ import annotations
 
 import re
-import threading
+import sys
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import structlog
 
 from pipeline.engines import g2p
+from pipeline.engines.espeak import Espeak
 from pipeline.engines.idle import Idle
 from pipeline.engines.piper_voices import LoadedVoice, VoiceFile, find_voices
 from pipeline.engines.ports import EngineInfo, Float32, SpeechRequest, Stop, Voice
@@ -45,11 +47,8 @@ SLOWEST, FASTEST = 0.5, 2.0
 """A request past them gets the nearest. Of 207 words Whisper base got 5% wrong at speed 1, 6% at
 1.5, 11% at 2 and 17% at 2.5."""
 
-_espeak = threading.Lock()
-"""piper-tts brings an espeak-ng of its own, apart from that of `g2p`; its state, too, is global."""
-
-Phonemizer = Callable[[str, str], str]
-"""A language's name in espeak and a text, to phonemes; not to be called twice at once."""
+_espeak = Espeak("piper", lambda: sys.path)
+"""piper-tts brings an espeak-ng of its own, apart from that of `g2p`."""
 
 # What espeak reads without a pause, and a person with one.
 _PAUSES = re.compile(r"\s*(?:\.{2,}|…|—|\s[-–]{1,2}(?=\s))\s*")
@@ -69,7 +68,6 @@ class PiperSynthesizer:
         self._same = same
         self._intra_op_threads = threads
         self._worker = EngineThreads("piper", 1)
-        self._phonemize: Phonemizer | None = None
         self._files: dict[str, VoiceFile] = {}
         self._loaded: OrderedDict[str, LoadedVoice] = OrderedDict()
         """Only the worker's thread touches it: none is loaded twice."""
@@ -102,7 +100,11 @@ class PiperSynthesizer:
         )  # fmt: skip
 
     def _load(self) -> None:
-        self._phonemize = _phonemizer()
+        if find_spec("piper") is None:
+            raise StartError(
+                "ANTIPHON_TTS_ENGINE=piper needs the package piper-tts: "
+                "run `make setup EXTRAS=piper`"
+            )
         files = find_voices(self._models_dir)
         if not files:
             locate(self._models_dir, MODEL)  # which says what is missing, and the mend
@@ -119,7 +121,7 @@ class PiperSynthesizer:
         self._idle.stop()
         await self._worker.close()
         self._loaded.clear()
-        self._phonemize = None
+        self._files.clear()
 
     async def synthesize(self, request: SpeechRequest, stop: Stop) -> AsyncIterator[Float32]:
         """Voice a clause: one chunk, or several when it is longer than 200 phonemes."""
@@ -146,7 +148,7 @@ class PiperSynthesizer:
 
     def _phonemes(self, text: str, voice: str = VOICE.name) -> str:
         """A text's phonemes, with those that stand in it as they are."""
-        if self._phonemize is None:
+        if voice not in self._files:
             raise TtsFailed("The speech model is not loaded.")
         parts = _LOCKED.split(text)  # text, phonemes, text, ...
         said = [
@@ -161,13 +163,8 @@ class PiperSynthesizer:
     def _read(self, text: str, voice: str) -> str:
         language = self._files[voice].espeak
         words = readable(text, language)
-        if self._phonemize is None or not any(map(str.isalnum, words)):
-            return ""  # espeak would name the marks
-        try:
-            with _espeak:
-                return self._phonemize(language, words)
-        except Exception as error:  # espeak's bridge raises RuntimeError, ValueError and others
-            raise TtsFailed("This text could not be turned into sounds.") from error
+        # Of a text without a letter or a digit espeak would name the marks.
+        return _espeak.read(language, [words])[0] if any(map(str.isalnum, words)) else ""
 
     def _render(self, voice: str, piece: str, speed: float) -> Float32:
         """One run of the model: phonemes -> samples, shape (n,)."""
@@ -207,25 +204,6 @@ class PiperSynthesizer:
 def readable(text: str, language: str) -> str:
     """The text as espeak reads it best: no markup or emoji, a comma where a person would pause."""
     return _PAUSES.sub(", ", g2p.speakable(text, language)).lstrip(" ,").rstrip()
-
-
-def _phonemizer() -> Phonemizer:
-    """Raises `StartError` with the mend when piper-tts is not here."""
-    try:
-        from piper.phonemize_espeak import EspeakPhonemizer
-    except ImportError as error:
-        raise StartError(
-            f"ANTIPHON_TTS_ENGINE=piper needs the package piper-tts ({error}): "
-            "run `make setup EXTRAS=piper`"
-        ) from None
-    with _espeak:
-        espeak = EspeakPhonemizer()
-
-    def phonemize(language: str, text: str) -> str:
-        sentences = espeak.phonemize(language, text)
-        return " ".join("".join(signs) for signs in sentences if signs)
-
-    return phonemize
 
 
 def _pause(speed: float) -> Float32:

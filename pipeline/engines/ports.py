@@ -303,7 +303,8 @@ class Synthesizer(Engine, Protocol):
 
     Chunks are finite float32 at `rate_hz`, peak at most 1.0, with the silence that the model adds
     before and after the words trimmed to a natural remainder. Raises `Unspeakable` when the text
-    has nothing to voice, `NotFound` for an unknown voice, `TtsFailed`, or `GpuOutOfMemory`.
+    cannot be voiced (only symbols, say), `NotFound` for an unknown voice, `TtsFailed`, or
+    `GpuOutOfMemory`.
     """
 
     @property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 import httpx
@@ -102,3 +104,21 @@ async def test_a_language_can_be_named_and_an_unknown_one_is_refused(
         for language, status in (("en", 200), ("fr", 200), ("pt-BR", 200), ("tlh", 400)):
             answer = await http.post(SPEECH, json={"input": "Hello.", "language": language})
             assert answer.status_code == status, answer.text
+
+
+def espeak_of(server: ServerProcess) -> int:
+    """The process in which the server has espeak read."""
+    for task in Path(f"/proc/{server.pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if b"espeak_child.py" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    raise AssertionError("it has none")
+
+
+async def test_that_espeak_was_killed_is_not_noticed(real_server: ServerProcess) -> None:
+    async with asking(real_server) as http:
+        before = await ask(http, ROW[0], "af_heart")
+        os.kill(espeak_of(real_server), signal.SIGKILL)
+        after = await ask(http, ROW[0], "af_heart")
+        assert (await http.get("/readyz")).status_code == 200
+    assert after.pcm == before.pcm
