@@ -8,6 +8,7 @@ each other without an error.
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import socket
 import subprocess
@@ -20,7 +21,7 @@ import espeakng_loader
 import msgspec
 import structlog
 
-from pipeline.errors import TtsFailed, Unspeakable
+from pipeline.errors import AtCapacity, Unspeakable
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +33,18 @@ business."""
 START_S = 60.0
 """Until it can read; with a cold disk and both cores busy Piper's takes some seconds."""
 READ_S = 3.0
-"""For one text. Ten thousand signs take it under 0.1 s; past this it hangs."""
+"""For the texts of one call. Ten thousand signs take it under 0.1 s; past this it hangs."""
 ATTEMPTS = 2
 """The harm may have been done by a text before: this one is read again, in a new process."""
+MOST_CALLS = 10_000
+"""Of one process: each change of the language costs it 1.4 kB (Piper's: each text 3) for good."""
+
+_NO_ROOM = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_PLAIN = "a"
+
+
+class EspeakFailed(RuntimeError):
+    """It cannot be started, reads nothing at all, or does not know the language."""
 
 
 def bundled() -> tuple[str, str]:
@@ -43,7 +53,8 @@ def bundled() -> tuple[str, str]:
 
 
 class Espeak:
-    """One process, started when the first text comes, and again after it has ended."""
+    """One process, started when the first text comes, and again after it has ended. To be kept
+    for good."""
 
     def __init__(self, reader: str, where: Callable[[], Sequence[str]]) -> None:
         """`reader`: one of `espeak_child.READERS`; `where`: what that one is told, asked for at
@@ -52,6 +63,7 @@ class Espeak:
         self._where = where
         self._lock = threading.Lock()
         self._process: _Process | None = None
+        atexit.register(self._at_exit)
 
     @property
     def pid(self) -> int | None:
@@ -62,25 +74,22 @@ class Espeak:
     def read(self, language: str, texts: Sequence[str]) -> list[str]:
         """What espeak makes of each text, in IPA. `language`: as espeak calls it.
 
-        Blocks: under 1 ms as a rule, some 30 ms at the first call. Safe from any thread. Raises
-        `Unspeakable` for a text that it does not survive, `TtsFailed` when it cannot be started or
-        does not know the language.
+        Blocks: under 1 ms as a rule; when it has to be started 30 ms, Piper's 140. Safe from any
+        thread. Raises `Unspeakable` for what it does not survive, `EspeakFailed` for what is no
+        fault of the texts, and `AtCapacity` when the machine has no room for a process just now.
         """
-        asked = msgspec.json.encode((language, texts)) + b"\n"
         with self._lock:
             for _ in range(ATTEMPTS):
-                process = self._running()
                 try:
-                    answer = process.ask(asked, READ_S)
-                except OSError as error:  # it has ended, or hangs
-                    status = self._end()
-                    why = type(error).__name__
-                    log.warning("espeak_ended", reader=self._reader, why=why, status=status)
-                except BaseException:  # what it may say yet is nobody's answer
-                    self._end()
-                    raise
-                else:
-                    return answer
+                    return self._ask(language, texts)
+                except TimeoutError:
+                    break  # the others have waited long enough
+                except OSError:
+                    continue
+            try:
+                self._ask(language, [_PLAIN])
+            except OSError as error:
+                raise EspeakFailed("espeak-ng ends at every text") from error
         raise Unspeakable("There is something in this text that cannot be turned into sounds.")
 
     def end(self) -> None:
@@ -88,14 +97,35 @@ class Espeak:
         with self._lock:
             self._end()
 
+    def _ask(self, language: str, texts: Sequence[str]) -> list[str]:
+        """Raises `OSError` when it has ended, or hangs; then it is gone."""
+        process = self._running()
+        try:
+            return process.ask((language, texts), READ_S)
+        except OSError as error:
+            status = self._end()
+            why = type(error).__name__
+            log.warning("espeak_ended", reader=self._reader, why=why, status=status)
+            raise
+        except EspeakFailed:
+            raise
+        except BaseException:  # what it may say yet is nobody's answer
+            self._end()
+            raise
+
     def _running(self) -> _Process:
+        if self._process is not None and self._process.calls >= MOST_CALLS:
+            self._end()
         if self._process is None:
             try:
                 self._process = _Process(self._reader, self._where())
-                self._process.ask(b"", START_S)
+                self._process.hear(START_S)
             except OSError as error:
                 self._end()
-                raise TtsFailed(f"espeak-ng cannot be started: {error}") from error
+                log.warning("espeak_not_started", reader=self._reader, error=str(error))
+                if error.errno in _NO_ROOM:
+                    raise AtCapacity("The server has no room for this just now.") from error
+                raise EspeakFailed(f"espeak-ng cannot be started: {error}") from error
             except BaseException:
                 self._end()
                 raise
@@ -105,6 +135,12 @@ class Espeak:
         process, self._process = self._process, None
         return process.end() if process is not None else None
 
+    def _at_exit(self) -> None:
+        if (process := self._process) is not None:
+            process.kill()  # whoever waits for its answer, and holds the lock, learns it by that
+            if self._lock.acquire(timeout=1):
+                process.hang_up()
+
 
 class _Answer(msgspec.Struct):
     said: list[str] = []
@@ -113,6 +149,7 @@ class _Answer(msgspec.Struct):
 
 class _Process:
     def __init__(self, reader: str, where: Sequence[str]) -> None:
+        self.calls = 0
         self._line, theirs = socket.socketpair()
         self._answers = self._line.makefile("rb")
         try:
@@ -124,39 +161,42 @@ class _Process:
                 env={name: os.environ[name] for name in _INHERITED if name in os.environ},
                 start_new_session=True,  # Ctrl-C is the server's, which speaks on while it drains
             )
-        except OSError:
-            self._hang_up()
+        except BaseException:
+            self.hang_up()
             raise
         finally:
             theirs.close()
         self.pid = self._child.pid
-        atexit.register(self._kill)
 
-    def ask(self, line: bytes, longest_s: float) -> list[str]:
-        """Raises `OSError` when it has ended, or says nothing in so long; `TtsFailed` for what it
-        cannot read."""
+    def ask(self, what: tuple[str, Sequence[str]], longest_s: float) -> list[str]:
+        """Raises as `hear` does."""
+        self.calls += 1
         self._line.settimeout(longest_s)
-        self._line.sendall(line)
+        self._line.sendall(msgspec.json.encode(what) + b"\n")
+        return self.hear(longest_s)
+
+    def hear(self, longest_s: float) -> list[str]:
+        """Raises `OSError` when it has ended, or says nothing in so long; `EspeakFailed` with the
+        reason that it gives."""
+        self._line.settimeout(longest_s)
         heard = self._answers.readline()
         if not heard.endswith(b"\n"):
             raise ConnectionError("the process has ended")
         answer = msgspec.json.decode(heard, type=_Answer)
         if answer.error:
-            raise TtsFailed(f"espeak-ng: {answer.error}")
+            raise EspeakFailed(f"espeak-ng: {answer.error}")
         return answer.said
 
     def end(self) -> int:
         """The exit status, as `subprocess` has it: -6 was an abort of its own."""
-        atexit.unregister(self._kill)
-        status = self._kill()
-        self._hang_up()
+        status = self.kill()
+        self.hang_up()
         return status
 
-    def _kill(self) -> int:
-        # No more than this as Python ends: whoever waits for an answer holds the lock.
+    def kill(self) -> int:
         self._child.kill()
         return self._child.wait()
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
         self._answers.close()
         self._line.close()

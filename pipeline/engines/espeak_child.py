@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable
 from typing import BinaryIO
@@ -20,8 +21,11 @@ Reader = Callable[[str, str], str]
 
 # Of espeak-ng's speak_lib.h: no sound device is wanted, text is UTF-8, sounds are IPA with a tie
 # between two signs of one sound.
-_NO_PLAYBACK, _UTF8, _IPA, _TIED = 2, 1, 0x02, 0x80
+_NO_PLAYBACK, _DO_NOT_EXIT, _UTF8, _IPA, _TIED = 2, 0x8000, 1, 0x02, 0x80
 TIE = "^"
+
+LONGEST_S = 10
+"""For one text, whoever waits for it; it ends then."""
 
 
 def espeak_ng(library: str, data: str) -> Reader:
@@ -33,7 +37,7 @@ def espeak_ng(library: str, data: str) -> Reader:
         ctypes.c_int,
         ctypes.c_int,
     ]
-    if espeak.espeak_Initialize(_NO_PLAYBACK, 0, os.fsencode(data), 0) < 0:
+    if espeak.espeak_Initialize(_NO_PLAYBACK, 0, os.fsencode(data), _DO_NOT_EXIT) <= 0:
         raise RuntimeError(f"espeak-ng found no voices in {data}")
 
     spoken = ""
@@ -75,7 +79,8 @@ READERS: dict[str, Callable[..., Reader]] = {"espeak-ng": espeak_ng, "piper": pi
 
 
 def main(reader: str, *where: str) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what people said is left on no disk
+    # What people said is left on no disk. One byte: with none a core could still go to a program.
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is no answer
     try:
@@ -93,8 +98,11 @@ def main(reader: str, *where: str) -> None:
 
 
 def _alone(read: Reader, language: str, text: str) -> str:
+    signal.alarm(LONGEST_S)  # who asked may be gone, and a library in a loop hears of nothing else
     read(language, "")  # of a text that ends in ".." espeak keeps a "dot" for the next one
-    return read(language, text)
+    said = read(language, text)
+    signal.alarm(0)
+    return said
 
 
 def _answer(answers: BinaryIO, answer: dict[str, object]) -> None:

@@ -245,7 +245,7 @@ class KokoroSynthesizer:
         """A batch of so many: on a device the longest that a reply's clauses get, to see what it
         takes; on a CPU, where it would only take time, short ones."""
         text = "Hello there, hello." if self._used_bytes() is None else LONGEST_CLAUSE
-        piece = phonemes_of(text, "en-us")
+        piece = g2p.phonemes(text, "en-us")
         style = style_of(blend_of(next(iter(self._styles)), self._styles), self._styles, len(piece))
         self._rendered([_clause(piece, style, 1.0)] * count)
 

@@ -13,7 +13,7 @@ from kokoro_onnx.trim import trim
 from pipeline.blends import Blend, read_blend
 from pipeline.engines import g2p, g2p_east
 from pipeline.engines.ports import Float32, SpeechRequest
-from pipeline.errors import NotFound, TtsFailed, Unspeakable
+from pipeline.errors import AntiphonError, NotFound, TtsFailed, Unspeakable
 
 VOICES = "kokoro-voices"
 
@@ -114,9 +114,9 @@ def phonemes_of(text: str, language: str) -> str:
     """Raises `Unspeakable` when nothing in the text is voiced. Blocks, for 0.2 ms as a rule."""
     try:
         found = g2p.phonemes(text, language)
-    except TtsFailed:
+    except AntiphonError:
         raise
-    except Exception as error:  # the readers of Japanese and Mandarin raise what they like
+    except Exception as error:  # espeak's, and whatever the readers of Japanese and Mandarin raise
         raise TtsFailed("This text could not be turned into sounds.") from error
     if not found:
         raise Unspeakable("There is nothing in this text to say.")

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import numpy as np
 import structlog
 
 from pipeline.engines import g2p
-from pipeline.engines.espeak import Espeak
+from pipeline.engines.espeak import Espeak, EspeakFailed
 from pipeline.engines.idle import Idle
 from pipeline.engines.piper_voices import LoadedVoice, VoiceFile, find_voices
 from pipeline.engines.ports import EngineInfo, Float32, SpeechRequest, Stop, Voice
@@ -100,7 +101,7 @@ class PiperSynthesizer:
         )  # fmt: skip
 
     def _load(self) -> None:
-        if find_spec("piper") is None:
+        if not _reads():
             raise StartError(
                 "ANTIPHON_TTS_ENGINE=piper needs the package piper-tts: "
                 "run `make setup EXTRAS=piper`"
@@ -113,8 +114,8 @@ class PiperSynthesizer:
         try:
             self._render(first, self._phonemes("Hello there, hello.", first), 1.0)
         except Exception as error:  # a file that is no voice, an espeak that does not load
-            path = self._files[first].path
-            raise StartError(f"The speech model {path} cannot be used: {error}") from error
+            path, why = self._files[first].path, error.__cause__ or error
+            raise StartError(f"The speech model {path} cannot be used: {why}") from error
 
     async def close(self) -> None:
         """End the thread and free the models."""
@@ -163,8 +164,12 @@ class PiperSynthesizer:
     def _read(self, text: str, voice: str) -> str:
         language = self._files[voice].espeak
         words = readable(text, language)
-        # Of a text without a letter or a digit espeak would name the marks.
-        return _espeak.read(language, [words])[0] if any(map(str.isalnum, words)) else ""
+        if not any(map(str.isalnum, words)):
+            return ""  # espeak would name the marks
+        try:
+            return _espeak.read(language, [words])[0]
+        except EspeakFailed as error:
+            raise TtsFailed("This text could not be turned into sounds.") from error
 
     def _render(self, voice: str, piece: str, speed: float) -> Float32:
         """One run of the model: phonemes -> samples, shape (n,)."""
@@ -204,6 +209,13 @@ class PiperSynthesizer:
 def readable(text: str, language: str) -> str:
     """The text as espeak reads it best: no markup or emoji, a comma where a person would pause."""
     return _PAUSES.sub(", ", g2p.speakable(text, language)).lstrip(" ,").rstrip()
+
+
+def _reads() -> bool:
+    """Whether piper-tts is here, without importing it."""
+    piper = find_spec("piper")
+    inside = piper.submodule_search_locations if piper is not None else None
+    return inside is not None and PathFinder.find_spec("piper.phonemize_espeak", inside) is not None
 
 
 def _pause(speed: float) -> Float32:

@@ -28,6 +28,7 @@ def test_a_diphthong_and_an_affricate_are_one_sign() -> None:
         ("en-us", "A dog is A Good Dog", "ə dˈɑɡ ɪz ə ɡˈʊd dˈɑɡ"),
         ("en-us", '"A dog," he said.', '"ə dˈɑɡ," hi sˈɛd.'),
         ("fr-fr", "les amis", "lez amˈi"),
+        ("hi", "यह एक computer है", "jˌəh ˈeːk kəmpjˈuːtə hɛː"),
     ],
 )
 def test_a_word_is_read_by_its_neighbours(language: str, text: str, said: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,13 +21,15 @@ from phonemizer.backend import EspeakBackend
 from phonemizer.backend.espeak.wrapper import EspeakWrapper
 from structlog.testing import capture_logs
 
-from pipeline.engines import espeak, g2p
-from pipeline.engines.espeak import Espeak, bundled
+from pipeline.engine_faults import is_fault
+from pipeline.engines import espeak, espeak_child, g2p
+from pipeline.engines.espeak import Espeak, EspeakFailed, bundled
 from pipeline.engines.kokoro_sound import phonemes_of
-from pipeline.errors import TtsFailed, Unspeakable
+from pipeline.errors import AtCapacity, TtsFailed, Unspeakable
 
 CHILD = """
-import json, os, sys, time
+import json, os, resource, sys, time
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 print(json.dumps({"said": []}), flush=True)
 for line in sys.stdin:
     said = []
@@ -43,7 +47,10 @@ for line in sys.stdin:
                 break
             case ["babble"]:
                 print("no JSON", flush=True)
+                print(json.dumps({"said": ["1 of nobody's"]}), flush=True)
                 break
+            case _ if os.path.exists("dying"):
+                os.abort()
         said.append(f"{os.getpid()} {text}")
     else:
         print(json.dumps({"said": said}), flush=True)
@@ -56,7 +63,8 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Espeak
     child = tmp_path / "child.py"
     child.write_text(CHILD)
     monkeypatch.setattr(espeak, "_CHILD", child)
-    monkeypatch.setattr(espeak, "READ_S", 1.0)
+    monkeypatch.setattr(espeak, "READ_S", 2.0)
+    monkeypatch.chdir(tmp_path)
     reader = Espeak("scripted", list)
     yield reader
     reader.end()
@@ -84,18 +92,21 @@ def open_files() -> int:
 
 
 @pytest.mark.parametrize(
-    ("text", "why", "status"),
-    [("die", "ConnectionError", -signal.SIGABRT), ("hang", "TimeoutError", -signal.SIGKILL)],
+    ("text", "why", "status", "times"),
+    [
+        ("die", "ConnectionError", -signal.SIGABRT, espeak.ATTEMPTS),
+        ("hang", "TimeoutError", -signal.SIGKILL, 1),
+    ],
 )
 def test_a_text_that_it_does_not_survive_is_left_out_and_the_next_is_read(
-    scripted: Espeak, text: str, why: str, status: int
+    scripted: Espeak, text: str, why: str, status: int, times: int
 ) -> None:
     say(scripted, "one")
     with capture_logs() as logs, pytest.raises(Unspeakable):
         scripted.read("en-us", ["fine", text])
     assert [(line["event"], line["why"], line["status"]) for line in logs] == [
         ("espeak_ended", why, status)
-    ] * espeak.ATTEMPTS
+    ] * times
     assert say(scripted, "two") == "two"
 
 
@@ -119,19 +130,70 @@ def test_one_that_can_be_started_no_more_says_so_and_starts_when_it_can(
     before = open_files()
     for broken in ("/nowhere/python", "/bin/false"):
         monkeypatch.setattr(sys, "executable", broken)
-        with pytest.raises(TtsFailed, match="cannot be started") as told:
+        with pytest.raises(EspeakFailed, match="cannot be started"):
             say(scripted, "one")
-        assert not isinstance(told.value, Unspeakable)
+    monkeypatch.setattr(sys, "executable", "no\0python")
+    with pytest.raises(ValueError, match="null byte"):
+        say(scripted, "one")
     assert open_files() == before
     monkeypatch.setattr(sys, "executable", python)
     assert say(scripted, "one") == "one"
 
 
-def test_what_it_refuses_is_an_error_of_the_engine(scripted: Espeak) -> None:
-    with pytest.raises(TtsFailed, match="no such language") as told:
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EMFILE])
+def test_no_room_for_a_process_is_no_fault_of_the_voice(
+    scripted: Espeak, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    before = open_files()
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", full)
+        with pytest.raises(AtCapacity) as told:
+            say(scripted, "one")
+    assert not is_fault(told.value)
+    assert open_files() == before
+    assert say(scripted, "one") == "one"
+
+
+def test_when_it_ends_at_every_text_it_is_not_the_texts_fault(
+    scripted: Espeak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dying").touch()
+    with pytest.raises(EspeakFailed, match="every text"):
+        say(scripted, "one")
+    monkeypatch.setattr(g2p, "ESPEAK", scripted)
+    with pytest.raises(TtsFailed) as told:
+        phonemes_of("one", "en-us")
+    assert is_fault(told.value)
+    (tmp_path / "dying").unlink()
+    assert say(scripted, "one") == "one"
+
+
+def test_what_it_keeps_of_its_texts_does_not_grow_without_end(
+    scripted: Espeak, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(espeak, "MOST_CALLS", 3)
+    with capture_logs() as logs:
+        read = [scripted.read("en-us", [str(n)])[0].split() for n in range(7)]
+    assert [text for _, text in read] == [str(n) for n in range(7)]
+    assert len({process for process, _ in read}) == 3
+    assert logs == []
+
+
+def test_what_it_refuses_is_told_to_the_log_and_not_to_the_client(
+    scripted: Espeak, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(scripted, "one")
+    process = process_of(scripted)
+    with pytest.raises(EspeakFailed, match="no such language"):
         say(scripted, "refuse")
-    assert not isinstance(told.value, Unspeakable)
+    monkeypatch.setattr(g2p, "ESPEAK", scripted)
+    with pytest.raises(TtsFailed, match=r"^This text could not be turned into sounds\.$"):
+        phonemes_of("refuse", "en-us")
     assert say(scripted, "two") == "two"
+    assert process_of(scripted) == process
 
 
 def test_an_answer_that_is_none_is_given_to_nobody(scripted: Espeak) -> None:
@@ -177,9 +239,12 @@ g2p.phonemes("Hello.", "en-us")
 print(g2p.ESPEAK.pid, flush=True)
 {ending}
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    command = [sys.executable, "-X", "dev", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True)
     pid = int(done.stdout)
-    assert not done.stderr
+    assert "espeak.py" not in done.stderr
+    assert "unclosed" not in done.stderr
+    assert "still running" not in done.stderr
     deadline = time.monotonic() + 10
     while _runs(pid):
         assert time.monotonic() < deadline, "it outlives the server"
@@ -189,7 +254,7 @@ print(g2p.ESPEAK.pid, flush=True)
 def _runs(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"  # nobody reaps it here
 
@@ -202,6 +267,35 @@ def test_ctrl_c_is_not_for_it_nor_are_the_keys(
     pid = process_of(real)
     assert os.getsid(pid) == pid
     assert b"ANTIPHON" not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_what_people_said_is_left_nowhere(real: Espeak) -> None:
+    program = """
+from pipeline.engines.espeak import Espeak, bundled
+Espeak("espeak-ng", bundled).read("en-us", ["s'" * 220])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "Unspeakable" in done.stderr
+    assert "overflow" not in done.stderr  # what the C library says as it ends a process
+    real.read("en-us", ["Hello."])
+    limits = Path(f"/proc/{process_of(real)}/limits").read_text()
+    assert re.search(r"^Max core file size +1 +1 ", limits, re.M)
+
+
+def test_a_read_that_nobody_waits_for_ends_by_itself(tmp_path: Path) -> None:
+    """A library in a loop does not hear that its input has closed."""
+    source = Path(espeak_child.__file__).read_text()
+    child = tmp_path / "child.py"
+    child.write_text(
+        source.replace(f"LONGEST_S = {espeak_child.LONGEST_S}", "LONGEST_S = 1").replace(
+            "    return read\n", "    return lambda *_: ctypes.CDLL(None).pause()\n"
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", child, "espeak-ng", *bundled()],
+        input=b'["en-us", ["hello"]]\n', capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGALRM, done.stderr
 
 
 @pytest.mark.parametrize("text", ["s'" * 220, "a." * 2000, "A.+" * 320])
@@ -223,12 +317,18 @@ def test_a_clause_that_cannot_be_read_is_skipped_and_no_fault_of_the_engine(
 
 def test_a_missing_library_is_told() -> None:
     reader = Espeak("espeak-ng", lambda: ("/nowhere/libespeak-ng.so", "/nowhere"))
-    with pytest.raises(TtsFailed, match=r"/nowhere/libespeak-ng\.so"):
+    with pytest.raises(EspeakFailed, match=r"/nowhere/libespeak-ng\.so"):
+        reader.read("en-us", ["hello"])
+
+
+def test_missing_voices_are_told() -> None:
+    reader = Espeak("espeak-ng", lambda: (bundled()[0], "/nowhere"))
+    with pytest.raises(EspeakFailed, match="no voices in /nowhere"):
         reader.read("en-us", ["hello"])
 
 
 def test_an_unknown_language_is_told(real: Espeak) -> None:
-    with pytest.raises(TtsFailed, match="no language 'xx'"):
+    with pytest.raises(EspeakFailed, match="no language 'xx'"):
         real.read("xx", ["hello"])
 
 
