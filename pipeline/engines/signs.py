@@ -29,6 +29,12 @@ _SPACED_SIGN = re.compile(r"(?<=\d)\s+(?=[%‰])")
 _FRACTION = re.compile(r"(?<![\d.,:/-])(?:(\d{1,3}) )?(\d)/(\d{1,2})(?![\d/%]|[.,]\d)")
 """3/4, 1 1/2; no date with a year."""
 _PER_MILLE = re.compile(rf"({NUMBER})‰")
+_NO_QUANTITY = re.compile(r"(?<![\d.,¥$€£])(?:\d{11,}|0\d{9,})(?!\d|[.,]\d)", re.ASCII)
+"""Of a telephone, a card, an order: no commas, and many digits."""
+_PAST_ALL = re.compile(r"\d{17,}", re.ASCII)
+"""For this the readers have no names: Mandarin's says nothing of it."""
+_MYRIADS = re.compile(r"(?<![\d.])\d{9,16}", re.ASCII)
+"""Japanese's reader fails from ten digits on."""
 _BY_ONE = str.maketrans("0123456789", "零一二三四五六七八九")
 
 
@@ -77,6 +83,7 @@ def spoken_signs(text: str, language: str) -> str:
     if words is None:
         return text
     if primary in EAST:
+        text = _NO_QUANTITY.sub(_one_by_one, text)
         text = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text)
         text = _DATE.sub(lambda day: f"{day[1]}年{int(day[3])}月{int(day[4])}日", text)
     if primary == "en":
@@ -98,11 +105,26 @@ def spoken_signs(text: str, language: str) -> str:
 def _eastern_numbers(text: str, language: str) -> str:
     """10:30 is a time; what their readers make of the rest is said where it is mended."""
     text = _CLOCK.sub(lambda time: _clock(int(time[1]), int(time[2]), language), text)
+    text = _PAST_ALL.sub(_one_by_one, text)
     if language == "zh":
         # Of what is left between numbers this reader makes a minus: of a telephone number's, too.
         return _PER_MILLE.sub(r"千分之\1", _JOINED.sub(" ", _SPACED_SIGN.sub("", text)))
+    text = _MYRIADS.sub(_by_myriads, text)
     # A point ends a sentence for this reader; what is behind it is read digit by digit.
     return _DECIMAL.sub(lambda number: f"{number[1]}点{number[2].translate(_BY_ONE)}", text)
+
+
+def _one_by_one(number: re.Match[str]) -> str:
+    return number[0].translate(_BY_ONE)
+
+
+def _by_myriads(number: re.Match[str]) -> str:
+    """1400000000 as 14億."""
+    left, said = int(number[0]), ""
+    for unit in ("", "万", "億", "兆"):
+        left, group = divmod(left, 10_000)
+        said = f"{group}{unit}{said}" if group else said
+    return said or "0"
 
 
 def _clock(hour: int, minute: int, language: str) -> str:

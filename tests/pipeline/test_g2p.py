@@ -148,6 +148,15 @@ def test_many_numbers_are_no_crowd_of_signs() -> None:
     assert g2p.speakable(text, "en-us") == text
 
 
+@pytest.mark.parametrize("language", ["ja", "zh"])
+@pytest.mark.parametrize("number", ["7" * n for n in (9, 10, 11, 12, 16, 17, 40, 300)])
+@pytest.mark.parametrize("text", ["{}", "¥{}", "-{}", "{}.5", "電話{}", "{}%", "1,{}"])
+def test_a_number_of_any_length_is_read(language: str, number: str, text: str) -> None:
+    if not g2p_east.is_here(language):
+        pytest.skip("the extra languages is not installed: make setup EXTRAS=languages")
+    assert len(g2p.phonemes(text.format(number), language)) >= len("7" * 9)
+
+
 @given(st.text(max_size=60))
 def test_any_text_gives_signs_that_the_model_knows(text: str) -> None:
     assert set(g2p.phonemes(text, "en-us")) <= set(g2p.TOKENS)
