@@ -25,7 +25,7 @@ _NO_PLAYBACK, _DO_NOT_EXIT, _UTF8, _IPA, _TIED = 2, 0x8000, 1, 0x02, 0x80
 TIE = "^"
 
 LONGEST_S = 10
-"""For one text, whoever waits for it; it ends then."""
+"""For the texts of a line, whoever waits for them."""
 
 
 def espeak_ng(library: str, data: str) -> Reader:
@@ -89,20 +89,24 @@ def main(reader: str, *where: str) -> None:
         return _answer(answers, {"error": str(error) or repr(error)})
     _answer(answers, {"said": []})
     for line in sys.stdin.buffer:
-        language, texts = json.loads(line)
-        try:
-            _answer(answers, {"said": [_alone(read, language, text) for text in texts]})
-        except Exception as error:
-            _answer(answers, {"error": str(error) or repr(error)})
+        _answer(answers, answer_to(line, read))
     return None
 
 
-def _alone(read: Reader, language: str, text: str) -> str:
+def answer_to(line: bytes, read: Reader) -> dict[str, object]:
+    """What is said to a line; past `LONGEST_S` the process ends."""
+    language, texts = json.loads(line)
+    said = []
     signal.alarm(LONGEST_S)  # who asked may be gone, and a library in a loop hears of nothing else
-    read(language, "")  # of a text that ends in ".." espeak keeps a "dot" for the next one
-    said = read(language, text)
-    signal.alarm(0)
-    return said
+    try:
+        for text in texts:
+            read(language, "")  # of a text that ends in ".." espeak keeps a "dot" for the next one
+            said.append(read(language, text))
+    except Exception as error:
+        return {"error": str(error) or repr(error)}
+    finally:
+        signal.alarm(0)
+    return {"said": said}
 
 
 def _answer(answers: BinaryIO, answer: dict[str, object]) -> None:

@@ -298,6 +298,19 @@ def test_a_read_that_nobody_waits_for_ends_by_itself(tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGALRM, done.stderr
 
 
+def test_one_that_has_refused_a_text_is_not_ended_for_it_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(language: str, text: str) -> str:
+        raise RuntimeError("no such language")
+
+    alarms: list[int] = []
+    monkeypatch.setattr(espeak_child.signal, "alarm", alarms.append)
+    answer = espeak_child.answer_to(b'["xx", ["one", "two"]]', refuse)
+    assert answer == {"error": "no such language"}
+    assert alarms == [espeak_child.LONGEST_S, 0]
+
+
 @pytest.mark.parametrize("text", ["s'" * 220, "a." * 2000, "A.+" * 320])
 @pytest.mark.parametrize("language", ["en-us", "es", "hi"])
 def test_the_texts_that_end_espeak_end_nothing_else(real: Espeak, text: str, language: str) -> None:
